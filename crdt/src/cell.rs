@@ -1,0 +1,66 @@
+//! Cells: what a partition holds, and the storage that it lies in.
+
+use crate::{Actor, Dot, Stamp};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::ops::ControlFlow;
+
+pub type Key = ByteBuf;
+
+/// Longest key, in bytes. Storage rows are at most 64 KiB, and a row holds a key and a field.
+pub const KEY_MAX: usize = 16 * 1024;
+/// Longest set element or hash field, in bytes.
+pub const FIELD_MAX: usize = 32 * 1024;
+/// Longest value, in bytes.
+pub const VALUE_MAX: usize = 8 * 1024 * 1024;
+
+/// Which part of a key's value a cell is. The order is the order in storage: the type whose cells
+/// come first is the one served when two types were written at once under one key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Field {
+    /// The value of a string.
+    Register,
+    /// The running total of one actor's increments (rule `counter-base`), written by it alone.
+    Total { actor: Actor, chain: u64 },
+    /// What deletes have seen of that total.
+    Base { actor: Actor, chain: u64 },
+    /// One field of a hash.
+    Entry(ByteBuf),
+    /// One element of a set.
+    Member(ByteBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cell {
+    pub key: Key,
+    pub field: Field,
+}
+
+/// One live value of a cell. More than one: they were written concurrently.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    pub dot: Dot,
+    pub stamp: Stamp,
+    pub value: ByteBuf,
+}
+
+/// An ordered map from bytes to bytes, as every embedded engine offers. Changes are seen at once by
+/// reads; all changes between two commits become durable together or not at all.
+pub trait Storage {
+    fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+    fn put(&mut self, row: &[u8], value: &[u8]);
+    fn delete(&mut self, row: &[u8]);
+    /// Visits the rows from `from` up to, not including, `to`, in order, until told to break.
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+}
+
+/// The engine failed or returned what was never written. The peer must stop and recover from
+/// others: nothing may be acknowledged after it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("storage: {0}")]
+pub struct StorageError(pub String);

@@ -1,0 +1,89 @@
+//! What clients ask of one key, and what they are told.
+
+use crate::Dot;
+use crate::Stamp;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// A command on one key, in Redis' words. Commands over several keys are several of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    Get,
+    Strlen,
+    Set { value: ByteBuf },
+    IncrBy { by: i64 },
+    Del,
+    Exists,
+    Type,
+    /// Every concurrent value of a string, the one shown first.
+    Siblings,
+    SAdd { members: Vec<ByteBuf> },
+    SRem { members: Vec<ByteBuf> },
+    SMembers,
+    SIsMember { member: ByteBuf },
+    SMIsMember { members: Vec<ByteBuf> },
+    SCard,
+    HSet { entries: Vec<(ByteBuf, ByteBuf)> },
+    HGet { field: ByteBuf },
+    HMGet { fields: Vec<ByteBuf> },
+    HGetAll,
+    HDel { fields: Vec<ByteBuf> },
+    HLen,
+    HKeys,
+    HVals,
+    HExists { field: ByteBuf },
+}
+
+impl Command {
+    /// True for commands that may issue an event.
+    pub fn writes(&self) -> bool {
+        use Command::*;
+        matches!(
+            self,
+            Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. }
+        )
+    }
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Nil,
+    Ok,
+    Int(i64),
+    Bytes(ByteBuf),
+    /// A short word that is not data, such as the name of a type.
+    Word(String),
+    Array(Vec<Reply>),
+    /// The elements of a set, in byte order.
+    Set(Vec<ByteBuf>),
+    /// The entries of a hash, in byte order of the fields.
+    Map(Vec<(ByteBuf, ByteBuf)>),
+    /// The concurrent values of a string, the one that `Get` shows first.
+    Siblings(Vec<Sibling>),
+    Error(CommandError),
+}
+
+/// One of several values that were written concurrently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    pub value: ByteBuf,
+    pub dot: Dot,
+    pub stamp: Stamp,
+}
+
+/// Why a command was not carried out. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum CommandError {
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR increment or decrement would overflow")]
+    Overflow,
+    /// Longer than `KEY_MAX`, `FIELD_MAX` or `VALUE_MAX`.
+    #[error("ERR {what} is {size} bytes long; the limit is {limit}")]
+    TooLong { what: String, size: u64, limit: u64 },
+    #[error("ERR the answer is larger than {limit} bytes; read it in parts")]
+    TooLarge { limit: u64 },
+}
