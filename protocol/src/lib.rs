@@ -1,1 +1,19 @@
-//! Starling
+//! Everything that peers say and decide, as one state machine without I/O.
+//!
+//! `Peer::handle` takes the time and one [`input::Input`], and returns the [`effect::Effect`]s it asks of
+//! the world. Time is a number that is passed in, randomness a seed. The same `Peer` runs in a real
+//! process and in the simulator.
+//!
+//! Rooms: `membership` (who is alive), `placement` (who owns what), `coordinator` (open operations),
+//! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
+//! `peer` knows them all, and it only routes.
+
+pub mod config;
+pub mod effect;
+pub mod ids;
+pub mod input;
+pub mod member;
+pub mod message;
+pub mod request;
+pub mod store;
+pub mod time;

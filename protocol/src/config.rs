@@ -1,0 +1,151 @@
+//! What is fixed for a network, and what a peer may choose.
+
+use crate::ids::NetworkId;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+use std::time::Duration;
+
+/// The format of the genesis record that this version writes.
+pub const GENESIS_FORMAT: u16 = 1;
+/// Most partitions of a network.
+pub const PARTITIONS_MAX: u16 = 4096;
+/// Most copies of a key.
+pub const REPLICAS_MAX: u8 = 16;
+/// Longest name of a peer, a network or a zone, in bytes.
+pub const NAME_MAX: usize = 64;
+
+/// What all peers of a network agree on for ever. Its hash is the network's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    pub format: u16,
+    /// For people; two networks of one name have different ids.
+    pub name: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    pub nonce: ByteArray<16>,
+    /// Q: how many partitions the key space is cut into.
+    pub partitions: u16,
+    /// N: how many copies of each key.
+    pub n: u8,
+    /// R: how many copies a read asks, unless the request says otherwise.
+    pub r: u8,
+    /// W: how many synced copies make a write acknowledged, unless the request says otherwise.
+    pub w: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    #[error("the genesis record has format {0}; this version reads format {GENESIS_FORMAT}")]
+    Format(u16),
+    #[error("{what} is {value}; it must be from {least} to {most}")]
+    Range { what: &'static str, value: u64, least: u64, most: u64 },
+    #[error("the network's name is longer than {NAME_MAX} bytes")]
+    Name,
+    #[error("the genesis record is damaged: {0}")]
+    Damaged(String),
+}
+
+impl Genesis {
+    /// The id of the network: blake3 of the record's CBOR.
+    pub fn network_id(&self) -> NetworkId {
+        NetworkId(*blake3::hash(&self.encode()).as_bytes())
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(self, &mut bytes).expect("writing to memory does not fail");
+        bytes
+    }
+
+    /// Reads and checks a record. Errors: damaged, of another format, or out of range.
+    pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
+        let genesis: Self = ciborium::from_reader(bytes).map_err(|e| GenesisError::Damaged(e.to_string()))?;
+        if genesis.encode() != bytes {
+            return Err(GenesisError::Damaged("it is not in its canonical form".into()));
+        }
+        genesis.validate()?;
+        Ok(genesis)
+    }
+
+    pub fn validate(&self) -> Result<(), GenesisError> {
+        if self.format != GENESIS_FORMAT {
+            return Err(GenesisError::Format(self.format));
+        }
+        if self.name.len() > NAME_MAX {
+            return Err(GenesisError::Name);
+        }
+        in_range("the number of partitions", self.partitions.into(), PARTITIONS_MAX.into())?;
+        in_range("N", self.n.into(), REPLICAS_MAX.into())?;
+        in_range("R", self.r.into(), self.n.into())?;
+        in_range("W", self.w.into(), self.n.into())
+    }
+}
+
+fn in_range(what: &'static str, value: u64, most: u64) -> Result<(), GenesisError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(GenesisError::Range { what, value, least: 1, most })
+}
+
+/// What a peer may choose for itself. Every queue and table has its bound here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// SWIM's protocol period. The paper ran 2 s over a WAN-like network, memberlist's LAN profile 1 s;
+    /// half of that because our probes run over connections that are already open.
+    pub probe_period: Duration,
+    /// How long a probe waits for its acknowledgement before others are asked to try. memberlist's LAN
+    /// profile: 500 ms for 1 s periods.
+    pub probe_timeout: Duration,
+    /// How many others are asked to probe one that did not answer. SWIM, section 3.1; memberlist: 3.
+    pub indirect_probes: usize,
+    /// Suspicion lasts at least this many periods times log10 of the members. memberlist: 4.
+    pub suspicion_factor: u32,
+    /// At first suspicion lasts up to this many times the least (Lifeguard, section IV-B). memberlist: 6.
+    pub suspicion_max_factor: u32,
+    /// An update is sent this many times log2 of the members. SWIM, section 4.1; memberlist: 4.
+    pub retransmit_factor: u32,
+    /// Most member records in one probe message.
+    pub updates_per_message: usize,
+    /// How often a full exchange of the member table with one other peer happens.
+    pub exchange_period: Duration,
+    /// Most members in the table; a record of one more is refused.
+    pub members_max: usize,
+    /// How long an operation may take before the client is told.
+    pub deadline: Duration,
+    /// How long an owner may stay silent before the next stand-in is asked as well.
+    pub patience: Duration,
+    /// Most operations under way; one more is refused.
+    pub operations_max: usize,
+    /// How often the contexts of shared partitions are compared with one other owner.
+    pub repair_period: Duration,
+    /// Most bytes of events in one repair message.
+    pub repair_batch: usize,
+    /// Most partitions under repair at once.
+    pub repairs_max: usize,
+    /// Log entries kept per partition before the log is cut above what all owners have.
+    pub log_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            probe_period: Duration::from_millis(500),
+            probe_timeout: Duration::from_millis(200),
+            indirect_probes: 3,
+            suspicion_factor: 4,
+            suspicion_max_factor: 3,
+            retransmit_factor: 4,
+            updates_per_message: 8,
+            exchange_period: Duration::from_secs(10),
+            members_max: 4096,
+            deadline: Duration::from_secs(2),
+            patience: Duration::from_millis(250),
+            operations_max: 16_384,
+            repair_period: Duration::from_secs(5),
+            repair_batch: 256 * 1024,
+            repairs_max: 16,
+            log_max: 65_536,
+        }
+    }
+}

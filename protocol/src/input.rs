@@ -1,0 +1,28 @@
+//! Everything that can happen to a peer.
+
+use crate::ids::{PeerId, RequestId, StoreId};
+use crate::message::Message;
+use crate::request::Request;
+use crate::store::Answer;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A message of a peer whose identity the transport has proved.
+    Received { from: PeerId, message: Message },
+    /// A client asks. Answered by exactly one `Effect::Reply` with the same id.
+    Request { id: RequestId, request: Request },
+    /// Storage answers.
+    Stored { id: StoreId, answer: Answer },
+    /// A connection to this peer stands.
+    Connected { peer: PeerId },
+    /// The last connection to this peer is gone.
+    Disconnected { peer: PeerId },
+    /// A connection was needed and could not be had; what was sent to this peer lately is lost.
+    Unreachable { peer: PeerId },
+    /// Somebody may be at these addresses: a hint, never membership.
+    Discovered { peer: PeerId, addresses: Vec<String> },
+    /// Where this peer itself listens now.
+    Listening { addresses: Vec<String> },
+    /// The time of `next_timeout` has come.
+    Timeout,
+}

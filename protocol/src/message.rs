@@ -1,0 +1,168 @@
+//! What peers say to one another: CBOR, versioned, bounded, rejected when malformed.
+
+use crate::ids::{OpId, PartitionId, PeerId};
+use crate::member::{Record, View};
+use crate::request::{Failure, Outcome};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use starling_crdt::replica::{Piece, Slice};
+use starling_crdt::{Command, Context, Event};
+
+/// The first byte of every frame.
+pub const WIRE_VERSION: u8 = 1;
+/// Longest frame in bytes: the longest value twice over, with room for its event.
+pub const FRAME_MAX: usize = 20 * 1024 * 1024;
+/// Deepest nesting of CBOR that is read.
+const DEPTH_MAX: usize = 24;
+
+/// Which stream a message travels on, so that probes never queue behind data, nor requests behind repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    Probe,
+    Request,
+    Bulk,
+}
+
+impl Class {
+    pub const ALL: [Class; 3] = [Class::Probe, Class::Request, Class::Bulk];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Probe => "probe",
+            Class::Request => "request",
+            Class::Bulk => "bulk",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    Gossip(Gossip),
+    Call(Call),
+    Repair(Repair),
+}
+
+/// Membership. Every one carries the sender's view and a few records to spread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gossip {
+    pub view: View,
+    pub records: Vec<Record>,
+    pub body: GossipBody,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum GossipBody {
+    Ping { seq: u64 },
+    Ack { seq: u64 },
+    /// Please ping `target` for me (SWIM, section 3.1).
+    PingReq { seq: u64, target: PeerId },
+    /// I tried for you and had no answer (Lifeguard, section IV-A).
+    Nack { seq: u64 },
+    /// The sender's whole table in `records`; `reply` asks for the receiver's.
+    Exchange { reply: bool },
+    /// Only records to spread.
+    Update,
+}
+
+/// Operations on keys. `op` is the coordinator's; answers repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// Please coordinate this for me: you own the key.
+    Forward { op: OpId, key: ByteBuf, command: Command, r: u8, w: u8, explain: bool },
+    Forwarded { op: OpId, result: Result<Outcome, Failure> },
+    /// Please keep this event. `held_for`: the owner in whose place you stand.
+    Apply { op: OpId, view: View, partition: PartitionId, event: Event, held_for: Option<PeerId> },
+    /// It is synced.
+    Applied { op: OpId },
+    Read { op: OpId, view: View, partition: PartitionId, key: ByteBuf, command: Command, digest: bool },
+    /// `slice` is what was asked for; `digest` stands for it.
+    ReadSlice { op: OpId, slice: Slice },
+    ReadDigest { op: OpId, digest: u64 },
+    /// The next keys of a partition in storage order, for SCAN.
+    Keys { op: OpId, partition: PartitionId, after: Option<ByteBuf>, limit: u16 },
+    KeysFound { op: OpId, keys: Vec<ByteBuf>, more: bool },
+    /// No: the sender knows fewer steps than I do (rule `settling`). My table is on its way.
+    Behind { op: OpId, view: View },
+    /// No, for a reason that trying elsewhere may mend.
+    Refused { op: OpId, why: Refusal },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// I am not filled yet.
+    NotFilled,
+    /// My tables are full.
+    Busy,
+    /// The event or the partition is not one I can keep.
+    Malformed,
+}
+
+/// Repair, handoff and rebalancing: one exchange of contexts per partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Repair {
+    /// One hash over the synced contexts of all partitions that both own. Equal: no more is said.
+    Compare { view: View, hash: u64 },
+    /// It differs: a hash for each.
+    Hashes { view: View, hashes: Vec<(PartitionId, u64)> },
+    /// Please tell me what you have synced of these.
+    Ask { partitions: Vec<PartitionId> },
+    /// What I have synced, in this life, under this view (rules `report-synced`, `view`, `session`).
+    Report { view: View, life: u64, contexts: Vec<(PartitionId, Context)> },
+    /// What your context lacked, newest first. `life`: the life of the receiver it was made for.
+    Events { life: u64, partition: PartitionId, events: Vec<Event>, more: bool },
+    /// A piece of a state transfer (rule `staged`).
+    State { life: u64, partition: PartitionId, transfer: u64, index: u32, count: u32, piece: Piece },
+    /// That piece is staged; send the next.
+    Staged { partition: PartitionId, transfer: u64, index: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("a frame of {0} bytes; the limit is {FRAME_MAX}")]
+    TooLong(usize),
+    #[error("an empty frame")]
+    Empty,
+    #[error("a frame of wire version {0}; this peer speaks version {WIRE_VERSION}")]
+    Version(u8),
+    #[error("malformed: {0}")]
+    Malformed(String),
+}
+
+impl Message {
+    pub fn class(&self) -> Class {
+        match self {
+            Message::Gossip(_) => Class::Probe,
+            Message::Call(_) => Class::Request,
+            Message::Repair(_) => Class::Bulk,
+        }
+    }
+
+    /// Appends the frame's bytes, without any length before it.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        bytes.push(WIRE_VERSION);
+        ciborium::into_writer(self, bytes).expect("writing to memory does not fail");
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Reads one frame. Errors: too long, another version, malformed, or bytes left over.
+    pub fn decode(frame: &[u8]) -> Result<Self, MessageError> {
+        if frame.len() > FRAME_MAX {
+            return Err(MessageError::TooLong(frame.len()));
+        }
+        let (version, mut rest) = frame.split_first().ok_or(MessageError::Empty)?;
+        if *version != WIRE_VERSION {
+            return Err(MessageError::Version(*version));
+        }
+        let message: Self = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
+            .map_err(|e| MessageError::Malformed(e.to_string()))?;
+        if !rest.is_empty() {
+            return Err(MessageError::Malformed(format!("{} bytes left over", rest.len())));
+        }
+        Ok(message)
+    }
+}
