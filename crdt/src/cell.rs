@@ -44,6 +44,9 @@ pub struct Version {
     pub value: ByteBuf,
 }
 
+/// Is shown a row and its value, and says whether to go on.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// An ordered map from bytes to bytes, as every embedded engine offers. Changes are seen at once by
 /// reads; all changes between two commits become durable together or not at all.
 pub trait Storage {
@@ -51,12 +54,7 @@ pub trait Storage {
     fn put(&mut self, row: &[u8], value: &[u8]);
     fn delete(&mut self, row: &[u8]);
     /// Visits the rows from `from` up to, not including, `to`, in order, until told to break.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StorageError>;
+    fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
 }
 
 /// The engine failed or returned what was never written. The peer must stop and recover from

@@ -10,28 +10,50 @@ use serde_bytes::ByteBuf;
 pub enum Command {
     Get,
     Strlen,
-    Set { value: ByteBuf },
-    IncrBy { by: i64 },
+    Set {
+        value: ByteBuf,
+    },
+    IncrBy {
+        by: i64,
+    },
     Del,
     Exists,
     Type,
     /// Every concurrent value of a string, the one shown first.
     Siblings,
-    SAdd { members: Vec<ByteBuf> },
-    SRem { members: Vec<ByteBuf> },
+    SAdd {
+        members: Vec<ByteBuf>,
+    },
+    SRem {
+        members: Vec<ByteBuf>,
+    },
     SMembers,
-    SIsMember { member: ByteBuf },
-    SMIsMember { members: Vec<ByteBuf> },
+    SIsMember {
+        member: ByteBuf,
+    },
+    SMIsMember {
+        members: Vec<ByteBuf>,
+    },
     SCard,
-    HSet { entries: Vec<(ByteBuf, ByteBuf)> },
-    HGet { field: ByteBuf },
-    HMGet { fields: Vec<ByteBuf> },
+    HSet {
+        entries: Vec<(ByteBuf, ByteBuf)>,
+    },
+    HGet {
+        field: ByteBuf,
+    },
+    HMGet {
+        fields: Vec<ByteBuf>,
+    },
     HGetAll,
-    HDel { fields: Vec<ByteBuf> },
+    HDel {
+        fields: Vec<ByteBuf>,
+    },
     HLen,
     HKeys,
     HVals,
-    HExists { field: ByteBuf },
+    HExists {
+        field: ByteBuf,
+    },
 }
 
 impl Command {
@@ -40,7 +62,13 @@ impl Command {
         use Command::*;
         matches!(
             self,
-            Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. }
+            Set { .. }
+                | IncrBy { .. }
+                | Del
+                | SAdd { .. }
+                | SRem { .. }
+                | HSet { .. }
+                | HDel { .. }
         )
     }
 }

@@ -1,13 +1,217 @@
 //! Contexts: sets of dots.
+//!
+//! Almost all of what a replica has seen is 'the first n of that actor': a version vector (Parker et al.,
+//! "Detection of Mutual Inconsistency in Distributed Systems", 1983). Dots that came before their
+//! predecessors lie beyond it, as intervals (Malkhi and Terry, "Concise Version Vectors in WinFS", 2005).
+//! Every operation works on ranges, never dot by dot: an honest context can hold billions of dots.
+
+mod ranges;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{Actor, Dot};
 use crdts::VClock;
-use serde::{Deserialize, Serialize};
+use ranges::Range;
 use std::collections::BTreeMap;
 
+/// The last counter a dot may have. Far more than any actor can issue, and far from overflow.
+pub const COUNTER_MAX: u64 = 1 << 48;
+
+/// Most ranges a context from elsewhere may have.
+pub const RANGES_MAX: usize = 65_536;
+
 /// A set of dots: a vector clock, plus the dots beyond it, as intervals.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// Canonical: intervals touch neither the clock's end nor each other, and nothing is empty. So equal
+/// sets are equal values and equal bytes. Counters are 1 to [`COUNTER_MAX`]; others are in no set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
     clock: VClock<Actor>,
+    /// Start and end, both inclusive.
     beyond: BTreeMap<Actor, BTreeMap<u64, u64>>,
+}
+
+impl Context {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one dot.
+    pub fn insert(&mut self, dot: Dot) {
+        self.insert_range(dot.actor, dot.counter, dot.counter);
+    }
+
+    /// Adds the dots of `actor` from `start` to `end`, both inclusive. An empty range adds nothing.
+    pub fn insert_range(&mut self, actor: Actor, start: u64, end: u64) {
+        let (mut start, mut end) = (start.max(1), end.min(COUNTER_MAX));
+        if start > end {
+            return;
+        }
+        let clock = self.clock.get(&actor);
+        if end <= clock {
+            return;
+        }
+        let beyond = self.beyond.entry(actor).or_default();
+        // Swallow every interval that touches the new one, last first.
+        while let Some((&first, &last)) = beyond.range(..=end + 1).next_back() {
+            if last + 1 < start {
+                break;
+            }
+            beyond.remove(&first);
+            start = start.min(first);
+            end = end.max(last);
+        }
+        if start <= clock + 1 {
+            self.clock.dots.insert(actor, end);
+        } else {
+            beyond.insert(start, end);
+        }
+        if beyond.is_empty() {
+            self.beyond.remove(&actor);
+        }
+    }
+
+    pub fn contains(&self, dot: Dot) -> bool {
+        if dot.counter == 0 || dot.counter <= self.clock.get(&dot.actor) {
+            return dot.counter != 0;
+        }
+        self.beyond
+            .get(&dot.actor)
+            .and_then(|beyond| beyond.range(..=dot.counter).next_back())
+            .is_some_and(|(_, &end)| dot.counter <= end)
+    }
+
+    /// True where `other` is a part of this.
+    pub fn contains_all(&self, other: &Context) -> bool {
+        other.actors().all(|actor| {
+            ranges::minus(other.of(actor), self.of(actor))
+                .next()
+                .is_none()
+        })
+    }
+
+    /// Adds all of `other`.
+    pub fn union(&mut self, other: &Context) {
+        for (actor, start, end) in other.ranges() {
+            self.insert_range(actor, start, end);
+        }
+    }
+
+    /// Takes all of `other` away.
+    pub fn subtract(&mut self, other: &Context) {
+        let shared: Vec<Actor> = other.actors().filter(|&a| self.has(a)).collect();
+        for actor in shared {
+            let rest = ranges::minus(self.of(actor), other.of(actor)).collect();
+            self.replace(actor, rest);
+        }
+    }
+
+    /// The dots of this that `other` lacks.
+    pub fn difference(&self, other: &Context) -> Context {
+        let mut out = Context::new();
+        for actor in self.actors() {
+            out.replace(
+                actor,
+                ranges::minus(self.of(actor), other.of(actor)).collect(),
+            );
+        }
+        out
+    }
+
+    /// The dots that both have.
+    pub fn intersect(&self, other: &Context) -> Context {
+        let mut out = Context::new();
+        for actor in self.actors().filter(|&a| other.has(a)) {
+            out.replace(
+                actor,
+                ranges::both(self.of(actor), other.of(actor)).collect(),
+            );
+        }
+        out
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clock.dots.is_empty() && self.beyond.is_empty()
+    }
+
+    /// How many dots; more than `u64::MAX` saturates.
+    pub fn len(&self) -> u64 {
+        self.ranges().fold(0, |sum: u64, (_, start, end)| {
+            sum.saturating_add(end - start + 1)
+        })
+    }
+
+    /// The set as (actor, first, last), in order of actors, then of counters.
+    pub fn ranges(&self) -> impl Iterator<Item = (Actor, u64, u64)> + '_ {
+        self.actors()
+            .flat_map(|actor| self.of(actor).map(move |(start, end)| (actor, start, end)))
+    }
+
+    /// The highest counter of `actor`; 0 where there is none.
+    pub fn max(&self, actor: Actor) -> u64 {
+        let beyond = self.beyond.get(&actor).and_then(BTreeMap::last_key_value);
+        beyond.map_or_else(|| self.clock.get(&actor), |(_, &end)| end)
+    }
+
+    /// The first 64 bits of blake3 over the set: equal sets, equal hashes.
+    pub fn hash(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for (actor, start, end) in self.ranges() {
+            for number in [actor.0, start, end] {
+                hasher.update(&number.to_be_bytes());
+            }
+        }
+        first_u64(&hasher.finalize())
+    }
+
+    /// Every actor with a dot in the set, in order.
+    pub fn actors(&self) -> impl Iterator<Item = Actor> + '_ {
+        ranges::merged(self.clock.dots.keys(), self.beyond.keys())
+    }
+
+    fn has(&self, actor: Actor) -> bool {
+        self.clock.dots.contains_key(&actor) || self.beyond.contains_key(&actor)
+    }
+
+    /// The ranges of one actor, in order.
+    fn of(&self, actor: Actor) -> impl Iterator<Item = Range> + '_ {
+        let clock = self.clock.dots.get(&actor).map(|&end| (1, end));
+        let beyond = self.beyond.get(&actor).into_iter().flatten();
+        clock
+            .into_iter()
+            .chain(beyond.map(|(&start, &end)| (start, end)))
+    }
+
+    /// Sets what is held of one actor: canonical ranges, in order.
+    fn replace(&mut self, actor: Actor, ranges: Vec<Range>) {
+        self.clock.dots.remove(&actor);
+        self.beyond.remove(&actor);
+        for (start, end) in ranges {
+            self.insert_range(actor, start, end);
+        }
+    }
+}
+
+/// The first 64 bits of a hash.
+pub(crate) fn first_u64(hash: &blake3::Hash) -> u64 {
+    let bytes = hash.as_bytes();
+    u64::from_be_bytes(std::array::from_fn(|i| bytes[i]))
+}
+
+impl From<Dot> for Context {
+    fn from(dot: Dot) -> Self {
+        Self::from_iter([dot])
+    }
+}
+
+impl FromIterator<Dot> for Context {
+    fn from_iter<T: IntoIterator<Item = Dot>>(dots: T) -> Self {
+        let mut context = Context::new();
+        for dot in dots {
+            context.insert(dot);
+        }
+        context
+    }
 }

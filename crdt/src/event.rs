@@ -1,7 +1,7 @@
 //! Events: what replicas exchange.
 
-use crate::{Context, Dot, Stamp};
 use crate::cell::{Cell, Field, Key};
+use crate::{Context, Dot, Stamp};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -46,6 +46,8 @@ pub struct Event {
 
 impl Event {
     pub fn puts_field(&self, key: &[u8], field: &Field) -> bool {
-        self.puts.iter().any(|(cell, _)| cell.key == key && cell.field == *field)
+        self.puts
+            .iter()
+            .any(|(cell, _)| cell.key == key && cell.field == *field)
     }
 }

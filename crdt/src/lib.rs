@@ -12,6 +12,10 @@ pub mod command;
 pub mod context;
 pub mod dot;
 pub mod event;
+pub mod fingerprint;
+pub mod memory;
+pub mod replica;
+pub mod slice;
 
 pub use cell::{Cell, Field, Key, Storage, StorageError, Version};
 pub use clock::{Clock, Stamp};
@@ -19,3 +23,7 @@ pub use command::{Command, CommandError, Reply, Sibling};
 pub use context::Context;
 pub use dot::{Actor, Dot};
 pub use event::{Event, Target};
+pub use fingerprint::Fingerprint;
+pub use memory::Memory;
+pub use replica::{Executed, Missing, PartitionId, Piece, Replica, Summary};
+pub use slice::{Answered, Slice};

@@ -1,0 +1,93 @@
+//! A context as one flat array of numbers: per actor, its id, how many ranges, and of each range the
+//! gap before it and its length. A context of one dot is 13 bytes of CBOR.
+
+use super::{COUNTER_MAX, Context, RANGES_MAX};
+use crate::Actor;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+impl Serialize for Context {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let numbers = self
+            .actors()
+            .map(|a| 2 + 2 * self.of(a).count())
+            .sum::<usize>();
+        let mut seq = serializer.serialize_seq(Some(numbers))?;
+        for actor in self.actors() {
+            seq.serialize_element(&actor.0)?;
+            seq.serialize_element(&self.of(actor).count())?;
+            let mut before = 0;
+            for (start, end) in self.of(actor) {
+                seq.serialize_element(&(start - before - 1))?;
+                seq.serialize_element(&(end - start + 1))?;
+                before = end;
+            }
+        }
+        seq.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Context {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Numbers)
+    }
+}
+
+struct Numbers;
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = Context;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a context")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Context, A::Error> {
+        let mut context = Context::new();
+        let (mut last, mut ranges) = (None, 0_usize);
+        while let Some(id) = seq.next_element::<u64>()? {
+            let actor = Actor(id);
+            if last >= Some(actor) {
+                return Err(A::Error::custom("actors out of order"));
+            }
+            last = Some(actor);
+            let count = number(&mut seq)?;
+            ranges = ranges.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+            if count == 0 || ranges > RANGES_MAX {
+                return Err(A::Error::custom("no ranges, or too many"));
+            }
+            read_ranges(&mut seq, &mut context, actor, count)?;
+        }
+        Ok(context)
+    }
+}
+
+fn read_ranges<'de, A: SeqAccess<'de>>(
+    seq: &mut A,
+    context: &mut Context,
+    actor: Actor,
+    count: u64,
+) -> Result<(), A::Error> {
+    let mut before = 0_u64;
+    for i in 0..count {
+        let (gap, length) = (number(seq)?, number(seq)?);
+        let end = before
+            .checked_add(gap)
+            .and_then(|sum| sum.checked_add(length))
+            .filter(|&end| end <= COUNTER_MAX)
+            .ok_or_else(|| A::Error::custom("counter too high"))?;
+        if length == 0 || (gap == 0 && i > 0) {
+            return Err(A::Error::custom("ranges empty or touching"));
+        }
+        context.insert_range(actor, end - length + 1, end);
+        before = end;
+    }
+    Ok(())
+}
+
+fn number<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<u64, A::Error> {
+    seq.next_element()?
+        .ok_or_else(|| A::Error::custom("a context ends too early"))
+}
