@@ -1,7 +1,7 @@
 //! Everything a peer can ask of the world.
 
 use crate::ids::{PeerId, RequestId, StoreId};
-use crate::member::{Record, Health, Step};
+use crate::member::{Health, Record, Step};
 use crate::message::Message;
 use crate::request::Response;
 use crate::store::Question;
@@ -9,25 +9,54 @@ use crate::store::Question;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Send, connecting first if need be. May be lost; never delivered to another peer.
-    Send { to: PeerId, message: Message },
+    Send {
+        to: PeerId,
+        message: Message,
+    },
     /// Have a connection to this peer, which may be at these addresses.
-    Connect { peer: PeerId, addresses: Vec<String> },
-    Store { id: StoreId, question: Question },
-    Reply { id: RequestId, response: Response },
+    Connect {
+        peer: PeerId,
+        addresses: Vec<String>,
+    },
+    Store {
+        id: StoreId,
+        question: Question,
+    },
+    Reply {
+        id: RequestId,
+        response: Response,
+    },
     /// Keep this member table for the next start.
-    Save { table: Vec<Record> },
+    Save {
+        table: Vec<Record>,
+    },
     /// Something worth a line in the log.
     Notify(Notice),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    Health { peer: PeerId, name: String, health: Health },
-    Stepped { peer: PeerId, name: String, step: Step },
+    Health {
+        peer: PeerId,
+        name: String,
+        health: Health,
+    },
+    Stepped {
+        peer: PeerId,
+        name: String,
+        step: Step,
+    },
     /// Others believed this peer dead; it has refuted.
-    Refuted { incarnation: u64 },
+    Refuted {
+        incarnation: u64,
+    },
     /// A partition that this peer does not own was handed over and dropped.
-    LetGo { partition: u16 },
+    LetGo {
+        partition: u16,
+    },
     /// A peer sent what no honest one sends.
-    Misbehaved { peer: PeerId, why: String },
+    Misbehaved {
+        peer: PeerId,
+        why: String,
+    },
 }

@@ -52,14 +52,25 @@ pub struct Gossip {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GossipBody {
-    Ping { seq: u64 },
-    Ack { seq: u64 },
+    Ping {
+        seq: u64,
+    },
+    Ack {
+        seq: u64,
+    },
     /// Please ping `target` for me (SWIM, section 3.1).
-    PingReq { seq: u64, target: PeerId },
+    PingReq {
+        seq: u64,
+        target: PeerId,
+    },
     /// I tried for you and had no answer (Lifeguard, section IV-A).
-    Nack { seq: u64 },
+    Nack {
+        seq: u64,
+    },
     /// The sender's whole table in `records`; `reply` asks for the receiver's.
-    Exchange { reply: bool },
+    Exchange {
+        reply: bool,
+    },
     /// Only records to spread.
     Update,
 }
@@ -68,23 +79,69 @@ pub enum GossipBody {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Call {
     /// Please coordinate this for me: you own the key.
-    Forward { op: OpId, key: ByteBuf, command: Command, r: u8, w: u8, explain: bool },
-    Forwarded { op: OpId, result: Result<Outcome, Failure> },
+    Forward {
+        op: OpId,
+        key: ByteBuf,
+        command: Command,
+        r: u8,
+        w: u8,
+        explain: bool,
+    },
+    Forwarded {
+        op: OpId,
+        result: Result<Outcome, Failure>,
+    },
     /// Please keep this event. `held_for`: the owner in whose place you stand.
-    Apply { op: OpId, view: View, partition: PartitionId, event: Event, held_for: Option<PeerId> },
+    Apply {
+        op: OpId,
+        view: View,
+        partition: PartitionId,
+        event: Event,
+        held_for: Option<PeerId>,
+    },
     /// It is synced.
-    Applied { op: OpId },
-    Read { op: OpId, view: View, partition: PartitionId, key: ByteBuf, command: Command, digest: bool },
+    Applied {
+        op: OpId,
+    },
+    Read {
+        op: OpId,
+        view: View,
+        partition: PartitionId,
+        key: ByteBuf,
+        command: Command,
+        digest: bool,
+    },
     /// `slice` is what was asked for; `digest` stands for it.
-    ReadSlice { op: OpId, slice: Slice },
-    ReadDigest { op: OpId, digest: u64 },
+    ReadSlice {
+        op: OpId,
+        slice: Slice,
+    },
+    ReadDigest {
+        op: OpId,
+        digest: u64,
+    },
     /// The next keys of a partition in storage order, for SCAN.
-    Keys { op: OpId, partition: PartitionId, after: Option<ByteBuf>, limit: u16 },
-    KeysFound { op: OpId, keys: Vec<ByteBuf>, more: bool },
+    Keys {
+        op: OpId,
+        partition: PartitionId,
+        after: Option<ByteBuf>,
+        limit: u16,
+    },
+    KeysFound {
+        op: OpId,
+        keys: Vec<ByteBuf>,
+        more: bool,
+    },
     /// No: the sender knows fewer steps than I do (rule `settling`). My table is on its way.
-    Behind { op: OpId, view: View },
+    Behind {
+        op: OpId,
+        view: View,
+    },
     /// No, for a reason that trying elsewhere may mend.
-    Refused { op: OpId, why: Refusal },
+    Refused {
+        op: OpId,
+        why: Refusal,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

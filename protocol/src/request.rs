@@ -9,16 +9,29 @@ use starling_crdt::{Command, Reply};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A command on one key. `r` and `w`: copies to ask, copies to sync; `None`: the network's.
-    Data { key: ByteBuf, command: Command, r: Option<u8>, w: Option<u8>, explain: bool },
+    Data {
+        key: ByteBuf,
+        command: Command,
+        r: Option<u8>,
+        w: Option<u8>,
+        explain: bool,
+    },
     /// Keys in no particular order. `cursor` 0 begins; the answer's cursor goes on, 0 ends.
-    Scan { cursor: ScanCursor, limit: u16 },
+    Scan {
+        cursor: ScanCursor,
+        limit: u16,
+    },
     Status,
     /// Who holds a key.
-    Where { key: ByteBuf },
+    Where {
+        key: ByteBuf,
+    },
     /// Go: hand everything over, then be `left`.
     Leave,
     /// A peer that is dead will not come back: others take its place.
-    Forget { peer: PeerId },
+    Forget {
+        peer: PeerId,
+    },
 }
 
 /// Where a scan goes on: a partition, and the key after which.
@@ -32,7 +45,10 @@ pub struct ScanCursor {
 pub enum Response {
     Data(Result<Outcome, Failure>),
     /// `next`: none at the end.
-    Keys { keys: Vec<ByteBuf>, next: Option<ScanCursor> },
+    Keys {
+        keys: Vec<ByteBuf>,
+        next: Option<ScanCursor>,
+    },
     Status(Box<Status>),
     Where(Whereabouts),
     Done,
@@ -110,7 +126,9 @@ pub struct Asked {
 pub enum Role {
     Owner,
     /// In the place of an owner that did not answer.
-    StandIn { instead_of: Named },
+    StandIn {
+        instead_of: Named,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
