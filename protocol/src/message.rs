@@ -5,8 +5,7 @@ use crate::member::{Record, View};
 use crate::request::{Failure, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use starling_crdt::replica::{Piece, Slice};
-use starling_crdt::{Command, Context, Event};
+use starling_crdt::{Command, Context, Event, Piece, Slice};
 
 /// The first byte of every frame.
 pub const WIRE_VERSION: u8 = 1;

@@ -7,8 +7,7 @@
 
 use crate::ids::PartitionId;
 use serde_bytes::ByteBuf;
-use starling_crdt::replica::{Missing, Piece, Replica, Slice};
-use starling_crdt::{Command, Context, Event, Reply, Storage, StorageError};
+use starling_crdt::{Command, Context, Event, Missing, Piece, Replica, Reply, Slice, Storage, StorageError};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
@@ -95,4 +94,82 @@ pub enum Answer {
         done: bool,
     },
     Cut,
+}
+
+/// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
+pub const KEYS_MAX: u16 = 1024;
+
+/// Carries out one question. What it changes lies in `storage`, not yet committed; so the answer to
+/// anything but `Execute` must not leave before that is synced (rules `ack-synced`, `report-synced`).
+///
+/// Errors: storage failed. `replica` and `storage` may then disagree; nothing may be asked of them again.
+pub fn answer(
+    replica: &mut Replica,
+    storage: &mut impl Storage,
+    question: Question,
+) -> Result<Answer, StorageError> {
+    Ok(match question {
+        Question::Execute { partition, key, command, wall_ms } => {
+            let done = replica.execute(storage, partition, &key, &command, wall_ms)?;
+            Answer::Executed { reply: done.reply, hidden: done.hidden, event: done.event }
+        }
+        Question::Apply { partition, events } => apply(replica, storage, partition, &events)?,
+        Question::Read { partition, key, command } => {
+            Answer::Read { slice: replica.read(storage, partition, &key, &command)? }
+        }
+        Question::Keys { partition, after, limit } => {
+            keys(replica, storage, partition, after.as_deref().map(|key| &key[..]), limit)?
+        }
+        Question::Contexts { partitions } => Answer::Contexts {
+            contexts: partitions.into_iter().map(|p| (p, replica.context(p).clone())).collect(),
+        },
+        Question::Missing { partition, context, max_bytes } => {
+            Answer::Missing(replica.missing(storage, partition, &context, max_bytes)?)
+        }
+        Question::Snapshot { partition, max_bytes } => {
+            Answer::Snapshot { pieces: replica.snapshot(storage, partition, max_bytes)? }
+        }
+        Question::Install { partition, pieces } => {
+            Answer::Installed { done: replica.install(storage, partition, &pieces)? }
+        }
+        Question::LetGo { partition, held } => {
+            Answer::LetGo { done: replica.let_go(storage, partition, &held)? }
+        }
+        Question::CutLog { partition, below } => {
+            replica.cut_log(storage, partition, &below)?;
+            Answer::Cut
+        }
+    })
+}
+
+/// Whatever was well-formed is in the context afterwards, new or not; what is not there was refused.
+fn apply(
+    replica: &mut Replica,
+    storage: &mut impl Storage,
+    partition: PartitionId,
+    events: &[Event],
+) -> Result<Answer, StorageError> {
+    let mut refused = 0;
+    for event in events {
+        replica.apply(storage, partition, event)?;
+        if !replica.context(partition).contains(event.dot) {
+            refused += 1;
+        }
+    }
+    Ok(Answer::Applied { refused })
+}
+
+/// One more key than asked for tells whether there are more.
+fn keys(
+    replica: &Replica,
+    storage: &impl Storage,
+    partition: PartitionId,
+    after: Option<&[u8]>,
+    limit: u16,
+) -> Result<Answer, StorageError> {
+    let limit = usize::from(limit.min(KEYS_MAX));
+    let mut keys = replica.keys(storage, partition, after, limit + 1)?;
+    let more = keys.len() > limit;
+    keys.truncate(limit);
+    Ok(Answer::Keys { keys, more })
 }
