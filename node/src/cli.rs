@@ -1,0 +1,56 @@
+//! The command line: one module per command.
+
+mod config;
+mod console;
+mod data;
+mod join;
+mod status;
+mod up;
+
+use crate::error::Error;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "starling", version, about = "A peer-to-peer store in which every peer is equal")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a peer; the first time in an empty directory it makes a new network
+    Up(up::Args),
+    /// Start a peer that enters an existing network
+    Join(join::Args),
+    /// Show the settings and where each comes from
+    Config(config::Args),
+    /// Talk to a peer, line by line
+    Console(console::Args),
+    /// Show what a peer knows of its network
+    Status(status::Args),
+    /// Any data command, once: `starling get greeting`
+    #[command(external_subcommand)]
+    Data(Vec<OsString>),
+}
+
+/// Runs the command that the arguments name. The exit code is 0, or that of the error shown on stderr.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(args) => up::run(args),
+        Command::Join(args) => join::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Console(args) => console::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Data(words) => data::run(&words),
+    };
+    result.unwrap_or_else(|error| show(&error))
+}
+
+fn show(error: &Error) -> ExitCode {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{red}error{red:#}: {error}");
+    ExitCode::from(error.code())
+}

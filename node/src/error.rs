@@ -1,0 +1,63 @@
+//! Errors for people: what happened, why, and what to do about it.
+
+use std::fmt;
+
+/// Something went wrong outside of this program: the user's words, the disk, the network.
+pub const FAILURE: u8 = 1;
+/// The command line or a setting is not understood.
+pub const USAGE: u8 = 2;
+/// The disk does not do what it must (`EX_IOERR` of sysexits.h).
+pub const STORAGE: u8 = 74;
+
+/// Shown to the user on stderr; `code` is the process's exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    what: String,
+    why: Option<String>,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Error {
+    /// `what` happened, in one sentence without a full stop.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), why: None, hint: None, code: FAILURE }
+    }
+
+    /// The user asked for something that cannot be.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self { code: USAGE, ..Self::new(what) }
+    }
+
+    pub fn why(self, why: impl fmt::Display) -> Self {
+        Self { why: Some(why.to_string()), ..self }
+    }
+
+    /// What to do.
+    pub fn hint(self, hint: impl fmt::Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(why) = &self.why {
+            write!(f, "\n  why   {why}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint  {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,6 @@
+//! One Starling peer and everything around it: transport, storage, the Redis port, the console and the
+//! command line. What peers decide is not here but in `starling-protocol`.
+
+pub mod cli;
+pub mod error;
+pub mod peer_handle;

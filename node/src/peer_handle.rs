@@ -1,0 +1,105 @@
+//! How the client side reaches the peer that runs in this process.
+
+use starling_protocol::config::Genesis;
+use starling_protocol::ids::PeerId;
+use starling_protocol::request::{Failure, FailureKind, Request, Response};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Requests that wait for the event loop. A client that finds the queue full waits its turn.
+pub const REQUESTS_MAX: usize = 4096;
+
+/// A client's request on its way to the event loop.
+#[derive(Debug)]
+pub struct ClientRequest {
+    pub request: Request,
+    /// Answered exactly once; dropped without an answer only when the peer stops.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// What does not change while this process runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub peer: PeerId,
+    /// As people see it: `12D3Koo…`.
+    pub peer_id: String,
+    pub name: String,
+    pub resp: SocketAddr,
+    /// Multiaddrs at the moment of start.
+    pub listen: Vec<String>,
+    pub genesis: Genesis,
+    pub dir: PathBuf,
+    pub started: SystemTime,
+}
+
+/// The peer of this process, as clients see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PeerHandle {
+    facts: Arc<Facts>,
+    requests: mpsc::Sender<ClientRequest>,
+    faults: Option<FaultHandle>,
+}
+
+impl PeerHandle {
+    /// `requests`: whoever holds the other end must answer each request once.
+    pub fn new(facts: Facts, requests: mpsc::Sender<ClientRequest>, faults: Option<FaultHandle>) -> Self {
+        Self { facts: Arc::new(facts), requests, faults }
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Present only when the peer was started with `--faults`.
+    pub fn faults(&self) -> Option<&FaultHandle> {
+        self.faults.as_ref()
+    }
+
+    /// Waits while too many requests are under way, then for the answer. The peer itself sets the
+    /// deadline; when it stops meanwhile, the answer says so.
+    pub async fn request(&self, request: Request) -> Response {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(ClientRequest { request, reply }).await.is_err() {
+            return Response::Failed(stopping("Nothing was done."));
+        }
+        answer.await.unwrap_or_else(|_| Response::Failed(stopping("A write may still take effect.")))
+    }
+}
+
+fn stopping(state: &str) -> Failure {
+    Failure {
+        kind: FailureKind::NotReady,
+        why: "This peer is stopping.".into(),
+        state: state.into(),
+        hint: "Ask another peer, or this one once it is up again.".into(),
+        trace: None,
+    }
+}
+
+/// Cuts this peer off from others, as a pulled cable would: nothing is reset, nothing arrives.
+#[derive(Clone, Debug)]
+pub struct FaultHandle(Arc<watch::Sender<BTreeSet<PeerId>>>);
+
+impl FaultHandle {
+    pub fn new(blocked: BTreeSet<PeerId>) -> Self {
+        Self(Arc::new(watch::channel(blocked).0))
+    }
+
+    /// Replaces the set of peers that this one is cut off from. Empty: none.
+    pub fn block(&self, peers: BTreeSet<PeerId>) {
+        self.0.send_replace(peers);
+    }
+
+    pub fn blocked(&self) -> BTreeSet<PeerId> {
+        self.0.borrow().clone()
+    }
+
+    /// Tells when the set changes.
+    pub fn subscribe(&self) -> watch::Receiver<BTreeSet<PeerId>> {
+        self.0.subscribe()
+    }
+}
