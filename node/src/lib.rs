@@ -2,5 +2,6 @@
 //! command line. What peers decide is not here but in `starling-protocol`.
 
 pub mod cli;
+pub mod directory;
 pub mod error;
 pub mod peer_handle;

@@ -1,0 +1,194 @@
+//! The data directory: whose it is, what format it has, and small files that are never half written.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+mod tests;
+
+/// What the file `format` says of a directory that this version reads and writes.
+const FORMAT: &str = "starling data 1";
+/// Longest `format` or `lock` file that is looked at, in bytes.
+const SMALL: u64 = 128;
+
+/// A peer's data directory, locked for as long as this lives, so that no second process uses it.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    /// The lock goes with the process, also when that is killed; so the file itself stays.
+    lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error(
+        "the data directory {path} is in use by {holder}; talk to that peer with `starling console`, \
+         or give this one a directory of its own with --dir"
+    )]
+    Locked { path: PathBuf, holder: Holder },
+    #[error(
+        "the data directory {path} has the format '{found}', and this version reads '{FORMAT}'; \
+         use the version of starling that wrote it, or another --dir"
+    )]
+    Format { path: PathBuf, found: String },
+    #[error(
+        "the data directory {path} has data, but no file `format` that says how to read it; \
+         something has removed it. Put it back, or use another --dir"
+    )]
+    NoFormat { path: PathBuf },
+    #[error(
+        "cannot {what} {path}: {source}; check that this user may write there, and that the disk has room"
+    )]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// Who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder(Option<u32>);
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "process {pid}"),
+            None => write!(f, "another process"),
+        }
+    }
+}
+
+/// Not left to closing the file: a child process that is just being started shares it for a moment.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
+impl Directory {
+    /// Opens the directory, which is created if need be, readable for this user alone.
+    ///
+    /// Errors: another process has it open; its format is not known; the file system refuses.
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        create_private(path).map_err(io_error("create the data directory", path))?;
+        let lock = lock(path)?;
+        let directory = Self { path: path.to_path_buf(), lock };
+        directory.check_format()?;
+        Ok(directory)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the storage engine keeps its files.
+    pub fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Checks the format, or writes it where nothing is stored yet.
+    fn check_format(&self) -> Result<(), DirectoryError> {
+        let path = self.path.join("format");
+        let found = match read_small(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.write_format(&path),
+            Err(e) => return Err(io_error("read", &path)(e)),
+        };
+        if found.trim_end() == FORMAT {
+            return Ok(());
+        }
+        let found = found.trim_end().escape_default().to_string();
+        Err(DirectoryError::Format { path: self.path.clone(), found })
+    }
+
+    fn write_format(&self, path: &Path) -> Result<(), DirectoryError> {
+        if self.store().exists() {
+            return Err(DirectoryError::NoFormat { path: self.path.clone() });
+        }
+        write_atomically(path, format!("{FORMAT}\n").as_bytes()).map_err(io_error("write", path))
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.to_path_buf();
+    move |source| DirectoryError::Io { what, path, source }
+}
+
+fn lock(directory: &Path) -> Result<File, DirectoryError> {
+    let path = directory.join("lock");
+    let mut file =
+        private().create(true).truncate(false).open(&path).map_err(io_error("open the lock file", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(DirectoryError::Locked { path: directory.to_path_buf(), holder: holder(&path) });
+        }
+        Err(TryLockError::Error(e)) => return Err(io_error("lock", &path)(e)),
+    }
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(io_error("write", &path))?;
+    Ok(file)
+}
+
+/// Whoever locked the file wrote its process id there: at once, but after locking, so it may be missing.
+fn holder(lock: &Path) -> Holder {
+    Holder(read_small(lock).ok().and_then(|text| text.trim().parse().ok()))
+}
+
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes a small file so that after a crash it holds either what it held before or all of `bytes`,
+/// and readable for this user alone. One writer per file at a time.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let mut file = private().create(true).truncate(true).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// Makes names in a directory durable. Only Unix needs it, or has it.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Creates the directory and those above it, each synced into its parent.
+fn create_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    if let Some(parent) = parent {
+        create_private(parent)?;
+    }
+    match private_directory().create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => sync_directory(parent.unwrap_or(Path::new("."))),
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn private_directory() -> fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
