@@ -1,5 +1,6 @@
 //! The data directory: whose it is, what format it has, and small files that are never half written.
 
+use crate::error::Error;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,27 +21,39 @@ pub struct Directory {
     lock: File,
 }
 
+/// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    #[error(
-        "the data directory {path} is in use by {holder}; talk to that peer with `starling console`, \
-         or give this one a directory of its own with --dir"
-    )]
+    #[error("the data directory {path} is in use by {holder}")]
     Locked { path: PathBuf, holder: Holder },
-    #[error(
-        "the data directory {path} has the format '{found}', and this version reads '{FORMAT}'; \
-         use the version of starling that wrote it, or another --dir"
-    )]
+    #[error("the data directory {path} has the format '{found}'; this version reads '{FORMAT}'")]
     Format { path: PathBuf, found: String },
-    #[error(
-        "the data directory {path} has data, but no file `format` that says how to read it; \
-         something has removed it. Put it back, or use another --dir"
-    )]
+    #[error("the data directory {path} has data, but no file 'format' that says how to read it")]
     NoFormat { path: PathBuf },
-    #[error(
-        "cannot {what} {path}: {source}; check that this user may write there, and that the disk has room"
-    )]
+    #[error("cannot {what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl DirectoryError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => {
+                "talk to that peer with `starling console`, or give this one its own directory with --dir"
+            }
+            Self::Format { .. } => "use the version of starling that wrote it, or another --dir",
+            Self::NoFormat { .. } => "put that file back if it was removed, or use another --dir",
+            Self::Io { .. } => {
+                "see that this user may write there and that the disk has room, or use another --dir"
+            }
+        }
+    }
+}
+
+impl From<DirectoryError> for Error {
+    fn from(e: DirectoryError) -> Self {
+        Error::new(e.to_string()).hint(e.hint())
+    }
 }
 
 /// Who holds a lock.
