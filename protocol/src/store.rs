@@ -96,6 +96,57 @@ pub enum Answer {
     Cut,
 }
 
+impl Question {
+    /// Bytes of data that it carries, roughly: what a queue of questions is bounded by.
+    pub fn size(&self) -> usize {
+        match self {
+            Question::Execute { key, command, .. } | Question::Read { key, command, .. } => {
+                key.len() + command_size(command)
+            }
+            Question::Apply { events, .. } => events.iter().map(event_size).sum(),
+            Question::Install { pieces, .. } => pieces.len() * PIECE,
+            Question::Keys { .. } | Question::Contexts { .. } | Question::Missing { .. } => 0,
+            Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
+        }
+    }
+}
+
+impl Answer {
+    /// Bytes of data that it carries, roughly.
+    pub fn size(&self) -> usize {
+        match self {
+            Answer::Executed { event, .. } => event.as_ref().map_or(0, event_size),
+            Answer::Read { slice } => slice.cells.values().flatten().map(|version| version.value.len()).sum(),
+            Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
+            Answer::Missing(Missing::Events { events, .. }) => events.iter().map(event_size).sum(),
+            Answer::Snapshot { pieces } => pieces.len() * PIECE,
+            Answer::Missing(_) | Answer::Contexts { .. } | Answer::Synced | Answer::Applied { .. } => 0,
+            Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
+        }
+    }
+}
+
+fn command_size(command: &Command) -> usize {
+    match command {
+        Command::Set { value } => value.len(),
+        Command::SAdd { members: names } | Command::SRem { members: names } => total(names),
+        Command::SMIsMember { members: names } => total(names),
+        Command::HDel { fields: names } | Command::HMGet { fields: names } => total(names),
+        Command::HSet { entries } => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        _ => 0,
+    }
+}
+
+fn total(names: &[ByteBuf]) -> usize {
+    names.iter().map(|name| name.len()).sum()
+}
+
+fn event_size(event: &Event) -> usize {
+    event.puts.iter().map(|(cell, value)| cell.key.len() + value.as_ref().map_or(0, |v| v.len())).sum()
+}
+
+const PIECE: usize = 256 * 1024;
+
 /// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
 pub const KEYS_MAX: u16 = 1024;
 
