@@ -5,3 +5,4 @@ pub mod cli;
 pub mod directory;
 pub mod error;
 pub mod peer_handle;
+pub mod storage;

@@ -1,0 +1,197 @@
+//! Storage of a peer: one thread that owns the replica and the engine, is asked, and answers.
+//!
+//! Questions that wait together are carried out together and synced once (group commit). One thread,
+//! since the engine wants exactly one that commits. `engine` is the only file that names the engine.
+
+use crate::error::{self, Error};
+use engine::Engine;
+use starling_crdt::{Actor, Replica, StorageError};
+use starling_protocol::ids::StoreId;
+use starling_protocol::store::{Answer, Question};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use worker::Worker;
+
+mod engine;
+mod worker;
+
+/// From here on [`StorageHandle::is_congested`]: as many operations as a peer coordinates at once.
+const QUEUE_HIGH: usize = 16_384;
+/// The same, in bytes that the questions carry.
+const QUEUE_HIGH_BYTES: usize = 64 * 1024 * 1024;
+
+/// When an answer may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once what it tells of is synced: it outlasts a power cut (rules `ack-synced`, `report-synced`).
+    Synced,
+    /// Once what it tells of is written, which outlasts this process; the sync follows within this
+    /// time. A power cut takes back what was acknowledged since, on each copy that it hits.
+    Interval(Duration),
+}
+
+/// What was found when the store was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Nothing was there: a new peer, or one whose data is gone.
+    pub fresh: bool,
+}
+
+/// The store could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot open the store {path}: {why}")]
+pub struct OpenError {
+    path: PathBuf,
+    why: String,
+}
+
+impl From<OpenError> for Error {
+    fn from(e: OpenError) -> Self {
+        let hint = "see that the disk works and has room. If the data is damaged, move that directory away \
+                    and start again: this peer is then filled from the others";
+        Error::new(format!("cannot open the store {}", e.path.display()))
+            .why(e.why)
+            .hint(hint)
+            .with_code(error::STORAGE)
+    }
+}
+
+/// Storage has failed and stopped: what was not answered by then is unknown, and nothing will be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("storage failed: {why}")]
+pub struct StorageFailure {
+    why: String,
+}
+
+impl From<StorageFailure> for Error {
+    fn from(e: StorageFailure) -> Self {
+        Error::new("storage failed, and this peer has stopped")
+            .why(e.why)
+            .hint("see that the disk works and has room, then start the peer again; nothing acknowledged is lost")
+            .with_code(error::STORAGE)
+    }
+}
+
+/// What storage has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Questions carried out.
+    pub questions: u64,
+    /// Groups of questions that changed something and were written.
+    pub commits: u64,
+    /// Times the disk was told to sync.
+    pub syncs: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    questions: AtomicU64,
+    commits: AtomicU64,
+    syncs: AtomicU64,
+    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
+}
+
+/// A question on its way to the thread.
+struct Ask {
+    id: StoreId,
+    question: Question,
+    size: usize,
+}
+
+/// Asks the storage thread. When it is dropped, the thread answers what it was asked and ends.
+pub struct StorageHandle {
+    asks: Sender<Ask>,
+    thread: JoinHandle<Result<(), StorageFailure>>,
+    shared: Arc<Shared>,
+}
+
+impl StorageHandle {
+    /// Asks. Never blocks. Every question is answered, in order, unless storage fails. The queue has no end of
+    /// its own: whoever asks takes in no more work while `is_congested`.
+    pub fn send(&self, id: StoreId, question: Question) {
+        let size = question.size();
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
+        // The thread is gone only after a failure, which it has reported.
+        let _ = self.asks.send(Ask { id, question, size });
+    }
+
+    /// True while more waits than the disk will soon catch up with.
+    pub fn is_congested(&self) -> bool {
+        self.shared.queued.load(Ordering::Relaxed) >= QUEUE_HIGH
+            || self.shared.queued_bytes.load(Ordering::Relaxed) >= QUEUE_HIGH_BYTES
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            questions: self.shared.questions.load(Ordering::Relaxed),
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            syncs: self.shared.syncs.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Answers what was asked, syncs, and closes the store. Blocks until that is done.
+    /// Errors: storage has failed, now or before.
+    pub fn close(self) -> Result<(), StorageFailure> {
+        drop(self.asks);
+        self.thread.join().unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+fn panicked() -> StorageFailure {
+    StorageFailure { why: "a fault in the program; the log has more".into() }
+}
+
+/// Opens or creates the store in `directory` and starts its thread. `answers` and `failed` are called on that
+/// thread and must not wait; `failed` at most once, and no answer follows it.
+///
+/// Every start is a new actor, drawn at random. No mark of a clean stop is trusted, because a copied or
+/// restored directory has that mark as well; so dots are never issued twice, whatever was done to the
+/// directory (rule `actor`). The price is an entry in the contexts of the partitions it writes to.
+///
+/// Errors: the store is damaged or in use, or the disk fails.
+pub fn spawn(
+    directory: &Path,
+    durability: Durability,
+    answers: impl Fn(StoreId, Answer) + Send + 'static,
+    failed: impl FnOnce(StorageFailure) + Send + 'static,
+) -> Result<(StorageHandle, Actor, Opened), OpenError> {
+    let open_error = |why: String| OpenError { path: directory.to_path_buf(), why };
+    let engine = Engine::open(directory).map_err(|e| open_error(e.0))?;
+    let opened = Opened { fresh: engine.is_empty().map_err(|e| open_error(e.0))? };
+    let random =
+        || getrandom::u64().map_err(|e| open_error(format!("the system has no random numbers: {e}")));
+    let replica = Replica::open(&engine, Actor(random()?), random()?).map_err(|e| open_error(e.0))?;
+    let actor = replica.actor();
+    let (asks, asked) = mpsc::channel();
+    let shared = Arc::new(Shared::default());
+    let worker = Worker::new(replica, engine, durability, answers, Arc::clone(&shared));
+    let thread = std::thread::Builder::new()
+        .name("storage".into())
+        .spawn(move || run(worker, &asked, failed))
+        .map_err(|e| open_error(format!("no thread could be started: {e}")))?;
+    Ok((StorageHandle { asks, thread, shared }, actor, opened))
+}
+
+/// Stops at the first failure, be it a fault of the program: the replica in memory and the rows may
+/// disagree after it.
+fn run<S: engine::Commit, A: Fn(StoreId, Answer)>(
+    mut worker: Worker<S, A>,
+    asked: &Receiver<Ask>,
+    failed: impl FnOnce(StorageFailure),
+) -> Result<(), StorageFailure> {
+    let outcome = match catch_unwind(AssertUnwindSafe(|| worker.run(asked))) {
+        Ok(outcome) => outcome.map_err(|StorageError(why)| StorageFailure { why }),
+        Err(_) => Err(panicked()),
+    };
+    if let Err(failure) = &outcome {
+        failed(failure.clone());
+    }
+    outcome
+}

@@ -1,0 +1,139 @@
+//! What the storage thread does: questions in groups, each group committed once.
+
+use super::engine::Commit;
+use super::{Ask, Durability, Shared};
+use starling_crdt::{Replica, StorageError};
+use starling_protocol::ids::StoreId;
+use starling_protocol::store::{Answer, Question, answer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Most answers that wait for one commit.
+const GROUP_MAX: usize = 1024;
+/// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.
+const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Longer intervals between syncs are taken as this.
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+pub(super) struct Worker<S, A> {
+    replica: Replica,
+    storage: S,
+    durability: Durability,
+    answers: A,
+    shared: Arc<Shared>,
+    /// Answers that leave after the commit.
+    held: Vec<(StoreId, Answer)>,
+    held_bytes: usize,
+    /// When what was written without a sync has to be synced.
+    sync_due: Option<Instant>,
+}
+
+impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
+    pub fn new(
+        replica: Replica,
+        storage: S,
+        durability: Durability,
+        answers: A,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            replica,
+            storage,
+            durability,
+            answers,
+            shared,
+            held: Vec::new(),
+            held_bytes: 0,
+            sync_due: None,
+        }
+    }
+
+    /// Answers until nobody can ask any more and all is synced, or until storage fails.
+    pub fn run(&mut self, asked: &Receiver<Ask>) -> Result<(), StorageError> {
+        while let Some(first) = self.wait(asked)? {
+            let mut next = Some(first);
+            while let Some(ask) = next {
+                self.carry_out(ask)?;
+                next = if self.is_full() { None } else { asked.try_recv().ok() };
+            }
+            self.commit()?;
+        }
+        self.sync()
+    }
+
+    /// The next question, syncing meanwhile when that is due.
+    fn wait(&mut self, asked: &Receiver<Ask>) -> Result<Option<Ask>, StorageError> {
+        while let Some(due) = self.sync_due {
+            match asked.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(ask) => return Ok(Some(ask)),
+                Err(RecvTimeoutError::Timeout) => self.sync()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+        Ok(asked.recv().ok())
+    }
+
+    fn carry_out(&mut self, Ask { id, question, size }: Ask) -> Result<(), StorageError> {
+        self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+        self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+        self.shared.questions.fetch_add(1, Ordering::Relaxed);
+        let executes = matches!(question, Question::Execute { .. });
+        let mut told = answer(&mut self.replica, &mut self.storage, question)?;
+        if executes {
+            // So that the other copies are written while this one is synced.
+            (self.answers)(id, std::mem::replace(&mut told, Answer::Synced));
+        }
+        if self.storage.uncommitted() == 0 {
+            (self.answers)(id, told);
+        } else {
+            self.held_bytes += told.size();
+            self.held.push((id, told));
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.len() >= GROUP_MAX || self.storage.uncommitted().max(self.held_bytes) >= GROUP_MAX_BYTES
+    }
+
+    /// Rules `ack-synced` and `report-synced`: no answer that tells of a change, or was read after one,
+    /// leaves before that change is written, and synced unless that was waived.
+    fn commit(&mut self) -> Result<(), StorageError> {
+        if self.storage.uncommitted() > 0 {
+            self.write()?;
+        }
+        for (id, told) in self.held.drain(..) {
+            (self.answers)(id, told);
+        }
+        self.held_bytes = 0;
+        match self.sync_due {
+            Some(due) if due <= Instant::now() => self.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), StorageError> {
+        let synced = match self.durability {
+            Durability::Synced => true,
+            Durability::Interval(interval) => {
+                self.sync_due.get_or_insert_with(|| Instant::now() + interval.min(INTERVAL_MAX));
+                false
+            }
+        };
+        self.storage.commit(synced)?;
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        self.shared.syncs.fetch_add(u64::from(synced), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Syncs what was written without.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        if self.sync_due.take().is_some() {
+            self.storage.sync()?;
+            self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
