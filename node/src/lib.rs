@@ -5,4 +5,6 @@ pub mod cli;
 pub mod directory;
 pub mod error;
 pub mod peer_handle;
+pub mod resp;
 pub mod storage;
+pub mod words;

@@ -1,0 +1,3 @@
+//! The client port.
+pub mod frame;
+pub mod request;
