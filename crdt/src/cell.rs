@@ -1,12 +1,15 @@
 //! Cells: what a partition holds, and the storage that it lies in.
 
+use crate::rows;
+use crate::wire::{Malformed, array_shaped, bytes_shaped, require};
 use crate::{Actor, Dot, Stamp};
-use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::ops::ControlFlow;
 
 pub type Key = ByteBuf;
 
+/// Largest event, in bytes of keys, fields and values.
+pub const EVENT_MAX: usize = 16 * 1024 * 1024;
 /// Longest key, in bytes. Storage rows are at most 64 KiB, and a row holds a key and a field.
 pub const KEY_MAX: usize = 16 * 1024;
 /// Longest set element or hash field, in bytes.
@@ -16,7 +19,7 @@ pub const VALUE_MAX: usize = 8 * 1024 * 1024;
 
 /// Which part of a key's value a cell is. The order is the order in storage: the type whose cells
 /// come first is the one served when two types were written at once under one key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// The value of a string.
     Register,
@@ -30,19 +33,82 @@ pub enum Field {
     Member(ByteBuf),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+impl Field {
+    /// Its bytes in a row: they sort as fields do.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        rows::push_field(&mut out, self);
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        rows::read_field(bytes)
+    }
+
+    /// The bytes that a client chose.
+    pub(crate) fn name(&self) -> &[u8] {
+        match self {
+            Field::Entry(name) | Field::Member(name) => name,
+            _ => &[],
+        }
+    }
+}
+
+bytes_shaped!(Field);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
     pub key: Key,
     pub field: Field,
 }
 
+impl Cell {
+    pub(crate) fn new(key: &[u8], field: Field) -> Self {
+        Self { key: Key::from(key), field }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        rows::push_place(&mut out, &self.key, Some(&self.field));
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (key, field) = rows::read_place(bytes)?;
+        Some(Self { key, field: field? })
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Malformed> {
+        require(self.key.len() <= KEY_MAX, "key too long")?;
+        require(self.field.name().len() <= FIELD_MAX, "field too long")
+    }
+}
+
+bytes_shaped!(Cell);
+
 /// One live value of a cell. More than one: they were written concurrently.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     pub dot: Dot,
     pub stamp: Stamp,
     pub value: ByteBuf,
 }
+
+impl Version {
+    pub(crate) fn check(&self) -> Result<(), Malformed> {
+        self.dot.check()?;
+        require(self.value.len() <= VALUE_MAX, "value too long")
+    }
+
+    /// The versions of one cell as every replica keeps them: at least one, by dot, each dot once.
+    pub(crate) fn check_all(versions: &[Version]) -> Result<(), Malformed> {
+        require(!versions.is_empty(), "a cell without versions")?;
+        require(versions.is_sorted_by(|a, b| a.dot < b.dot), "versions out of order")?;
+        versions.iter().try_for_each(Version::check)
+    }
+}
+
+array_shaped!(Version: dot, stamp, value);
 
 /// Is shown a row and its value, and says whether to go on.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;

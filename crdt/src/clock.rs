@@ -7,9 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// 48 bits of milliseconds since the Unix epoch, then 16 bits that count within one millisecond.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stamp(pub u64);
 

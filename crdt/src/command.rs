@@ -62,13 +62,7 @@ impl Command {
         use Command::*;
         matches!(
             self,
-            Set { .. }
-                | IncrBy { .. }
-                | Del
-                | SAdd { .. }
-                | SRem { .. }
-                | HSet { .. }
-                | HDel { .. }
+            Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. }
         )
     }
 }

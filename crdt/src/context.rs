@@ -85,11 +85,7 @@ impl Context {
 
     /// True where `other` is a part of this.
     pub fn contains_all(&self, other: &Context) -> bool {
-        other.actors().all(|actor| {
-            ranges::minus(other.of(actor), self.of(actor))
-                .next()
-                .is_none()
-        })
+        other.actors().all(|actor| ranges::minus(other.of(actor), self.of(actor)).next().is_none())
     }
 
     /// Adds all of `other`.
@@ -112,10 +108,7 @@ impl Context {
     pub fn difference(&self, other: &Context) -> Context {
         let mut out = Context::new();
         for actor in self.actors() {
-            out.replace(
-                actor,
-                ranges::minus(self.of(actor), other.of(actor)).collect(),
-            );
+            out.replace(actor, ranges::minus(self.of(actor), other.of(actor)).collect());
         }
         out
     }
@@ -124,10 +117,7 @@ impl Context {
     pub fn intersect(&self, other: &Context) -> Context {
         let mut out = Context::new();
         for actor in self.actors().filter(|&a| other.has(a)) {
-            out.replace(
-                actor,
-                ranges::both(self.of(actor), other.of(actor)).collect(),
-            );
+            out.replace(actor, ranges::both(self.of(actor), other.of(actor)).collect());
         }
         out
     }
@@ -138,15 +128,12 @@ impl Context {
 
     /// How many dots; more than `u64::MAX` saturates.
     pub fn len(&self) -> u64 {
-        self.ranges().fold(0, |sum: u64, (_, start, end)| {
-            sum.saturating_add(end - start + 1)
-        })
+        self.ranges().fold(0, |sum: u64, (_, start, end)| sum.saturating_add(end - start + 1))
     }
 
     /// The set as (actor, first, last), in order of actors, then of counters.
     pub fn ranges(&self) -> impl Iterator<Item = (Actor, u64, u64)> + '_ {
-        self.actors()
-            .flat_map(|actor| self.of(actor).map(move |(start, end)| (actor, start, end)))
+        self.actors().flat_map(|actor| self.of(actor).map(move |(start, end)| (actor, start, end)))
     }
 
     /// The highest counter of `actor`; 0 where there is none.
@@ -179,9 +166,7 @@ impl Context {
     fn of(&self, actor: Actor) -> impl Iterator<Item = Range> + '_ {
         let clock = self.clock.dots.get(&actor).map(|&end| (1, end));
         let beyond = self.beyond.get(&actor).into_iter().flatten();
-        clock
-            .into_iter()
-            .chain(beyond.map(|(&start, &end)| (start, end)))
+        clock.into_iter().chain(beyond.map(|(&start, &end)| (start, end)))
     }
 
     /// Sets what is held of one actor: canonical ranges, in order.

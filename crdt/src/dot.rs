@@ -1,5 +1,7 @@
 //! Dots: the names of events.
 
+use crate::context::COUNTER_MAX;
+use crate::wire::{Malformed, array_shaped, require};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -10,7 +12,7 @@ use std::fmt;
 pub struct Actor(pub u64);
 
 /// One event of one partition: the `counter`-th that `actor` issued there, counted from 1.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
     pub actor: Actor,
     pub counter: u64,
@@ -20,7 +22,15 @@ impl Dot {
     pub fn new(actor: Actor, counter: u64) -> Self {
         Self { actor, counter }
     }
+
+    /// A counter outside 1 to [`COUNTER_MAX`] names no event: nobody counts that far, and one such
+    /// dot would leave its actor nothing to count on with.
+    pub(crate) fn check(&self) -> Result<(), Malformed> {
+        require((1..=COUNTER_MAX).contains(&self.counter), "counter out of range")
+    }
 }
+
+array_shaped!(Dot: actor, counter);
 
 impl From<Dot> for crdts::Dot<Actor> {
     fn from(dot: Dot) -> Self {

@@ -1,12 +1,14 @@
 //! Events: what replicas exchange.
 
-use crate::cell::{Cell, Field, Key};
+use crate::cell::{Cell, EVENT_MAX, Field, KEY_MAX, Key, VALUE_MAX};
+use crate::rows;
+use crate::wire::{Malformed, array_shaped, bytes_shaped, require};
 use crate::{Context, Dot, Stamp};
-use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeSet;
 
 /// What a removal is aimed at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// Every cell of a key.
     Key(Key),
@@ -22,17 +24,52 @@ impl Target {
         }
     }
 
+    /// The field, where one cell is meant.
+    pub fn field(&self) -> Option<&Field> {
+        match self {
+            Target::Key(_) => None,
+            Target::Cell(cell) => Some(&cell.field),
+        }
+    }
+
     pub fn covers(&self, cell: &Cell) -> bool {
         match self {
             Target::Key(key) => *key == cell.key,
             Target::Cell(target) => target == cell,
         }
     }
+
+    /// A key, or a field of it.
+    pub(crate) fn at((key, field): (Key, Option<Field>)) -> Self {
+        match field {
+            None => Target::Key(key),
+            Some(field) => Target::Cell(Cell { key, field }),
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        rows::push_place(&mut out, self.key(), self.field());
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        rows::read_place(bytes).map(Target::at)
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        match self {
+            Target::Key(key) => require(key.len() <= KEY_MAX, "key too long"),
+            Target::Cell(cell) => cell.check(),
+        }
+    }
 }
+
+bytes_shaped!(Target);
 
 /// One change of one partition, named by its dot. Applied in any order, any number of times, it
 /// gives the same cells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub dot: Dot,
     /// Later than every event that its issuer had seen in this partition.
@@ -46,8 +83,41 @@ pub struct Event {
 
 impl Event {
     pub fn puts_field(&self, key: &[u8], field: &Field) -> bool {
-        self.puts
-            .iter()
-            .any(|(cell, _)| cell.key == key && cell.field == *field)
+        self.puts.iter().any(|(cell, _)| cell.key == key && cell.field == *field)
+    }
+
+    /// Bytes of keys, fields and values.
+    pub fn size(&self) -> usize {
+        let place =
+            |key: &Key, field: Option<&Field>| key.len() + field.map_or(0, |field| field.name().len());
+        let puts = self.puts.iter().map(|(cell, value)| {
+            place(&cell.key, Some(&cell.field)) + value.as_ref().map_or(0, |value| value.len())
+        });
+        let drops = self.drops.iter();
+        let drops = drops.map(|(target, _)| place(target.key(), target.field()));
+        puts.chain(drops).sum()
+    }
+
+    /// What every event from elsewhere must be, else it is refused: its dot and lengths within the
+    /// limits, no cell put twice, no target named twice, and no drop of its own dot, which would
+    /// make the order within the event matter.
+    pub fn check(&self) -> Result<(), Malformed> {
+        self.dot.check()?;
+        require(self.size() <= EVENT_MAX, "event too large")?;
+        for (cell, value) in &self.puts {
+            cell.check()?;
+            let length = value.as_ref().map_or(0, |value| value.len());
+            require(length <= VALUE_MAX, "value too long")?;
+        }
+        for (target, dots) in &self.drops {
+            target.check()?;
+            require(!dots.contains(self.dot), "an event drops itself")?;
+        }
+        let cells: BTreeSet<_> = self.puts.iter().map(|(cell, _)| cell).collect();
+        let targets: BTreeSet<_> = self.drops.iter().map(|(target, _)| target).collect();
+        require(cells.len() == self.puts.len(), "a cell put twice")?;
+        require(targets.len() == self.drops.len(), "a target named twice")
     }
 }
+
+array_shaped!(Event: dot, stamp, puts, drops);

@@ -1,6 +1,6 @@
 //! Fingerprints: sums that prove two replicas equal without trusting their contexts.
 
-use crate::{Cell, Version};
+use crate::{Cell, Version, rows};
 use serde::{Deserialize, Serialize};
 
 /// A sum over all live versions of a partition, in any order: four 64-bit lanes, each the wrapping
@@ -13,10 +13,59 @@ pub struct Fingerprint(pub [u64; 4]);
 
 impl Fingerprint {
     pub fn add(&mut self, cell: &Cell, version: &Version) {
-        let _ = (cell, version);
+        self.combine(cell, version, u64::wrapping_add);
     }
 
     pub fn remove(&mut self, cell: &Cell, version: &Version) {
-        let _ = (cell, version);
+        self.combine(cell, version, u64::wrapping_sub);
+    }
+
+    fn combine(&mut self, cell: &Cell, version: &Version, with: fn(u64, u64) -> u64) {
+        let place = cell.to_bytes();
+        // The length keeps the end of a field and the start of a version apart.
+        let mut bytes = (place.len() as u64).to_be_bytes().to_vec();
+        bytes.extend(place);
+        rows::push_version(&mut bytes, version);
+        let hash = blake3::hash(&bytes);
+        let (quarters, _) = hash.as_bytes().as_chunks::<8>();
+        for (lane, quarter) in self.0.iter_mut().zip(quarters) {
+            *lane = with(*lane, u64::from_be_bytes(*quarter));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, Dot, Field, Key, Stamp};
+    use serde_bytes::ByteBuf;
+
+    fn sample(field: &[u8], value: &[u8]) -> (Cell, Version) {
+        let cell = Cell { key: Key::from(b"k"), field: Field::Entry(ByteBuf::from(field)) };
+        let dot = Dot::new(Actor(1), 1);
+        (cell, Version { dot, stamp: Stamp(1), value: ByteBuf::from(value) })
+    }
+
+    #[test]
+    fn order_does_not_matter_and_removal_undoes_insertion() {
+        let ((a, v), (b, w)) = (sample(b"a", b"1"), sample(b"b", b"2"));
+        let (mut one, mut two) = (Fingerprint::default(), Fingerprint::default());
+        one.add(&a, &v);
+        one.add(&b, &w);
+        two.add(&b, &w);
+        two.add(&a, &v);
+        assert_eq!(one, two);
+        one.remove(&a, &v);
+        one.remove(&b, &w);
+        assert_eq!(one, Fingerprint::default());
+    }
+
+    #[test]
+    fn a_changed_byte_changes_the_sum() {
+        let ((a, v), (_, w)) = (sample(b"a", b"1"), sample(b"a", b"2"));
+        let (mut one, mut two) = (Fingerprint::default(), Fingerprint::default());
+        one.add(&a, &v);
+        two.add(&a, &w);
+        assert_ne!(one, two);
     }
 }

@@ -1,10 +1,19 @@
 //! The replica: all partitions of one peer, and the dots it issues.
 
+use crate::context::{COUNTER_MAX, first_u64};
+use crate::partition::{Loaded, Partition, Seed, Snapshot};
+use crate::rows::{self, Kind};
+use crate::types::{self, Change, Issuer};
 use crate::{
-    Actor, Command, Context, Event, Fingerprint, Key, Reply, Slice, Storage, StorageError,
+    Actor, Cell, Clock, Command, Context, Dot, Event, Fingerprint, Key, Missing, Piece, Reply, Slice,
+    Storage, StorageError, Target,
 };
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+/// The number of a partition.
 pub type PartitionId = u16;
 
 /// What a command did.
@@ -26,45 +35,64 @@ pub struct Summary {
     pub fingerprint: Fingerprint,
     /// Dots in the context.
     pub events: u64,
-    /// Keys with live cells.
+    /// Keys with live cells. A counter that has been deleted may keep some until its actor drops them.
     pub keys: u64,
     /// Live cells.
     pub cells: u64,
 }
 
-/// What another replica lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    Nothing,
-    /// Newest first (rule `newest-first`). `more`: ask again with these applied.
-    Events {
-        events: Vec<Event>,
-        more: bool,
-    },
-    /// The log no longer has all of it, or it is too much: send the state.
-    Cut,
-}
-
-/// One part of the whole state of a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
-    index: u32,
-    count: u32,
-}
-
 /// All partitions of one peer.
+///
+/// Every change is in the storage when a method returns, and durable once the storage commits. After
+/// a [`StorageError`] memory and storage may differ: open again.
+#[derive(Debug)]
 pub struct Replica {
     actor: Actor,
+    seed: u64,
+    clock: Clock,
+    partitions: BTreeMap<PartitionId, Partition>,
+    /// Own counters of partitions that were let go (rule `letgo-actor`).
+    floors: BTreeMap<PartitionId, u64>,
+    /// The context of a partition of which nothing is held.
+    empty: Context,
 }
 
 impl Replica {
-    pub fn open(
-        storage: &(impl Storage + ?Sized),
-        actor: Actor,
-        seed: u64,
-    ) -> Result<Self, StorageError> {
-        let _ = (storage, seed);
-        Ok(Self { actor })
+    /// Reads what storage holds. `actor`: a fresh random id, unless this very directory was closed cleanly
+    /// by a replica of that id (rule `actor`). `seed`: fresh at every start; actors taken later come from it.
+    pub fn open(storage: &(impl Storage + ?Sized), actor: Actor, seed: u64) -> Result<Self, StorageError> {
+        let mut replica = Self {
+            actor,
+            seed,
+            clock: Clock::default(),
+            partitions: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            empty: Context::new(),
+        };
+        let mut next = Some(0);
+        while let Some(p) = match next {
+            Some(from) => first_partition(storage, from)?,
+            None => None,
+        } {
+            replica.load(storage, p)?;
+            next = p.checked_add(1);
+        }
+        Ok(replica)
+    }
+
+    fn load(&mut self, s: &(impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
+        let row = rows::row(p, Kind::Own);
+        if let Some(value) = s.get(&row)? {
+            let (actor, counter): (Actor, u64) = rows::decode(&row, &value)?;
+            if actor == self.actor {
+                self.floors.insert(p, counter);
+            }
+        }
+        if let Some(partition) = Partition::load(s, p)? {
+            self.clock.witness(partition.stamp);
+            self.partitions.insert(p, partition);
+        }
+        Ok(())
     }
 
     /// The actor of the next dot.
@@ -72,21 +100,28 @@ impl Replica {
         self.actor
     }
 
-    /// The partitions of which something is held.
+    /// The partitions of which something is held, in order.
     pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
-        std::iter::empty()
+        let held = self.partitions.values().filter(|held| !held.context.is_empty());
+        held.map(|held| held.id)
     }
 
+    /// All dots applied in a partition.
     pub fn context(&self, p: PartitionId) -> &Context {
-        let _ = p;
-        unimplemented!()
+        self.partitions.get(&p).map_or(&self.empty, |held| &held.context)
     }
 
     pub fn summary(&self, p: PartitionId) -> Summary {
-        let _ = p;
-        unimplemented!()
+        self.with(p, |partition| Summary {
+            context: partition.context.hash(),
+            fingerprint: partition.fingerprint,
+            events: partition.context.len(),
+            keys: partition.keys,
+            cells: partition.cells,
+        })
     }
 
+    /// Carries out a command on one key. `wall_ms`: milliseconds since the Unix epoch, for the event's stamp.
     pub fn execute(
         &mut self,
         s: &mut (impl Storage + ?Sized),
@@ -95,20 +130,81 @@ impl Replica {
         command: &Command,
         wall_ms: u64,
     ) -> Result<Executed, StorageError> {
-        let _ = (s, p, key, command, wall_ms);
-        unimplemented!()
+        if let Err(error) = command.check(key) {
+            return Ok(Executed::reply(Reply::Error(error)));
+        }
+        let loaded = self.with(p, |partition| partition.read(s, key, &command.needs()))?;
+        if !command.writes() {
+            let answered = command.answer(&loaded.slice);
+            return Ok(Executed { reply: answered.reply, hidden: answered.hidden, event: None });
+        }
+        let change = self.change(p, command, &loaded);
+        if change.puts.is_empty() && change.drops.is_empty() {
+            return Ok(Executed::reply(change.reply));
+        }
+        let Change { reply, puts, drops } = change;
+        let puts = puts.into_iter().map(|(field, value)| (Cell::new(key, field), Some(value)));
+        let drops = drops.into_iter().map(|(field, dots)| (Target::at((Key::from(key), field)), dots));
+        let seed = loaded.into_seed(key);
+        let event = self.record(s, p, puts.collect(), drops.collect(), wall_ms, Some(seed))?;
+        Ok(Executed { event: Some(event), ..Executed::reply(reply) })
     }
 
+    fn change(&mut self, p: PartitionId, command: &Command, loaded: &Loaded) -> Change {
+        let next = self.next_dot(p).counter;
+        let issuer = Issuer { actor: self.actor, next, floor: self.floor(p), context: self.context(p) };
+        command.change(&loaded.slice, &issuer)
+    }
+
+    /// Issues an event that no command makes. For tests of the store under the data types.
+    #[doc(hidden)]
+    pub fn issue(
+        &mut self,
+        s: &mut (impl Storage + ?Sized),
+        p: PartitionId,
+        puts: Vec<(Cell, Option<ByteBuf>)>,
+        drops: Vec<(Target, Context)>,
+        wall_ms: u64,
+    ) -> Result<Event, StorageError> {
+        self.record(s, p, puts, drops, wall_ms, None)
+    }
+
+    /// Gives a change its dot and stamp, and applies it.
+    fn record(
+        &mut self,
+        s: &mut (impl Storage + ?Sized),
+        p: PartitionId,
+        puts: Vec<(Cell, Option<ByteBuf>)>,
+        drops: Vec<(Target, Context)>,
+        wall_ms: u64,
+        seed: Option<Seed>,
+    ) -> Result<Event, StorageError> {
+        let event = Event { dot: self.next_dot(p), stamp: self.clock.tick(wall_ms), puts, drops };
+        self.partition_mut(p).apply(s, &event, seed)?;
+        Ok(event)
+    }
+
+    /// Applies an event from elsewhere: any order, any number of times. True where it was new. A malformed
+    /// event is refused: false, and its dot is not in the context.
     pub fn apply(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         event: &Event,
     ) -> Result<bool, StorageError> {
-        let _ = (s, p, event);
-        unimplemented!()
+        if event.check().is_err() {
+            return Ok(false);
+        }
+        self.clock.witness(event.stamp);
+        self.notice(p, event.dot.actor, event.dot.counter);
+        for (_, dots) in &event.drops {
+            self.witness(p, dots);
+        }
+        self.partition_mut(p).apply(s, event, None)
     }
 
+    /// The part of a key that the command needs, to be answered with [`Command::answer`], alone or
+    /// merged with what other replicas have.
     pub fn read(
         &self,
         s: &(impl Storage + ?Sized),
@@ -116,10 +212,13 @@ impl Replica {
         key: &[u8],
         command: &Command,
     ) -> Result<Slice, StorageError> {
-        let _ = (s, p, key, command);
-        unimplemented!()
+        if command.check(key).is_err() {
+            return Ok(Slice::default());
+        }
+        Ok(self.with(p, |partition| partition.read(s, key, &command.needs()))?.slice)
     }
 
+    /// What a replica with this context lacks, at most about `max_bytes` of it, but at least one event.
     pub fn missing(
         &mut self,
         s: &(impl Storage + ?Sized),
@@ -127,55 +226,85 @@ impl Replica {
         context: &Context,
         max_bytes: usize,
     ) -> Result<Missing, StorageError> {
-        let _ = (s, p, context, max_bytes);
-        unimplemented!()
+        self.witness(p, context);
+        self.with(p, |partition| partition.missing(s, context, max_bytes))
     }
 
+    /// The whole state of a partition at this instant, the log left out, in pieces of about
+    /// `max_bytes_per_piece`; at least one piece, and no cell is cut in two.
     pub fn snapshot(
         &self,
         s: &(impl Storage + ?Sized),
         p: PartitionId,
         max_bytes_per_piece: usize,
     ) -> Result<Vec<Piece>, StorageError> {
-        let _ = (s, p, max_bytes_per_piece);
-        unimplemented!()
+        self.with(p, |partition| partition.snapshot(s, max_bytes_per_piece))
     }
 
+    /// Merges a snapshot in one step (rule `staged`). False: the pieces are not one whole, sound
+    /// snapshot, and nothing has changed.
     pub fn install(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         pieces: &[Piece],
     ) -> Result<bool, StorageError> {
-        let _ = (s, p, pieces);
-        unimplemented!()
+        let Some(snapshot) = Snapshot::assemble(pieces) else {
+            return Ok(false);
+        };
+        self.witness(p, snapshot.context);
+        self.clock.witness(snapshot.stamp);
+        for (_, dots) in &snapshot.deferred {
+            self.witness(p, dots);
+        }
+        self.partition_mut(p).install(s, &snapshot)?;
+        Ok(true)
     }
 
+    /// Gives a partition up, if all that it holds now is within `held` (rule `letgo-now`). The own
+    /// counter there stays (rule `letgo-actor`).
     pub fn let_go(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         held: &Context,
     ) -> Result<bool, StorageError> {
-        let _ = (s, p, held);
-        unimplemented!()
+        self.witness(p, held);
+        if !held.contains_all(self.context(p)) {
+            return Ok(false);
+        }
+        let counter = self.own_counter(p);
+        rows::delete_all(s, &rows::whole(p))?;
+        self.partitions.remove(&p);
+        if counter > 0 {
+            let row = rows::row(p, Kind::Own);
+            s.put(&row, &rows::encode(&(self.actor, counter)));
+            self.floors.insert(p, counter);
+        }
+        Ok(true)
     }
 
+    /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
     pub fn cut_log(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         below: &Context,
     ) -> Result<(), StorageError> {
-        let _ = (s, p, below);
-        unimplemented!()
+        self.witness(p, below);
+        match self.partitions.get_mut(&p) {
+            Some(partition) => partition.cut_log(s, below),
+            None => Ok(()),
+        }
     }
 
+    /// Events in the log of a partition.
     pub fn log_len(&self, p: PartitionId) -> u64 {
-        let _ = p;
-        unimplemented!()
+        self.with(p, |partition| partition.log)
     }
 
+    /// Keys that exist for a reader, after `after`, at most `limit`, in the order of storage: by length,
+    /// then by bytes.
     pub fn keys(
         &self,
         s: &(impl Storage + ?Sized),
@@ -183,12 +312,78 @@ impl Replica {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Key>, StorageError> {
-        let _ = (s, p, after, limit);
-        unimplemented!()
+        self.with(p, |partition| partition.keys(s, after, limit, types::exists))
     }
 
+    /// Computes fingerprint and counts anew from the rows. False: what is stored is not what was
+    /// written, and the partition must be given up whole and refilled (rule `cells-with-context`).
     pub fn scrub(&self, s: &(impl Storage + ?Sized), p: PartitionId) -> Result<bool, StorageError> {
-        let _ = (s, p);
-        unimplemented!()
+        self.with(p, |partition| partition.scrub(s))
     }
+
+    /// Looks at what another replica has seen. An own dot there that is not known here was issued in
+    /// a life that this directory has lost: a new actor is taken before the next dot (rule `actor`).
+    pub fn witness(&mut self, p: PartitionId, context: &Context) {
+        self.notice(p, self.actor, context.max(self.actor));
+    }
+
+    fn notice(&mut self, p: PartitionId, actor: Actor, counter: u64) {
+        if actor == self.actor && counter > self.own_counter(p) {
+            self.take_actor();
+        }
+    }
+
+    fn take_actor(&mut self) {
+        let material = [self.seed.to_be_bytes(), self.actor.0.to_be_bytes()].concat();
+        self.actor = Actor(first_u64(&blake3::hash(&material)));
+        self.floors.clear();
+    }
+
+    fn next_dot(&mut self, p: PartitionId) -> Dot {
+        if self.own_counter(p) >= COUNTER_MAX {
+            self.take_actor();
+        }
+        Dot::new(self.actor, self.own_counter(p) + 1)
+    }
+
+    /// The last dot issued in a partition.
+    fn own_counter(&self, p: PartitionId) -> u64 {
+        self.context(p).max(self.actor).max(self.floor(p))
+    }
+
+    fn floor(&self, p: PartitionId) -> u64 {
+        self.floors.get(&p).copied().unwrap_or(0)
+    }
+
+    /// A partition of which nothing is held is an empty one.
+    fn with<T>(&self, p: PartitionId, ask: impl FnOnce(&Partition) -> T) -> T {
+        match self.partitions.get(&p) {
+            Some(partition) => ask(partition),
+            None => ask(&Partition::new(p)),
+        }
+    }
+
+    fn partition_mut(&mut self, p: PartitionId) -> &mut Partition {
+        self.partitions.entry(p).or_insert_with(|| Partition::new(p))
+    }
+}
+
+impl Executed {
+    fn reply(reply: Reply) -> Self {
+        Self { reply, hidden: 0, event: None }
+    }
+}
+
+/// The first partition from `from` on that has a row.
+fn first_partition(
+    s: &(impl Storage + ?Sized),
+    from: PartitionId,
+) -> Result<Option<PartitionId>, StorageError> {
+    let mut found = None;
+    let to = rows::whole(PartitionId::MAX).1;
+    s.scan(&rows::row(from, Kind::Meta), &to, &mut |row, _| {
+        found = row.first_chunk().map(|id| PartitionId::from_be_bytes(*id));
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }

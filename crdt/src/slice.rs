@@ -1,43 +1,176 @@
 //! Slices: the part of one key that one command needs, as one replica has it.
 
-use crate::{Command, Context, Field, Reply, Version};
-use serde::{Deserialize, Serialize};
+use crate::context::first_u64;
+use crate::wire::{Malformed, array_shaped, require};
+use crate::{Context, Dot, Field, Version, rows};
+use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 
 /// Largest slice, in bytes of fields and values.
 pub const SLICE_MAX: usize = 8 * 1024 * 1024;
 
-/// What one replica has of the part of a key that a command needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How many elements tell that a hash or a set is there.
+pub(crate) const HEAD_LEN: usize = 8;
+
+/// What one replica has of the part of a key that a command needs: of the same command, slices of
+/// several replicas merge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
+    /// All that the replica has seen of the partition.
     pub context: Context,
+    /// The string, the counter, and the elements that the command names, or all.
     pub cells: BTreeMap<Field, Vec<Version>>,
+    /// The first entries and members, where not all are in `cells`: enough to know the key's type.
+    pub entries: Head,
+    pub members: Head,
+    /// Larger than [`SLICE_MAX`]: the cells are left out.
+    pub oversized: bool,
 }
+
+array_shaped!(Slice: context, cells, entries, members, oversized);
+
+/// The first few elements of a hash or a set, with their live dots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub names: BTreeMap<ByteBuf, Vec<Dot>>,
+    /// There are elements after the last of `names`.
+    pub more: bool,
+}
+
+array_shaped!(Head: names, more);
 
 impl Slice {
     /// A hash of the cells, not of the context: equal digests, equal answers.
     pub fn digest(&self) -> u64 {
-        unimplemented!()
+        let mut hasher = blake3::Hasher::new();
+        for (field, versions) in &self.cells {
+            let place = field.to_bytes();
+            hasher.update(&(place.len() as u64).to_be_bytes());
+            hasher.update(&place);
+            hasher.update(&(versions.len() as u64).to_be_bytes());
+            for version in versions {
+                let mut bytes = Vec::new();
+                rows::push_version(&mut bytes, version);
+                hasher.update(&bytes);
+            }
+        }
+        hasher.update(&rows::encode(&(&self.entries, &self.members, self.oversized)));
+        first_u64(&hasher.finalize())
     }
 
-    /// What both replicas have seen together, as state transfer would give it.
-    pub fn merge(self, other: Slice) -> Slice {
-        let _ = other;
-        unimplemented!()
+    /// What both replicas together know, as state transfer would give it: a version stays that both
+    /// have, or that the other has not seen. One the other has seen and lacks has been removed.
+    pub fn merge(mut self, mut other: Slice) -> Slice {
+        if self.oversized || other.oversized {
+            return Slice::oversized();
+        }
+        let entries = self.entries.merge(&self.context, &other.entries, &other.context);
+        let members = self.members.merge(&self.context, &other.members, &other.context);
+        let fields: Vec<Field> = self.cells.keys().chain(other.cells.keys()).cloned().collect();
+        let mut merged = Slice { entries, members, ..Slice::default() };
+        for field in fields {
+            let ours = self.cells.remove(&field).unwrap_or_default();
+            let theirs = other.cells.remove(&field).unwrap_or_default();
+            let both = merge(ours, &self.context, theirs, &other.context, |v| v.dot);
+            merged.insert(field, both);
+        }
+        self.context.union(&other.context);
+        merged.context = self.context;
+        merged
+    }
+
+    pub(crate) fn oversized() -> Self {
+        Self { oversized: true, ..Self::default() }
+    }
+
+    /// Adds a cell, unless it has no versions.
+    pub(crate) fn insert(&mut self, field: Field, versions: Vec<Version>) {
+        if !versions.is_empty() {
+            self.cells.insert(field, versions);
+        }
+    }
+
+    /// The live versions of one field.
+    pub(crate) fn versions(&self, field: &Field) -> &[Version] {
+        self.cells.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a cell counts towards [`SLICE_MAX`].
+    pub(crate) fn weight(field: &Field, versions: &[Version]) -> usize {
+        let values: usize = versions.iter().map(|v| 24 + v.value.len()).sum();
+        field.name().len() + values
+    }
+
+    /// What every slice from elsewhere must be, else it is refused.
+    fn check(&self) -> Result<(), Malformed> {
+        let mut weight = 0_usize;
+        for (field, versions) in &self.cells {
+            weight = weight.saturating_add(Slice::weight(field, versions));
+            Version::check_all(versions)?;
+            let seen = versions.iter().all(|v| self.context.contains(v.dot));
+            require(seen, "a version beyond its context")?;
+        }
+        // A merged slice of several replicas is no larger than all of theirs.
+        require(weight <= 16 * SLICE_MAX, "slice too large")
     }
 }
 
-/// The answer to a command, and how many concurrent values it does not show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answered {
-    pub reply: Reply,
-    pub hidden: u32,
+impl Head {
+    /// Adds the next element. False: it is one too many, and only noted.
+    pub(crate) fn push(&mut self, field: &Field, versions: &[Version]) -> bool {
+        if self.names.len() == HEAD_LEN {
+            self.more = true;
+            return false;
+        }
+        let dots = versions.iter().map(|version| version.dot).collect();
+        self.names.insert(ByteBuf::from(field.name()), dots);
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && !self.more
+    }
+
+    /// As far as both reach. Where nothing is left of that, but either has more, elements are taken
+    /// to be there: only a replica that is many removals behind makes that wrong, and not for long.
+    fn merge(&self, seen: &Context, other: &Head, other_seen: &Context) -> Head {
+        let ends = [self, other].into_iter().filter(|head| head.more);
+        let end = ends.map(|head| head.names.last_key_value().map(|(name, _)| name)).min();
+        let covered = |name: &ByteBuf| end.is_none_or(|end| Some(name) <= end);
+        let mut names = BTreeMap::new();
+        for name in self.names.keys().chain(other.names.keys()).filter(|name| covered(name)) {
+            let dots = |head: &Head| head.names.get(name).cloned().unwrap_or_default();
+            let both = merge(dots(self), seen, dots(other), other_seen, |dot| *dot);
+            if !both.is_empty() {
+                names.insert(name.clone(), both);
+            }
+        }
+        Head { names, more: self.more || other.more }
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        require(self.names.len() <= 2 * HEAD_LEN, "head too long")?;
+        for dots in self.names.values() {
+            require(!dots.is_empty() && dots.is_sorted(), "dots out of order")?;
+        }
+        Ok(())
+    }
 }
 
-impl Command {
-    /// Answers a command that reads, from the part of the key that it needs.
-    pub fn answer(&self, slice: &Slice) -> Answered {
-        let _ = slice;
-        unimplemented!()
-    }
+/// The versions of one cell that two replicas have together, by dot.
+fn merge<T>(
+    ours: Vec<T>,
+    seen: &Context,
+    theirs: Vec<T>,
+    other_seen: &Context,
+    dot: fn(&T) -> Dot,
+) -> Vec<T> {
+    let has = |versions: &[T], wanted: Dot| versions.iter().any(|v| dot(v) == wanted);
+    let kept_ours = |v: &T| !other_seen.contains(dot(v)) || has(&theirs, dot(v));
+    let keep: Vec<bool> = ours.iter().map(kept_ours).collect();
+    let fresh: Vec<T> = theirs.into_iter().filter(|v| !seen.contains(dot(v))).collect();
+    let ours = ours.into_iter().zip(keep).filter_map(|(v, keep)| keep.then_some(v));
+    let mut both: Vec<T> = ours.chain(fresh).collect();
+    both.sort_by_key(dot);
+    both
 }

@@ -10,10 +10,7 @@ use std::fmt;
 
 impl Serialize for Context {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let numbers = self
-            .actors()
-            .map(|a| 2 + 2 * self.of(a).count())
-            .sum::<usize>();
+        let numbers = self.actors().map(|a| 2 + 2 * self.of(a).count()).sum::<usize>();
         let mut seq = serializer.serialize_seq(Some(numbers))?;
         for actor in self.actors() {
             seq.serialize_element(&actor.0)?;
@@ -88,6 +85,5 @@ fn read_ranges<'de, A: SeqAccess<'de>>(
 }
 
 fn number<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<u64, A::Error> {
-    seq.next_element()?
-        .ok_or_else(|| A::Error::custom("a context ends too early"))
+    seq.next_element()?.ok_or_else(|| A::Error::custom("a context ends too early"))
 }

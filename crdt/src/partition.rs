@@ -1,0 +1,148 @@
+//! The state of one partition, as a dotted causal store over rows.
+//!
+//! Almeida et al., "Scalable and Accurate Causality Tracking for Eventually Consistent Stores" (2014) and
+//! Gonçalves et al., "DottedDB" (2017): one causal context for the whole store, live versions named by
+//! dots, a removal is known by its absence under the context. `apply` takes events in any order.
+
+mod deferred;
+mod edits;
+mod load;
+mod log;
+mod transfer;
+
+pub(crate) use edits::Seed;
+pub(crate) use load::{Loaded, Needs, Wanted};
+pub use log::Missing;
+pub use transfer::Piece;
+pub(crate) use transfer::Snapshot;
+
+use crate::rows::{self, Kind};
+use crate::{Cell, Context, Event, Fingerprint, PartitionId, Stamp, Storage, StorageError, Version};
+use deferred::Deferred;
+use edits::Edits;
+use std::ops::ControlFlow;
+
+/// What is kept in memory of a partition; written back with every change.
+#[derive(Debug, Default)]
+pub(crate) struct Partition {
+    pub id: PartitionId,
+    pub context: Context,
+    pub fingerprint: Fingerprint,
+    /// Keys with live cells, and live cells.
+    pub keys: u64,
+    pub cells: u64,
+    /// Rows in the log.
+    pub log: u64,
+    /// The highest stamp applied.
+    pub stamp: Stamp,
+    deferred: Deferred,
+}
+
+/// The meta row: all of the above but the waiting removals, which have rows of their own.
+type Meta = (Context, Fingerprint, u64, u64, u64, Stamp);
+
+impl Partition {
+    pub fn new(id: PartitionId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// What storage holds of the partition, if anything.
+    pub fn load(s: &(impl Storage + ?Sized), id: PartitionId) -> Result<Option<Self>, StorageError> {
+        let row = rows::row(id, Kind::Meta);
+        let Some(value) = s.get(&row)? else {
+            return Ok(None);
+        };
+        let (context, fingerprint, keys, cells, log, stamp): Meta = rows::decode(&row, &value)?;
+        let deferred = Deferred::load(s, id, &context)?;
+        Ok(Some(Self { id, context, fingerprint, keys, cells, log, stamp, deferred }))
+    }
+
+    fn save(&self, s: &mut (impl Storage + ?Sized)) {
+        let meta = (&self.context, self.fingerprint, self.keys, self.cells, self.log, self.stamp);
+        s.put(&rows::row(self.id, Kind::Meta), &rows::encode(&meta));
+    }
+
+    /// Applies an event: any order, any number of times. True where it was new. `seed`: what has been
+    /// read already of the cells it touches.
+    pub fn apply(
+        &mut self,
+        s: &mut (impl Storage + ?Sized),
+        event: &Event,
+        seed: Option<Seed>,
+    ) -> Result<bool, StorageError> {
+        if self.context.contains(event.dot) {
+            return Ok(false);
+        }
+        // All that can fail comes first: then nothing in memory is half changed.
+        let edits = self.edit(s, event, seed)?.finish(s)?;
+        edits.write(s, self);
+        self.context.insert(event.dot);
+        self.stamp = self.stamp.max(event.stamp);
+        for (target, dots) in &event.drops {
+            self.deferred.add(s, self.id, target, dots.difference(&self.context));
+        }
+        self.deferred.settle(s, self.id, &event.dot.into());
+        log::write(s, self.id, event);
+        self.log += 1;
+        self.save(s);
+        Ok(true)
+    }
+
+    /// What the event changes in the cells.
+    fn edit(
+        &self,
+        s: &(impl Storage + ?Sized),
+        event: &Event,
+        seed: Option<Seed>,
+    ) -> Result<Edits, StorageError> {
+        let mut edits = Edits::new(self.id, self.fingerprint, seed);
+        for (target, dots) in &event.drops {
+            edits.remove(s, target, dots)?;
+        }
+        for (cell, value) in &event.puts {
+            // No value: rebuilt from a log after its successor had come (rule `newest-first`).
+            let Some(value) = value else { continue };
+            if !self.deferred.covers(cell, event.dot) {
+                let version = Version { dot: event.dot, stamp: event.stamp, value: value.clone() };
+                edits.insert(s, cell, version)?;
+            }
+        }
+        Ok(edits)
+    }
+
+    /// Computes the sums anew from the rows. False: what is stored is not what was written, and the
+    /// replica of this partition must be given up as a whole (rule `cells-with-context`).
+    pub fn scrub(&self, s: &(impl Storage + ?Sized)) -> Result<bool, StorageError> {
+        let mut found = (Fingerprint::default(), 0, 0);
+        let (mut key, mut readable) = (None, true);
+        let (from, to) = rows::all(self.id, Kind::Cells);
+        s.scan(&from, &to, &mut |row, value| {
+            let (Ok(cell), Ok(versions)) = (rows::cell_of(row), rows::versions_from_bytes(row, value)) else {
+                readable = false;
+                return ControlFlow::Break(());
+            };
+            for version in &versions {
+                readable &= self.context.contains(version.dot);
+                found.0.add(&cell, version);
+            }
+            found.1 += u64::from(key.as_ref() != Some(&cell.key));
+            found.2 += 1;
+            key = Some(cell.key);
+            ControlFlow::Continue(())
+        })?;
+        Ok(readable && found == (self.fingerprint, self.keys, self.cells))
+    }
+}
+
+/// Reads one cell's live versions; none where there is no row.
+fn versions_of(
+    s: &(impl Storage + ?Sized),
+    p: PartitionId,
+    cell: &Cell,
+) -> Result<Vec<Version>, StorageError> {
+    let row = rows::cell_row(p, cell);
+    match s.get(&row)? {
+        None => Ok(Vec::new()),
+        Some(value) => rows::versions_from_bytes(&row, &value),
+    }
+}

@@ -1,0 +1,76 @@
+//! Removals that came before what they remove.
+
+use crate::rows::{self, Kind};
+use crate::{Cell, Context, Dot, PartitionId, Storage, StorageError, Target};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Of each target, the dots that have been dropped there and not been seen yet. Like the cells, a function of
+/// the set of events applied. A dot of an ended life may never come: then its entry stays for ever.
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    targets: BTreeMap<Target, Context>,
+    /// All dots of all targets: whether anything waits for a dot is asked with every event.
+    waiting: Context,
+}
+
+impl Deferred {
+    /// Reads the rows. They may still name dots that have come since; `context` tells.
+    pub fn load(
+        s: &(impl Storage + ?Sized),
+        p: PartitionId,
+        context: &Context,
+    ) -> Result<Self, StorageError> {
+        let mut deferred = Self::default();
+        rows::each(s, &rows::all(p, Kind::Deferred), |row, value| {
+            let target = Target::at(rows::place_of(row)?);
+            let mut dots: Context = rows::decode(row, value)?;
+            dots.subtract(context);
+            if !dots.is_empty() {
+                deferred.waiting.union(&dots);
+                deferred.targets.insert(target, dots);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(deferred)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Target, &Context)> {
+        self.targets.iter()
+    }
+
+    /// True where `dot`, put into `cell`, has been removed before it came.
+    pub fn covers(&self, cell: &Cell, dot: Dot) -> bool {
+        let waits = |target: Target| self.targets.get(&target).is_some_and(|d| d.contains(dot));
+        self.waiting.contains(dot)
+            && (waits(Target::Cell(cell.clone())) || waits(Target::Key(cell.key.clone())))
+    }
+
+    /// Lets a target wait for `dots`, none of which has been seen.
+    pub fn add(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, target: &Target, dots: Context) {
+        if dots.is_empty() {
+            return;
+        }
+        self.waiting.union(&dots);
+        let all = self.targets.entry(target.clone()).or_default();
+        all.union(&dots);
+        s.put(&rows::deferred_row(p, target), &rows::encode(all));
+    }
+
+    /// Takes note that `seen` has come. Rows of targets that still wait are left as they are: `load`
+    /// knows, and an event out of order should not rewrite all of them.
+    pub fn settle(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, seen: &Context) {
+        let came = self.waiting.intersect(seen);
+        if came.is_empty() {
+            return;
+        }
+        self.waiting.subtract(&came);
+        self.targets.retain(|target, dots| {
+            dots.subtract(&came);
+            if dots.is_empty() {
+                s.delete(&rows::deferred_row(p, target));
+            }
+            !dots.is_empty()
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! Reading the part of a key that a command needs.
+
+use super::{Partition, Seed, versions_of};
+use crate::slice::SLICE_MAX;
+use crate::{Cell, Field, Key, Slice, Storage, StorageError, Version, rows};
+use serde_bytes::ByteBuf;
+use std::ops::ControlFlow;
+
+/// What a command needs of a key, beside its string and its counter, which are read always. Of
+/// elements that are not needed themselves, the first few are read: they tell the key's type.
+pub(crate) struct Needs<'a> {
+    pub entries: Wanted<'a>,
+    pub members: Wanted<'a>,
+}
+
+pub(crate) enum Wanted<'a> {
+    Head,
+    Named(Vec<&'a ByteBuf>),
+    All,
+}
+
+/// A slice, and whether the key has nothing beyond it.
+pub(crate) struct Loaded {
+    pub slice: Slice,
+    pub complete: bool,
+    /// Cells that were looked for and are not there.
+    absent: Vec<Field>,
+}
+
+impl Loaded {
+    /// What was read, for the event that is made of it.
+    pub fn into_seed(self, key: &[u8]) -> Seed {
+        let absent = self.absent.into_iter().map(|field| (field, Vec::new()));
+        Seed { key: Key::from(key), cells: absent.chain(self.slice.cells).collect(), complete: self.complete }
+    }
+}
+
+impl Partition {
+    /// One short scan and a lookup for each named element, however many elements the key has;
+    /// only commands that need all of them read all.
+    pub fn read(
+        &self,
+        s: &(impl Storage + ?Sized),
+        key: &[u8],
+        needs: &Needs,
+    ) -> Result<Loaded, StorageError> {
+        let mut scan = Scan::new(needs);
+        rows::each(s, &rows::cells_of(self.id, key), |row, value| {
+            let field = rows::cell_of(row)?.field;
+            Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
+        })?;
+        let mut slice = scan.slice;
+        slice.context = self.context.clone();
+        let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
+        let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };
+        self.read_named(s, key, &needs.entries, Field::Entry, &mut loaded)?;
+        self.read_named(s, key, &needs.members, Field::Member, &mut loaded)?;
+        Ok(loaded)
+    }
+
+    fn read_named(
+        &self,
+        s: &(impl Storage + ?Sized),
+        key: &[u8],
+        wanted: &Wanted,
+        field: fn(ByteBuf) -> Field,
+        loaded: &mut Loaded,
+    ) -> Result<(), StorageError> {
+        let Wanted::Named(names) = wanted else {
+            return Ok(());
+        };
+        for name in names {
+            let cell = Cell::new(key, field((*name).clone()));
+            let versions = match loaded.complete {
+                true => Vec::new(),
+                false => versions_of(s, self.id, &cell)?,
+            };
+            loaded.slice.insert(cell.field.clone(), versions);
+            if !loaded.slice.cells.contains_key(&cell.field) {
+                loaded.absent.push(cell.field);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys after `after` that `exists` holds for, at most `limit`, in the order of storage: by length,
+    /// then by bytes.
+    pub fn keys(
+        &self,
+        s: &(impl Storage + ?Sized),
+        after: Option<&[u8]>,
+        limit: usize,
+        exists: fn(&Slice) -> bool,
+    ) -> Result<Vec<Key>, StorageError> {
+        let needs = Needs { entries: Wanted::Head, members: Wanted::Head };
+        let (mut from, to) = rows::all(self.id, rows::Kind::Cells);
+        if let Some(after) = after {
+            from = rows::cells_of(self.id, after).1;
+        }
+        let mut keys = Vec::new();
+        while keys.len() < limit {
+            let mut next = None;
+            rows::each(s, &(from, to.clone()), |row, _| {
+                next = Some(rows::cell_of(row)?.key);
+                Ok(ControlFlow::Break(()))
+            })?;
+            let Some(key) = next else { break };
+            from = rows::cells_of(self.id, &key).1;
+            if exists(&self.read(s, &key, &needs)?.slice) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// One pass over the cells of a key.
+struct Scan<'a> {
+    needs: &'a Needs<'a>,
+    slice: Slice,
+    size: usize,
+    stopped: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn new(needs: &'a Needs<'a>) -> Self {
+        Self { needs, slice: Slice::default(), size: 0, stopped: false }
+    }
+
+    /// Takes the next cell. Stops at the first element too many: hashes come before sets, so a key with
+    /// that many entries is a hash, whatever its members.
+    fn take(&mut self, field: Field, versions: Vec<Version>) -> ControlFlow<()> {
+        let (wanted, head) = match &field {
+            Field::Entry(_) => (&self.needs.entries, &mut self.slice.entries),
+            Field::Member(_) => (&self.needs.members, &mut self.slice.members),
+            _ => return self.keep(field, versions),
+        };
+        if matches!(wanted, Wanted::All) {
+            return self.keep(field, versions);
+        }
+        self.stopped = !head.push(&field, &versions);
+        flow(self.stopped)
+    }
+
+    fn keep(&mut self, field: Field, versions: Vec<Version>) -> ControlFlow<()> {
+        self.size += Slice::weight(&field, &versions);
+        self.stopped = self.size > SLICE_MAX;
+        if self.stopped {
+            self.slice = Slice::oversized();
+        } else {
+            self.slice.insert(field, versions);
+        }
+        flow(self.stopped)
+    }
+}
+
+fn flow(stop: bool) -> ControlFlow<()> {
+    if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}

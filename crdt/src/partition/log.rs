@@ -1,0 +1,133 @@
+//! The log: which cells each event put and what it dropped, without payloads.
+
+use super::{Partition, versions_of};
+use crate::rows;
+use crate::wire::{Malformed, array_shaped};
+use crate::{Cell, Context, Dot, Event, PartitionId, Stamp, Storage, StorageError, Target};
+use std::ops::ControlFlow;
+
+/// More missing dots than this: a state transfer is cheaper than as many lookups.
+pub(crate) const DOTS_MAX: u64 = 20_000;
+
+/// What another replica lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Nothing,
+    /// Newest first (rule `newest-first`). `more`: ask again with these applied.
+    Events {
+        events: Vec<Event>,
+        more: bool,
+    },
+    /// The log no longer has all of it, or it is too much: send the state.
+    Cut,
+}
+
+struct Entry {
+    stamp: Stamp,
+    puts: Vec<Cell>,
+    drops: Vec<(Target, Context)>,
+}
+
+array_shaped!(Entry: stamp, puts, drops);
+
+impl Entry {
+    fn check(&self) -> Result<(), Malformed> {
+        Ok(())
+    }
+}
+
+/// Writes the row of one event.
+pub(super) fn write(s: &mut (impl Storage + ?Sized), p: PartitionId, event: &Event) {
+    let puts: Vec<&Cell> = event.puts.iter().map(|(cell, _)| cell).collect();
+    let entry = (event.stamp, puts, &event.drops);
+    s.put(&rows::log_row(p, event.dot), &rows::encode(&entry));
+}
+
+impl Partition {
+    /// The events that `context` lacks, rebuilt from the log, at most about `max_bytes` of them, but
+    /// at least one.
+    pub fn missing(
+        &self,
+        s: &(impl Storage + ?Sized),
+        context: &Context,
+        max_bytes: usize,
+    ) -> Result<Missing, StorageError> {
+        let lacking = self.context.difference(context);
+        if lacking.is_empty() {
+            return Ok(Missing::Nothing);
+        }
+        if lacking.len() > DOTS_MAX.min(self.log) {
+            return Ok(Missing::Cut);
+        }
+        let Some(mut entries) = self.entries(s, &lacking)? else {
+            return Ok(Missing::Cut);
+        };
+        entries.sort_by_key(|(dot, entry)| std::cmp::Reverse((entry.stamp, *dot)));
+        let (mut events, mut bytes, all) = (Vec::new(), 0_usize, entries.len());
+        for (dot, entry) in entries {
+            let event = self.rebuild(s, dot, entry)?;
+            bytes = bytes.saturating_add(weight(&event));
+            if bytes > max_bytes && !events.is_empty() {
+                break;
+            }
+            events.push(event);
+        }
+        let more = events.len() < all;
+        Ok(Missing::Events { events, more })
+    }
+
+    /// The log entries of `dots`; none where one is not there.
+    fn entries(
+        &self,
+        s: &(impl Storage + ?Sized),
+        dots: &Context,
+    ) -> Result<Option<Vec<(Dot, Entry)>>, StorageError> {
+        let mut entries = Vec::new();
+        for (actor, start, end) in dots.ranges() {
+            let before = entries.len() as u64;
+            rows::each(s, &rows::log_range(self.id, actor, start, end), |row, value| {
+                let next = start + entries.len() as u64 - before;
+                let dot = Dot::new(actor, next);
+                if row != rows::log_row(self.id, dot) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                entries.push((dot, rows::decode(row, value)?));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if entries.len() as u64 - before != end - start + 1 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    fn rebuild(&self, s: &(impl Storage + ?Sized), dot: Dot, entry: Entry) -> Result<Event, StorageError> {
+        let mut puts = Vec::with_capacity(entry.puts.len());
+        for cell in entry.puts {
+            let versions = versions_of(s, self.id, &cell)?;
+            let live = versions.into_iter().find(|version| version.dot == dot);
+            puts.push((cell, live.map(|version| version.value)));
+        }
+        Ok(Event { dot, stamp: entry.stamp, puts, drops: entry.drops })
+    }
+
+    /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
+    pub fn cut_log(&mut self, s: &mut (impl Storage + ?Sized), below: &Context) -> Result<(), StorageError> {
+        let mut cut = 0;
+        for (actor, start, end) in below.intersect(&self.context).ranges() {
+            cut += rows::delete_all(s, &rows::log_range(self.id, actor, start, end))?;
+        }
+        if cut > 0 {
+            self.log = self.log.saturating_sub(cut);
+            self.save(s);
+        }
+        Ok(())
+    }
+}
+
+/// About how many bytes an event is on the wire.
+fn weight(event: &Event) -> usize {
+    let contexts = event.drops.iter();
+    let ranges: usize = contexts.map(|(_, dots)| dots.ranges().count()).sum();
+    event.size() + 16 * (2 + event.puts.len() + event.drops.len() + ranges)
+}

@@ -1,0 +1,217 @@
+//! State transfer: the whole state at one instant, in pieces that are installed in one step.
+
+use super::{Partition, edits::Edits};
+use crate::rows::{self, Kind};
+use crate::wire::{Malformed, array_shaped, require};
+use crate::{Cell, Context, Dot, Fingerprint, Stamp, Storage, StorageError, Target, Version};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// One part of a partition's whole state. Worth nothing without the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Names the snapshot: its state's hash.
+    snapshot: u64,
+    index: u32,
+    count: u32,
+    /// Of the whole state; in the first piece only, and so are the next two.
+    context: Context,
+    fingerprint: Fingerprint,
+    stamp: Stamp,
+    /// In order of rows, across the pieces.
+    cells: Vec<(Cell, Vec<Version>)>,
+    /// Removals that wait for dots not seen yet.
+    deferred: Vec<(Target, Context)>,
+}
+
+array_shaped!(Piece: snapshot, index, count, context, fingerprint, stamp, cells, deferred);
+
+impl Piece {
+    /// Its place among how many.
+    pub fn place(&self) -> (u32, u32) {
+        (self.index, self.count)
+    }
+
+    /// The snapshot it is a part of: pieces of different snapshots do not fit together.
+    pub fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        require(self.index < self.count, "a piece beyond the last")?;
+        for (cell, versions) in &self.cells {
+            cell.check()?;
+            Version::check_all(versions)?;
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    /// The whole state, the log left out, in pieces of at most about `max_bytes`.
+    pub fn snapshot(
+        &self,
+        s: &(impl Storage + ?Sized),
+        max_bytes: usize,
+    ) -> Result<Vec<Piece>, StorageError> {
+        let mut pieces = Pieces::new(max_bytes);
+        pieces.last().context = self.context.clone();
+        pieces.last().fingerprint = self.fingerprint;
+        pieces.last().stamp = self.stamp;
+        rows::each(s, &rows::all(self.id, Kind::Cells), |row, value| {
+            pieces.make_room(row.len() + value.len());
+            let versions = rows::versions_from_bytes(row, value)?;
+            pieces.last().cells.push((rows::cell_of(row)?, versions));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (target, dots) in self.deferred.iter() {
+            pieces.make_room(target.key().len() + 16 * dots.ranges().count());
+            pieces.last().deferred.push((target.clone(), dots.clone()));
+        }
+        Ok(pieces.finish(self.context.hash() ^ self.fingerprint.0[0]))
+    }
+
+    /// Merges a snapshot in one step (rule `staged`): what the sender has seen and no longer has goes,
+    /// what it has and was not seen here comes.
+    pub fn install(
+        &mut self,
+        s: &mut (impl Storage + ?Sized),
+        snapshot: &Snapshot,
+    ) -> Result<(), StorageError> {
+        let mut edits = Edits::new(self.id, self.fingerprint, None);
+        for (cell, gone) in self.gone(s, snapshot)? {
+            edits.remove(s, &Target::Cell(cell), &gone)?;
+        }
+        for (target, dots) in &snapshot.deferred {
+            edits.remove(s, target, dots)?;
+        }
+        for (cell, versions) in &snapshot.cells {
+            for version in versions.iter() {
+                let known = self.context.contains(version.dot);
+                if !known && !self.deferred.covers(cell, version.dot) {
+                    edits.insert(s, cell, version.clone())?;
+                }
+            }
+        }
+        let edits = edits.finish(s)?;
+        edits.write(s, self);
+        self.context.union(snapshot.context);
+        self.stamp = self.stamp.max(snapshot.stamp);
+        for (target, dots) in &snapshot.deferred {
+            self.deferred.add(s, self.id, target, dots.difference(&self.context));
+        }
+        self.deferred.settle(s, self.id, snapshot.context);
+        self.save(s);
+        Ok(())
+    }
+
+    /// The versions here that the sender has seen and no longer has.
+    fn gone(
+        &self,
+        s: &(impl Storage + ?Sized),
+        snapshot: &Snapshot,
+    ) -> Result<Vec<(Cell, Context)>, StorageError> {
+        let mut out = Vec::new();
+        rows::each(s, &rows::all(self.id, Kind::Cells), |row, value| {
+            let cell = rows::cell_of(row)?;
+            let kept = snapshot.cells.get(&cell).copied().unwrap_or_default();
+            let has = |dot: Dot| kept.iter().any(|version| version.dot == dot);
+            let dots = rows::versions_from_bytes(row, value)?.into_iter().map(|v| v.dot);
+            let gone: Context = dots.filter(|&dot| snapshot.context.contains(dot) && !has(dot)).collect();
+            if !gone.is_empty() {
+                out.push((cell, gone));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(out)
+    }
+}
+
+/// A snapshot put together again, and found to be whole and sound.
+pub(crate) struct Snapshot<'a> {
+    pub context: &'a Context,
+    pub stamp: Stamp,
+    cells: BTreeMap<&'a Cell, &'a [Version]>,
+    pub deferred: Vec<&'a (Target, Context)>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// `None` unless these are all pieces of one snapshot, in order, and add up to its fingerprint.
+    pub fn assemble(pieces: &'a [Piece]) -> Option<Self> {
+        let first = pieces.first()?;
+        for (index, piece) in pieces.iter().enumerate() {
+            let here = (first.snapshot, u32::try_from(index).ok()?, pieces.len());
+            let count = usize::try_from(piece.count).ok()?;
+            if here != (piece.snapshot, piece.index, count) || piece.check().is_err() {
+                return None;
+            }
+        }
+        let mut sum = Fingerprint::default();
+        let mut cells = BTreeMap::new();
+        for (cell, versions) in pieces.iter().flat_map(|piece| &piece.cells) {
+            for version in versions {
+                sum.add(cell, version);
+                first.context.contains(version.dot).then_some(())?;
+            }
+            if cells.insert(cell, versions.as_slice()).is_some() {
+                return None;
+            }
+        }
+        let deferred: Vec<_> = pieces.iter().flat_map(|piece| &piece.deferred).collect();
+        let sound = sum == first.fingerprint
+            && deferred.iter().all(|(_, dots)| dots.intersect(&first.context).is_empty());
+        sound.then_some(Self { context: &first.context, stamp: first.stamp, cells, deferred })
+    }
+}
+
+/// Pieces as they fill.
+struct Pieces {
+    pieces: Vec<Piece>,
+    current: Piece,
+    size: usize,
+    max: usize,
+}
+
+impl Pieces {
+    fn new(max: usize) -> Self {
+        Self { pieces: Vec::new(), current: Piece::empty(), size: 0, max }
+    }
+
+    fn last(&mut self) -> &mut Piece {
+        &mut self.current
+    }
+
+    /// Begins the next piece if `size` more bytes are too many for this one.
+    fn make_room(&mut self, size: usize) {
+        if self.size > 0 && self.size.saturating_add(size) > self.max {
+            let full = std::mem::replace(&mut self.current, Piece::empty());
+            self.pieces.push(full);
+            self.size = 0;
+        }
+        self.size = self.size.saturating_add(size);
+    }
+
+    fn finish(mut self, snapshot: u64) -> Vec<Piece> {
+        self.pieces.push(self.current);
+        let count = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        for (index, piece) in (0..).zip(&mut self.pieces) {
+            (piece.snapshot, piece.index, piece.count) = (snapshot, index, count);
+        }
+        self.pieces
+    }
+}
+
+impl Piece {
+    fn empty() -> Self {
+        Self {
+            snapshot: 0,
+            index: 0,
+            count: 0,
+            context: Context::new(),
+            fingerprint: Fingerprint::default(),
+            stamp: Stamp::default(),
+            cells: Vec::new(),
+            deferred: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Rows: how partitions lie in an ordered storage.
+//!
+//! ```text
+//! partition (2 bytes)  0                                  meta: context, sums, counts
+//! partition            1  key length (2) key  field       a cell: its live versions, by dot
+//! partition            2  actor (8) counter (8)           log: what that event put and dropped
+//! partition            3  key length (2) key [field]      a removal that waits for dots not seen yet
+//! partition            4                                  own counter, kept when the partition is let go
+//! ```
+//!
+//! Numbers are big-endian, so rows sort as what they name. Every value begins with [`FORMAT`].
+
+use crate::cell::{FIELD_MAX, KEY_MAX};
+use crate::{Actor, Cell, Dot, Field, Key, PartitionId, Stamp, Storage, StorageError, Target, Version};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
+use std::ops::ControlFlow;
+
+/// The version of the row format.
+const FORMAT: u8 = 1;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Meta = 0,
+    Cells = 1,
+    Log = 2,
+    Deferred = 3,
+    Own = 4,
+}
+
+/// A range of rows: from, inclusive, and to, exclusive.
+pub(crate) type Span = (Vec<u8>, Vec<u8>);
+
+/// The only row of a kind, or what all rows of the kind begin with.
+pub(crate) fn row(p: PartitionId, kind: Kind) -> Vec<u8> {
+    let mut row = p.to_be_bytes().to_vec();
+    row.push(kind as u8);
+    row
+}
+
+pub(crate) fn cell_row(p: PartitionId, cell: &Cell) -> Vec<u8> {
+    place_row(p, Kind::Cells, &cell.key, Some(&cell.field))
+}
+
+pub(crate) fn deferred_row(p: PartitionId, target: &Target) -> Vec<u8> {
+    place_row(p, Kind::Deferred, target.key(), target.field())
+}
+
+pub(crate) fn log_row(p: PartitionId, dot: Dot) -> Vec<u8> {
+    let mut row = row(p, Kind::Log);
+    row.extend(dot.actor.0.to_be_bytes());
+    row.extend(dot.counter.to_be_bytes());
+    row
+}
+
+/// All rows of a partition.
+pub(crate) fn whole(p: PartitionId) -> Span {
+    let to = [&p.to_be_bytes()[..], &[u8::MAX]].concat();
+    (row(p, Kind::Meta), to)
+}
+
+/// All rows of one kind.
+pub(crate) fn all(p: PartitionId, kind: Kind) -> Span {
+    let mut to = row(p, kind);
+    to[2] += 1;
+    (row(p, kind), to)
+}
+
+/// All cells of a key. No field begins with the byte that ends it.
+pub(crate) fn cells_of(p: PartitionId, key: &[u8]) -> Span {
+    let from = place_row(p, Kind::Cells, key, None);
+    let to = [&from[..], &[u8::MAX]].concat();
+    (from, to)
+}
+
+/// The log rows of one actor, counters from `start` to `end`, both inclusive.
+pub(crate) fn log_range(p: PartitionId, actor: Actor, start: u64, end: u64) -> Span {
+    (log_row(p, Dot::new(actor, start)), log_row(p, Dot::new(actor, end.saturating_add(1))))
+}
+
+fn place_row(p: PartitionId, kind: Kind, key: &[u8], field: Option<&Field>) -> Vec<u8> {
+    let mut row = row(p, kind);
+    push_place(&mut row, key, field);
+    row
+}
+
+/// What stands behind the kind in a row of cells or of waiting removals.
+pub(crate) fn place_of(row: &[u8]) -> Result<(Key, Option<Field>), StorageError> {
+    row.get(3..).and_then(read_place).ok_or_else(|| damaged(row))
+}
+
+pub(crate) fn cell_of(row: &[u8]) -> Result<Cell, StorageError> {
+    match place_of(row)? {
+        (key, Some(field)) => Ok(Cell { key, field }),
+        (_, None) => Err(damaged(row)),
+    }
+}
+
+/// Appends a key, and a field of it if one is meant. Keys carry their length, so that all cells
+/// of a key are neighbours, in the order of their fields.
+pub(crate) fn push_place(out: &mut Vec<u8>, key: &[u8], field: Option<&Field>) {
+    let length = u16::try_from(key.len()).unwrap_or(u16::MAX);
+    out.extend(length.to_be_bytes());
+    out.extend(key);
+    if let Some(field) = field {
+        push_field(out, field);
+    }
+}
+
+pub(crate) fn push_field(out: &mut Vec<u8>, field: &Field) {
+    match field {
+        Field::Register => out.push(0),
+        Field::Total { actor, chain } => push_chain(out, 1, *actor, *chain),
+        Field::Base { actor, chain } => push_chain(out, 2, *actor, *chain),
+        Field::Entry(name) => push_name(out, 3, name),
+        Field::Member(name) => push_name(out, 4, name),
+    }
+}
+
+fn push_chain(out: &mut Vec<u8>, tag: u8, actor: Actor, chain: u64) {
+    out.push(tag);
+    out.extend(actor.0.to_be_bytes());
+    out.extend(chain.to_be_bytes());
+}
+
+fn push_name(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
+    out.push(tag);
+    out.extend(name);
+}
+
+/// Reads what `push_place` writes, and nothing longer than the limits.
+pub(crate) fn read_place(bytes: &[u8]) -> Option<(Key, Option<Field>)> {
+    let mut reader = Reader(bytes);
+    let length = usize::from(u16::from_be_bytes(reader.array()?));
+    let key = reader.bytes(length).filter(|key| key.len() <= KEY_MAX)?;
+    let field = match reader.0 {
+        [] => None,
+        field => Some(read_field(field)?),
+    };
+    Some((ByteBuf::from(key), field))
+}
+
+pub(crate) fn read_field(bytes: &[u8]) -> Option<Field> {
+    let mut reader = Reader(bytes);
+    let [tag] = reader.array()?;
+    let field = match tag {
+        0 => Field::Register,
+        1 | 2 => {
+            let (actor, chain) = (Actor(reader.u64()?), reader.u64()?);
+            match tag {
+                1 => Field::Total { actor, chain },
+                _ => Field::Base { actor, chain },
+            }
+        }
+        3 | 4 => {
+            let length = reader.0.len();
+            let name = reader.bytes(length).filter(|name| name.len() <= FIELD_MAX)?;
+            match tag {
+                3 => Field::Entry(ByteBuf::from(name)),
+                _ => Field::Member(ByteBuf::from(name)),
+            }
+        }
+        _ => return None,
+    };
+    reader.0.is_empty().then_some(field)
+}
+
+/// The value of a cell's row. Written by hand: it is on the path of every command.
+pub(crate) fn versions_to_bytes(versions: &[Version]) -> Vec<u8> {
+    let payload: usize = versions.iter().map(|v| 28 + v.value.len()).sum();
+    let mut out = Vec::with_capacity(1 + payload);
+    out.push(FORMAT);
+    for version in versions {
+        push_version(&mut out, version);
+    }
+    out
+}
+
+pub(crate) fn push_version(out: &mut Vec<u8>, version: &Version) {
+    for number in [version.dot.actor.0, version.dot.counter, version.stamp.0] {
+        out.extend(number.to_be_bytes());
+    }
+    let length = u32::try_from(version.value.len()).unwrap_or(u32::MAX);
+    out.extend(length.to_be_bytes());
+    out.extend(&version.value[..]);
+}
+
+pub(crate) fn versions_from_bytes(row: &[u8], value: &[u8]) -> Result<Vec<Version>, StorageError> {
+    read_versions(value).ok_or_else(|| damaged(row))
+}
+
+fn read_versions(value: &[u8]) -> Option<Vec<Version>> {
+    let mut reader = Reader(value.strip_prefix(&[FORMAT])?);
+    let mut versions: Vec<Version> = Vec::new();
+    while !reader.0.is_empty() {
+        let dot = Dot::new(Actor(reader.u64()?), reader.u64()?);
+        let stamp = Stamp(reader.u64()?);
+        let length = usize::try_from(u32::from_be_bytes(reader.array()?)).ok()?;
+        let value = ByteBuf::from(reader.bytes(length)?);
+        if versions.last().is_some_and(|last| last.dot >= dot) {
+            return None;
+        }
+        versions.push(Version { dot, stamp, value });
+    }
+    (!versions.is_empty()).then_some(versions)
+}
+
+/// The value of any other row.
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    let mut out = vec![FORMAT];
+    ciborium::into_writer(value, &mut out).expect("own types, written to memory");
+    out
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(row: &[u8], value: &[u8]) -> Result<T, StorageError> {
+    let mut rest = value.strip_prefix(&[FORMAT]).ok_or_else(|| damaged(row))?;
+    let decoded = ciborium::from_reader(&mut rest).map_err(|_| damaged(row))?;
+    if rest.is_empty() { Ok(decoded) } else { Err(damaged(row)) }
+}
+
+fn damaged(row: &[u8]) -> StorageError {
+    let start = &row[..row.len().min(32)];
+    StorageError(format!("row {start:02x?} holds what was never written"))
+}
+
+/// Visits the rows of a span until told to break, or until a row cannot be read.
+pub(crate) fn each(
+    s: &(impl Storage + ?Sized),
+    span: &Span,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StorageError>,
+) -> Result<(), StorageError> {
+    let mut failed = Ok(());
+    s.scan(&span.0, &span.1, &mut |row, value| {
+        visit(row, value).unwrap_or_else(|error| {
+            failed = Err(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    failed
+}
+
+/// Deletes the rows of a span, at most so many at once in memory. Returns how many there were.
+pub(crate) fn delete_all(s: &mut (impl Storage + ?Sized), span: &Span) -> Result<u64, StorageError> {
+    const AT_ONCE: usize = 4_096;
+    let (mut deleted, mut from) = (0, span.0.clone());
+    loop {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        s.scan(&from, &span.1, &mut |row, _| {
+            found.push(row.to_vec());
+            if found.len() < AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        for row in &found {
+            s.delete(row);
+        }
+        deleted += found.len() as u64;
+        match found.pop() {
+            Some(last) if found.len() + 1 == AT_ONCE => from = last,
+            _ => return Ok(deleted),
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.try_into().ok()
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+}

@@ -1,0 +1,208 @@
+//! Data types: from commands to changes of cells, and from cells to replies.
+//!
+//! Each type has a file, and nothing outside of this folder knows what its cells mean.
+
+mod counter;
+mod hash;
+mod key;
+mod register;
+mod set;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use key::exists;
+
+use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
+use crate::partition::{Needs, Wanted};
+use crate::slice::SLICE_MAX;
+use crate::{Actor, Command, CommandError, Context, Field, Reply, Slice};
+use key::Kind;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    pub reply: Reply,
+    /// How many concurrent values the reply does not show.
+    pub hidden: u32,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        Self { reply, hidden: 0 }
+    }
+}
+
+/// Who changes a key, and what it knows of the partition.
+pub(crate) struct Issuer<'a> {
+    pub actor: Actor,
+    /// The counter of the dot that the change gets.
+    pub next: u64,
+    /// Own dots up to here may be unknown here: the partition was let go after them.
+    pub floor: u64,
+    pub context: &'a Context,
+}
+
+/// What a command does to a key. Nothing put and nothing dropped: nothing.
+pub(crate) struct Change {
+    pub reply: Reply,
+    pub puts: Vec<(Field, ByteBuf)>,
+    /// No field: the whole key.
+    pub drops: Vec<(Option<Field>, Context)>,
+}
+
+impl From<Reply> for Change {
+    fn from(reply: Reply) -> Self {
+        Self { reply, puts: Vec::new(), drops: Vec::new() }
+    }
+}
+
+impl From<CommandError> for Change {
+    fn from(error: CommandError) -> Self {
+        Reply::Error(error).into()
+    }
+}
+
+impl Command {
+    /// Answers a command that reads, from the part of the key that it needs. Commands that write are
+    /// answered where they are executed, and `Nil` here.
+    pub fn answer(&self, slice: &Slice) -> Answered {
+        use Command::*;
+        if slice.oversized {
+            let limit = SLICE_MAX as u64;
+            return Reply::Error(CommandError::TooLarge { limit }).into();
+        }
+        if key::is_wrong(self, slice) {
+            return Reply::Error(CommandError::WrongType).into();
+        }
+        match self {
+            Get => return register::get(slice),
+            HGet { field } => return hash::get(slice, field),
+            Exists => Reply::Int(i64::from(exists(slice))),
+            Type => key::name(slice),
+            Strlen => register::length(slice),
+            Siblings => register::siblings(slice),
+            SMembers => set::members(slice),
+            SCard => set::count(slice),
+            SIsMember { member } => set::has(slice, member),
+            SMIsMember { members } => Reply::Array(members.iter().map(|m| set::has(slice, m)).collect()),
+            HMGet { fields } => Reply::Array(fields.iter().map(|f| hash::get(slice, f).reply).collect()),
+            HGetAll => hash::all(slice),
+            HLen => hash::count(slice),
+            HKeys => hash::names(slice),
+            HVals => hash::values(slice),
+            HExists { field } => hash::has(slice, field),
+            Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. } => {
+                Reply::Nil
+            }
+        }
+        .into()
+    }
+
+    /// What a command that writes changes.
+    pub(crate) fn change(&self, slice: &Slice, issuer: &Issuer) -> Change {
+        use Command::*;
+        if key::is_wrong(self, slice) {
+            return CommandError::WrongType.into();
+        }
+        match self {
+            Set { value } => register::set(slice, issuer, value),
+            IncrBy { by } => counter::increment(slice, issuer, *by),
+            Del => key::delete(slice, issuer),
+            SAdd { members } => set::add(slice, members),
+            SRem { members } => set::remove(slice, issuer, members),
+            HSet { entries } => hash::set(slice, entries),
+            HDel { fields } => hash::remove(slice, issuer, fields),
+            _ => self.answer(slice).reply.into(),
+        }
+    }
+
+    /// What is to be read of the key.
+    pub(crate) fn needs(&self) -> Needs<'_> {
+        use Command::*;
+        let (mut entries, mut members) = (Wanted::Head, Wanted::Head);
+        match self {
+            SAdd { members: names } | SRem { members: names } | SMIsMember { members: names } => {
+                members = Wanted::Named(names.iter().collect());
+            }
+            SIsMember { member } => members = Wanted::Named(vec![member]),
+            SMembers | SCard => members = Wanted::All,
+            HSet { entries: pairs } => {
+                entries = Wanted::Named(pairs.iter().map(|(field, _)| field).collect());
+            }
+            HGet { field } | HExists { field } => entries = Wanted::Named(vec![field]),
+            HMGet { fields } | HDel { fields } => entries = Wanted::Named(fields.iter().collect()),
+            HGetAll | HLen | HKeys | HVals => entries = Wanted::All,
+            Get | Strlen | Set { .. } | IncrBy { .. } | Del | Exists | Type | Siblings => {}
+        }
+        Needs { entries, members }
+    }
+
+    /// The type that a key must have, or not exist; `None`: any.
+    fn kind(&self) -> Option<Kind> {
+        use Command::*;
+        match self {
+            Set { .. } | Del | Exists | Type => None,
+            Get | Strlen | IncrBy { .. } | Siblings => Some(Kind::String),
+            SAdd { .. } | SRem { .. } | SMembers | SIsMember { .. } | SMIsMember { .. } | SCard => {
+                Some(Kind::Set)
+            }
+            HSet { .. }
+            | HGet { .. }
+            | HMGet { .. }
+            | HGetAll
+            | HDel { .. }
+            | HLen
+            | HKeys
+            | HVals
+            | HExists { .. } => Some(Kind::Hash),
+        }
+    }
+
+    /// Checks the lengths of what the client gave.
+    pub(crate) fn check(&self, key: &[u8]) -> Result<(), CommandError> {
+        fits("the key", key.len(), KEY_MAX)?;
+        let needs = self.needs();
+        let mut total = key.len();
+        for wanted in [&needs.entries, &needs.members] {
+            let Wanted::Named(names) = wanted else { continue };
+            for name in names {
+                fits("the field", name.len(), FIELD_MAX)?;
+                // Every element names the key again.
+                total = total.saturating_add(key.len() + name.len());
+            }
+        }
+        for value in self.values() {
+            fits("the value", value.len(), VALUE_MAX)?;
+            total = total.saturating_add(value.len());
+        }
+        fits("the command", total, EVENT_MAX)
+    }
+
+    fn values(&self) -> Vec<&ByteBuf> {
+        match self {
+            Command::Set { value } => vec![value],
+            Command::HSet { entries } => entries.iter().map(|(_, value)| value).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn fits(what: &str, size: usize, limit: usize) -> Result<(), CommandError> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(CommandError::TooLong { what: what.into(), size: size as u64, limit: limit as u64 })
+}
+
+/// The dots live in one field: what a put that sees them drops.
+fn live(slice: &Slice, field: &Field) -> Context {
+    slice.versions(field).iter().map(|version| version.dot).collect()
+}
+
+/// A count as a reply.
+fn int(count: usize) -> Reply {
+    Reply::Int(i64::try_from(count).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,69 @@
+//! Hashes: a cell for each field, which keeps concurrent values as a string does.
+
+use super::register::{hidden, winner};
+use super::{Answered, Change, Issuer, int, live};
+use crate::{Field, Reply, Slice};
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Writes fields; of one named twice, the last value.
+pub(super) fn set(slice: &Slice, entries: &[(ByteBuf, ByteBuf)]) -> Change {
+    let last: BTreeMap<_, _> = entries.iter().map(|(name, value)| (name, value)).collect();
+    let new = last.keys().filter(|name| !contains(slice, name)).count();
+    let mut change = Change::from(int(new));
+    for (name, value) in last {
+        let field = Field::Entry(name.clone());
+        if contains(slice, name) {
+            change.drops.push((Some(field.clone()), live(slice, &field)));
+        }
+        change.puts.push((field, value.clone()));
+    }
+    change
+}
+
+pub(super) fn remove(slice: &Slice, issuer: &Issuer, fields: &[ByteBuf]) -> Change {
+    let old = fields.iter().collect::<BTreeSet<_>>().into_iter();
+    let old: Vec<_> = old.filter(|name| contains(slice, name)).collect();
+    let mut change = Change::from(int(old.len()));
+    let drop = |name: &ByteBuf| (Some(Field::Entry(name.clone())), issuer.context.clone());
+    change.drops = old.into_iter().map(drop).collect();
+    change
+}
+
+pub(super) fn get(slice: &Slice, name: &ByteBuf) -> Answered {
+    let versions = slice.versions(&Field::Entry(name.clone()));
+    let value = winner(versions).map(|version| version.value.clone());
+    Answered { reply: value.map_or(Reply::Nil, Reply::Bytes), hidden: hidden(versions) }
+}
+
+pub(super) fn has(slice: &Slice, name: &ByteBuf) -> Reply {
+    Reply::Int(i64::from(contains(slice, name)))
+}
+
+pub(super) fn all(slice: &Slice) -> Reply {
+    Reply::Map(entries(slice).collect())
+}
+
+pub(super) fn count(slice: &Slice) -> Reply {
+    int(entries(slice).count())
+}
+
+pub(super) fn names(slice: &Slice) -> Reply {
+    Reply::Array(entries(slice).map(|(name, _)| Reply::Bytes(name)).collect())
+}
+
+pub(super) fn values(slice: &Slice) -> Reply {
+    Reply::Array(entries(slice).map(|(_, value)| Reply::Bytes(value)).collect())
+}
+
+fn contains(slice: &Slice, name: &ByteBuf) -> bool {
+    slice.cells.contains_key(&Field::Entry(name.clone()))
+}
+
+/// The fields with the values shown, by the fields' bytes.
+fn entries(slice: &Slice) -> impl Iterator<Item = (ByteBuf, ByteBuf)> {
+    slice.cells.iter().filter_map(|(field, versions)| match field {
+        Field::Entry(name) => Some((name.clone(), winner(versions)?.value.clone())),
+        _ => None,
+    })
+}

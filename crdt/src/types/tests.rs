@@ -1,0 +1,372 @@
+use super::Answered;
+use crate::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
+use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply};
+use serde_bytes::ByteBuf;
+
+const P: u16 = 7;
+
+/// A replica with its disk.
+struct Peer {
+    replica: Replica,
+    disk: Memory,
+    wall: u64,
+}
+
+impl Peer {
+    fn new(actor: u64) -> Self {
+        let disk = Memory::default();
+        let replica = Replica::open(&disk, Actor(actor), actor).unwrap();
+        Self { replica, disk, wall: 1_000 }
+    }
+
+    fn execute(&mut self, key: &str, command: Command) -> Executed {
+        self.wall += 1;
+        self.replica.execute(&mut self.disk, P, key.as_bytes(), &command, self.wall).unwrap()
+    }
+
+    fn ask(&mut self, key: &str, command: Command) -> Reply {
+        let reply = self.execute(key, command.clone()).reply;
+        if !command.writes() {
+            assert_eq!(self.answer(key, &command).reply, reply);
+        }
+        reply
+    }
+
+    fn answer(&self, key: &str, command: &Command) -> Answered {
+        command.answer(&self.replica.read(&self.disk, P, key.as_bytes(), command).unwrap())
+    }
+
+    fn event(&mut self, key: &str, command: Command) -> Event {
+        self.execute(key, command).event.expect("a change")
+    }
+
+    fn apply(&mut self, event: &Event) -> bool {
+        self.replica.apply(&mut self.disk, P, event).unwrap()
+    }
+
+    fn pull(&mut self, other: &mut Peer) {
+        let context = self.replica.context(P).clone();
+        match other.replica.missing(&other.disk, P, &context, usize::MAX).unwrap() {
+            Missing::Nothing => {}
+            Missing::Events { events, .. } => {
+                for event in events {
+                    assert!(self.apply(&event));
+                }
+            }
+            Missing::Cut => panic!("nothing was cut"),
+        }
+    }
+}
+
+/// Both learn all that the other has.
+fn sync(a: &mut Peer, b: &mut Peer) {
+    a.pull(b);
+    b.pull(a);
+    let (one, two) = (a.replica.summary(P), b.replica.summary(P));
+    assert_eq!(one, two);
+    assert!(a.replica.scrub(&a.disk, P).unwrap() && b.replica.scrub(&b.disk, P).unwrap());
+}
+
+fn bytes(text: &str) -> ByteBuf {
+    ByteBuf::from(text)
+}
+
+fn many(texts: &[&str]) -> Vec<ByteBuf> {
+    texts.iter().map(|text| bytes(text)).collect()
+}
+
+fn set(value: &str) -> Command {
+    Command::Set { value: bytes(value) }
+}
+
+fn incr(by: i64) -> Command {
+    Command::IncrBy { by }
+}
+
+fn sadd(members: &[&str]) -> Command {
+    Command::SAdd { members: many(members) }
+}
+
+fn srem(members: &[&str]) -> Command {
+    Command::SRem { members: many(members) }
+}
+
+fn hset(entries: &[(&str, &str)]) -> Command {
+    Command::HSet { entries: entries.iter().map(|(field, value)| (bytes(field), bytes(value))).collect() }
+}
+
+fn text(value: &str) -> Reply {
+    Reply::Bytes(bytes(value))
+}
+
+fn word(name: &str) -> Reply {
+    Reply::Word(name.into())
+}
+
+#[test]
+fn a_string_is_read_as_written_until_it_is_deleted() {
+    let mut a = Peer::new(1);
+    assert_eq!(a.ask("k", Command::Get), Reply::Nil);
+    assert_eq!(a.ask("k", set("v")), Reply::Ok);
+    assert_eq!(a.ask("k", set("word")), Reply::Ok);
+    assert_eq!(a.ask("k", Command::Get), text("word"));
+    assert_eq!(a.ask("k", Command::Strlen), Reply::Int(4));
+    assert_eq!(a.ask("k", Command::Exists), Reply::Int(1));
+    assert_eq!(a.ask("k", Command::Type), word("string"));
+    assert_eq!(a.ask("k", Command::Del), Reply::Int(1));
+    assert_eq!(a.execute("k", Command::Del).event, None);
+    assert_eq!(a.ask("k", Command::Get), Reply::Nil);
+    assert_eq!(a.ask("k", Command::Type), word("none"));
+    assert_eq!((a.replica.summary(P).keys, a.replica.summary(P).cells), (0, 0));
+}
+
+#[test]
+fn concurrent_strings_are_both_kept_and_the_later_is_shown() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.ask("k", set("early"));
+    b.wall = 9_000;
+    b.ask("k", set("late"));
+    sync(&mut a, &mut b);
+    for peer in [&a, &b] {
+        assert_eq!(peer.answer("k", &Command::Get), Answered { reply: text("late"), hidden: 1 });
+        let Reply::Siblings(siblings) = peer.answer("k", &Command::Siblings).reply else { panic!() };
+        let values: Vec<_> = siblings.iter().map(|sibling| &sibling.value[..]).collect();
+        assert_eq!(values, [&b"late"[..], b"early"]);
+    }
+    a.ask("k", set("both seen"));
+    sync(&mut a, &mut b);
+    assert_eq!(b.answer("k", &Command::Get), Answered { reply: text("both seen"), hidden: 0 });
+}
+
+#[test]
+fn a_counter_counts_on_a_string_and_on_nothing() {
+    let mut a = Peer::new(1);
+    assert_eq!(a.ask("n", incr(5)), Reply::Int(5));
+    assert_eq!(a.ask("n", incr(-7)), Reply::Int(-2));
+    assert_eq!(a.ask("n", Command::Get), text("-2"));
+    assert_eq!(a.ask("n", set("40")), Reply::Ok);
+    assert_eq!(a.ask("n", incr(2)), Reply::Int(42));
+    assert_eq!(a.ask("n", Command::Get), text("42"));
+    assert_eq!(a.ask("s", set("word")), Reply::Ok);
+    assert_eq!(a.ask("s", incr(1)), Reply::Error(CommandError::NotAnInteger));
+    assert_eq!(a.ask("s", set("007")), Reply::Ok);
+    assert_eq!(a.ask("s", incr(1)), Reply::Error(CommandError::NotAnInteger));
+    assert_eq!(a.ask("zero", incr(0)), Reply::Int(0));
+    assert_eq!(a.ask("zero", Command::Get), text("0"));
+}
+
+#[test]
+fn a_counter_does_not_overflow() {
+    let mut a = Peer::new(1);
+    assert_eq!(a.ask("n", incr(i64::MAX)), Reply::Int(i64::MAX));
+    assert_eq!(a.ask("n", incr(1)), Reply::Error(CommandError::Overflow));
+    assert_eq!(a.ask("n", incr(i64::MIN)), Reply::Int(-1));
+    assert_eq!(a.ask("n", incr(i64::MIN)), Reply::Error(CommandError::Overflow));
+    assert_eq!(a.ask("n", incr(i64::MAX)), Reply::Int(i64::MAX - 1));
+    let mut b = Peer::new(2);
+    b.ask("n", incr(i64::MAX));
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", Command::Get), text("18446744073709551613"));
+    assert_eq!(b.ask("n", incr(-1)), Reply::Error(CommandError::Overflow));
+}
+
+#[test]
+fn a_deletion_takes_the_increments_it_has_seen_and_no_others() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.ask("n", incr(10));
+    sync(&mut a, &mut b);
+    a.ask("n", incr(3));
+    assert_eq!(b.ask("n", Command::Del), Reply::Int(1));
+    assert_eq!(b.ask("n", Command::Exists), Reply::Int(0));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("n", Command::Get), text("3"));
+    assert_eq!(b.ask("n", Command::Del), Reply::Int(1));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("n", Command::Get), Reply::Nil);
+    assert_eq!(a.ask("n", incr(1)), Reply::Int(1));
+    assert_eq!(a.replica.summary(P).cells, 1, "the old chain is gone");
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", Command::Get), text("1"));
+}
+
+#[test]
+fn a_string_written_over_a_counter_leaves_concurrent_increments() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.ask("n", incr(10));
+    sync(&mut a, &mut b);
+    a.ask("n", incr(1));
+    b.ask("n", set("100"));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("n", Command::Get), text("101"));
+    assert_eq!(a.ask("n", incr(1)), Reply::Int(102));
+}
+
+#[test]
+fn a_counter_survives_that_its_partition_is_let_go_and_taken_again() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let first = a.event("n", incr(7));
+    a.event("n", incr(3));
+    sync(&mut a, &mut b);
+    let held = b.replica.context(P).clone();
+    assert!(a.replica.let_go(&mut a.disk, P, &held).unwrap());
+    assert_eq!(a.replica.partitions().count(), 0);
+    // It comes back to a part of its own past, and must not go on from there.
+    assert!(a.apply(&first));
+    let next = a.event("n", incr(1));
+    assert_eq!(next.dot.counter, 3);
+    assert_eq!(a.ask("n", Command::Get), text("8"));
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", Command::Get), text("11"));
+    a.ask("n", Command::Del);
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", Command::Get), Reply::Nil);
+    assert_eq!(a.replica.actor(), Actor(1), "own dots that are known are no alarm");
+}
+
+#[test]
+fn a_set_holds_each_element_once() {
+    let mut a = Peer::new(1);
+    assert_eq!(a.ask("s", sadd(&["b", "a", "b"])), Reply::Int(2));
+    assert_eq!(a.execute("s", sadd(&["a"])).event, None);
+    assert_eq!(a.ask("s", Command::SMembers), Reply::Set(many(&["a", "b"])));
+    assert_eq!(a.ask("s", Command::SCard), Reply::Int(2));
+    assert_eq!(a.ask("s", Command::SIsMember { member: bytes("a") }), Reply::Int(1));
+    let asked = Command::SMIsMember { members: many(&["a", "x"]) };
+    assert_eq!(a.ask("s", asked), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+    assert_eq!(a.execute("s", srem(&["x"])).event, None);
+    assert_eq!(a.ask("s", srem(&["a", "a", "b"])), Reply::Int(2));
+    assert_eq!(a.ask("s", Command::Exists), Reply::Int(0));
+    assert_eq!(a.ask("s", Command::SMembers), Reply::Set(vec![]));
+}
+
+#[test]
+fn an_addition_wins_over_a_removal_that_has_not_seen_it() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.ask("s", sadd(&["x", "y"]));
+    sync(&mut a, &mut b);
+    b.ask("s", srem(&["x", "y"]));
+    a.ask("s", srem(&["x"]));
+    a.ask("s", sadd(&["x"]));
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("s", Command::SMembers), Reply::Set(many(&["x"])));
+}
+
+#[test]
+fn a_hash_holds_values_by_field() {
+    let mut a = Peer::new(1);
+    assert_eq!(a.ask("h", hset(&[("b", "1"), ("a", "2"), ("b", "3")])), Reply::Int(2));
+    assert_eq!(a.ask("h", hset(&[("b", "4"), ("c", "5")])), Reply::Int(1));
+    assert_eq!(a.ask("h", Command::HGet { field: bytes("b") }), text("4"));
+    assert_eq!(a.ask("h", Command::HGet { field: bytes("x") }), Reply::Nil);
+    let asked = Command::HMGet { fields: many(&["a", "x"]) };
+    assert_eq!(a.ask("h", asked), Reply::Array(vec![text("2"), Reply::Nil]));
+    let all = vec![(bytes("a"), bytes("2")), (bytes("b"), bytes("4")), (bytes("c"), bytes("5"))];
+    assert_eq!(a.ask("h", Command::HGetAll), Reply::Map(all));
+    assert_eq!(a.ask("h", Command::HKeys), Reply::Array(vec![text("a"), text("b"), text("c")]));
+    assert_eq!(a.ask("h", Command::HVals), Reply::Array(vec![text("2"), text("4"), text("5")]));
+    assert_eq!(a.ask("h", Command::HLen), Reply::Int(3));
+    assert_eq!(a.ask("h", Command::HExists { field: bytes("c") }), Reply::Int(1));
+    assert_eq!(a.ask("h", Command::HDel { fields: many(&["a", "x"]) }), Reply::Int(1));
+    assert_eq!(a.ask("h", Command::HExists { field: bytes("a") }), Reply::Int(0));
+}
+
+#[test]
+fn concurrent_values_of_a_hash_field_are_counted_as_hidden() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.ask("h", hset(&[("f", "a")]));
+    b.wall = 9_000;
+    b.ask("h", hset(&[("f", "b")]));
+    sync(&mut a, &mut b);
+    let asked = Command::HGet { field: bytes("f") };
+    assert_eq!(a.answer("h", &asked), Answered { reply: text("b"), hidden: 1 });
+}
+
+#[test]
+fn commands_of_another_type_are_refused_however_large_the_key_is() {
+    let wrong = Reply::Error(CommandError::WrongType);
+    for size in [1, 8, 9, 30] {
+        let names: Vec<String> = (0..size).map(|i| format!("e{i:02}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, "v")).collect();
+        let mut a = Peer::new(1);
+        a.ask("s", sadd(&names));
+        a.ask("h", hset(&pairs));
+        a.ask("v", set("x"));
+        for key in ["s", "h"] {
+            for command in [Command::Get, Command::Strlen, Command::Siblings, incr(1)] {
+                assert_eq!(a.ask(key, command), wrong);
+            }
+        }
+        for key in ["s", "v"] {
+            for command in [hset(&[("zz", "1")]), Command::HGetAll, Command::HGet { field: bytes("zz") }] {
+                assert_eq!(a.ask(key, command), wrong);
+            }
+        }
+        for key in ["h", "v"] {
+            for command in [sadd(&["zz"]), srem(&["e00"]), Command::SMembers, Command::SCard] {
+                assert_eq!(a.ask(key, command), wrong);
+            }
+        }
+        assert_eq!(a.ask("s", Command::Type), word("set"));
+        assert_eq!(a.ask("h", Command::Type), word("hash"));
+        assert_eq!(a.ask("h", Command::Exists), Reply::Int(1));
+        assert_eq!(a.ask("s", set("now a string")), Reply::Ok);
+        assert_eq!(a.ask("h", Command::Del), Reply::Int(1));
+        assert_eq!((a.replica.summary(P).keys, a.replica.summary(P).cells), (2, 2));
+        assert!(a.replica.scrub(&a.disk, P).unwrap());
+    }
+}
+
+#[test]
+fn of_types_written_at_once_the_string_is_served_then_the_hash() {
+    let (mut a, mut b, mut c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    a.ask("k", sadd(&["m"]));
+    b.ask("k", hset(&[("f", "v")]));
+    c.ask("k", incr(1));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("k", Command::Type), word("hash"));
+    sync(&mut a, &mut c);
+    assert_eq!(a.ask("k", Command::Get), text("1"));
+    assert_eq!(a.ask("k", Command::Del), Reply::Int(1));
+    assert_eq!(a.ask("k", Command::Type), word("none"));
+    sync(&mut a, &mut c);
+    assert_eq!(c.ask("k", Command::Exists), Reply::Int(0));
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
+    let mut a = Peer::new(1);
+    let too_long = |reply| matches!(reply, Reply::Error(CommandError::TooLong { .. }));
+    let of = |size| "x".repeat(size);
+    assert!(too_long(a.ask(&of(KEY_MAX + 1), set("v"))));
+    assert!(too_long(a.ask("k", set(&of(VALUE_MAX + 1)))));
+    assert!(too_long(a.ask("k", sadd(&[&of(FIELD_MAX + 1)]))));
+    assert!(too_long(a.ask("k", hset(&[(&of(FIELD_MAX + 1), "v")]))));
+    let (half, key) = (of(VALUE_MAX), of(KEY_MAX));
+    assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")]))));
+    assert_eq!(a.ask(&key, hset(&[(&of(FIELD_MAX), &half)])), Reply::Int(1));
+    assert_eq!(a.ask(&key, Command::HLen), Reply::Error(CommandError::TooLarge { limit: 8 << 20 }));
+    assert_eq!(a.ask("k", Command::Exists), Reply::Int(0));
+}
+
+#[test]
+fn keys_are_listed_while_they_exist() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    for key in ["bb", "a", "c"] {
+        a.ask(key, set("v"));
+    }
+    a.ask("n", incr(1));
+    a.ask("s", sadd(&["x", "y"]));
+    sync(&mut a, &mut b);
+    b.ask("n", Command::Del);
+    a.pull(&mut b);
+    let keys = |after: Option<&str>, limit| {
+        let keys = a.replica.keys(&a.disk, P, after.map(str::as_bytes), limit).unwrap();
+        keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(None, 10), ["a", "c", "s", "bb"]);
+    assert_eq!(keys(Some("a"), 2), ["c", "s"]);
+    assert_eq!(keys(Some("b"), 1), ["c"]);
+    assert!(keys(Some("bb"), 9).is_empty());
+    assert!(a.replica.keys(&a.disk, P + 1, None, 9).unwrap().is_empty());
+}
