@@ -1,6 +1,6 @@
 //! What is fixed for a network, and what a peer may choose.
 
-use crate::ids::NetworkId;
+use crate::ids::{NetworkId, PeerId};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Genesis {
     /// Milliseconds since the Unix epoch.
     pub created_ms: u64,
     pub nonce: ByteArray<16>,
+    /// Who made the network: the only peer that may begin it alone.
+    pub founder: PeerId,
     /// Q: how many partitions the key space is cut into.
     pub partitions: u16,
     /// N: how many copies of each key.

@@ -9,11 +9,16 @@
 //! `peer` knows them all, and it only routes.
 
 pub mod config;
+pub mod coordinator;
 pub mod effect;
 pub mod ids;
 pub mod input;
 pub mod member;
 pub mod message;
+pub mod repair;
+pub mod replica;
 pub mod request;
+pub mod scan;
+pub mod seats;
 pub mod store;
 pub mod time;

@@ -5,7 +5,9 @@ use crate::member::{Record, View};
 use crate::request::{Failure, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use starling_crdt::{Command, Context, Event, Piece, Slice};
+use starling_crdt::Piece;
+use starling_crdt::Slice;
+use starling_crdt::{Command, Context, Event};
 
 /// The first byte of every frame.
 pub const WIRE_VERSION: u8 = 1;
@@ -158,18 +160,32 @@ pub enum Refusal {
 pub enum Repair {
     /// One hash over the synced contexts of all partitions that both own. Equal: no more is said.
     Compare { view: View, hash: u64 },
+    /// Mine is that hash as well.
+    Same { view: View, hash: u64 },
     /// It differs: a hash for each.
     Hashes { view: View, hashes: Vec<(PartitionId, u64)> },
+    /// A read saw that you and this peer differ: please compare.
+    Meet { partition: PartitionId, with: PeerId },
     /// Please tell me what you have synced of these.
     Ask { partitions: Vec<PartitionId> },
     /// What I have synced, in this life, under this view (rules `report-synced`, `view`, `session`).
-    Report { view: View, life: u64, contexts: Vec<(PartitionId, Context)> },
-    /// What your context lacked, newest first. `life`: the life of the receiver it was made for.
-    Events { life: u64, partition: PartitionId, events: Vec<Event>, more: bool },
+    Report { view: View, held: Vec<Held> },
+    /// What your context lacked, newest first. `session`: the receiver's, that it was made for.
+    Events { session: u64, partition: PartitionId, events: Vec<Event> },
     /// A piece of a state transfer (rule `staged`).
-    State { life: u64, partition: PartitionId, transfer: u64, index: u32, count: u32, piece: Piece },
+    State { session: u64, partition: PartitionId, transfer: u64, index: u32, count: u32, piece: Piece },
     /// That piece is staged; send the next.
     Staged { partition: PartitionId, transfer: u64, index: u32 },
+}
+
+/// What the sender has synced of one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub partition: PartitionId,
+    /// Names this life of the sender, and how often it has let this partition go since. What is made for
+    /// this context must name it too.
+    pub session: u64,
+    pub context: Context,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

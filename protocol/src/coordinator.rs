@@ -1,0 +1,363 @@
+//! Open operations, from request to verdict: N, R, W; sloppy quorum; stand-ins; deadlines; explain.
+//!
+//! DeCandia et al., "Dynamo" (SOSP 2007), sections 4.5 and 4.6, over events instead of values: an
+//! owner issues the event, its copies go to all owners at once, and whoever stands in for a silent
+//! owner keeps it until `repair` has handed it over.
+
+mod ballot;
+mod forward;
+mod quorum;
+mod read;
+mod verdict;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::Config;
+use crate::ids::{OpId, PartitionId, PeerId, RequestId};
+use crate::member::View;
+use crate::message::{Call, Refusal};
+use crate::request::{AnswerKind, Failure, FailureKind, Outcome};
+use crate::seats::Seats;
+use crate::store::{Answer, Question};
+use crate::time::{Now, Time};
+use forward::Forward;
+use read::Read;
+use serde_bytes::ByteBuf;
+use starling_crdt::Command;
+use std::collections::{BTreeMap, BTreeSet};
+use write::Write;
+
+/// Who waits for the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    Local(RequestId),
+    /// A peer that forwarded the request to us.
+    Peer {
+        peer: PeerId,
+        op: OpId,
+    },
+}
+
+/// One request, with everything that is decided before it begins.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    pub client: Client,
+    pub seats: Seats,
+    pub key: ByteBuf,
+    pub command: Command,
+    /// Copies to ask or to sync; at most as many as there are owners.
+    pub r: u8,
+    pub w: u8,
+    pub explain: bool,
+}
+
+/// What the coordinator asks of the peer that it lives in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send {
+        to: PeerId,
+        call: Call,
+    },
+    Store {
+        op: OpId,
+        question: Question,
+    },
+    Done {
+        client: Client,
+        result: Result<Outcome, Failure>,
+    },
+    /// These replicas of a partition were seen to differ.
+    Differ {
+        partition: PartitionId,
+        peers: Vec<PeerId>,
+    },
+    /// We know fewer steps than this peer.
+    LearnFrom {
+        peer: PeerId,
+    },
+}
+
+enum Op {
+    Write(Write),
+    Read(Read),
+    Forward(Forward),
+}
+
+/// What an operation does next, decided by its own room.
+enum Next {
+    /// Nothing has changed for it.
+    Keep,
+    /// It goes on; look at it again at this time.
+    Wait(Time),
+    Over,
+    /// Carry it out here after all.
+    Here(Box<Begin>),
+}
+
+pub struct Coordinator {
+    me: PeerId,
+    config: Config,
+    ops: BTreeMap<OpId, Op>,
+    alarms: BTreeMap<OpId, Time>,
+    clock: BTreeSet<(Time, OpId)>,
+    last: u64,
+    out: Vec<Out>,
+}
+
+/// What the rooms of single operations need to know and to say.
+struct Scene<'a> {
+    me: PeerId,
+    now: Now,
+    op: OpId,
+    config: &'a Config,
+    out: &'a mut Vec<Out>,
+}
+
+impl Scene<'_> {
+    fn send(&mut self, to: PeerId, call: Call) {
+        self.out.push(Out::Send { to, call });
+    }
+
+    fn store(&mut self, question: Question) {
+        self.out.push(Out::Store { op: self.op, question });
+    }
+
+    fn done(&mut self, client: Client, result: Result<Outcome, Failure>) {
+        self.out.push(Out::Done { client, result });
+    }
+}
+
+impl Coordinator {
+    pub fn new(me: PeerId, config: Config) -> Self {
+        let (ops, alarms, clock) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { me, config, ops, alarms, clock, last: 0, out: Vec::new() }
+    }
+
+    /// Operations under way.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.clock.first().map(|(time, _)| *time)
+    }
+
+    /// What was asked for since the last call.
+    pub fn drain(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// A read, coordinated here.
+    pub fn read(&mut self, now: Now, begin: Begin) {
+        self.start(now, begin, |scene, begin| {
+            Read::begin(scene, begin).map(|(op, next)| (Op::Read(op), next))
+        });
+    }
+
+    /// A write, issued here.
+    pub fn write(&mut self, now: Now, begin: Begin) {
+        self.start(now, begin, |scene, begin| {
+            let (op, next) = Write::begin(scene, begin);
+            Some((Op::Write(op), next))
+        });
+    }
+
+    /// A write, issued by the first of `candidates` that answers; this peer may be one of them.
+    pub fn forward(&mut self, now: Now, begin: Begin, candidates: Vec<PeerId>) {
+        let mut here = None;
+        self.start(now, begin, |scene, begin| match Forward::begin(scene, begin, candidates) {
+            Ok((op, next)) => Some((Op::Forward(op), next)),
+            Err(begin) => {
+                here = Some(begin);
+                None
+            }
+        });
+        if let Some(begin) = here {
+            self.write(now, *begin);
+        }
+    }
+
+    fn start(
+        &mut self,
+        now: Now,
+        begin: Begin,
+        room: impl FnOnce(&mut Scene<'_>, Begin) -> Option<(Op, Next)>,
+    ) {
+        if self.ops.len() >= self.config.operations_max {
+            let failure = verdict::busy(self.config.operations_max);
+            self.out.push(Out::Done { client: begin.client, result: Err(failure) });
+            return;
+        }
+        self.last += 1;
+        let op = OpId(self.last);
+        let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
+        if let Some((state, next)) = room(&mut scene, begin) {
+            self.ops.insert(op, state);
+            self.follow(now, op, next);
+        }
+    }
+
+    /// Storage has answered for `op`.
+    pub fn stored(&mut self, now: Now, op: OpId, answer: Answer) {
+        self.with(now, op, |state, scene| match state {
+            Op::Write(write) => write.stored(scene, answer),
+            Op::Read(read) => read.stored(scene, answer),
+            Op::Forward(_) => Next::Keep,
+        });
+    }
+
+    /// A peer has answered for one of our operations.
+    pub fn answered(&mut self, now: Now, from: PeerId, call: Call) {
+        match call {
+            Call::Applied { op } => self.with(now, op, |state, scene| match state {
+                Op::Write(write) => write.acked(scene, from),
+                _ => Next::Keep,
+            }),
+            Call::ReadSlice { op, slice } => self.with(now, op, |state, scene| match state {
+                Op::Read(read) => read.sliced(scene, from, slice),
+                _ => Next::Keep,
+            }),
+            Call::ReadDigest { op, digest } => self.with(now, op, |state, scene| match state {
+                Op::Read(read) => read.digested(scene, from, digest),
+                _ => Next::Keep,
+            }),
+            Call::Forwarded { op, result } => self.with(now, op, |state, scene| match state {
+                Op::Forward(forward) => forward.answered(scene, from, result),
+                _ => Next::Keep,
+            }),
+            Call::Behind { op, view: _ } => self.behind(now, from, op),
+            Call::Refused { op, why } => self.refused(now, from, op, why),
+            _ => {}
+        }
+    }
+
+    fn behind(&mut self, now: Now, from: PeerId, op: OpId) {
+        self.out.push(Out::LearnFrom { peer: from });
+        self.with(now, op, |state, scene| match state {
+            Op::Write(write) => write.behind(scene, from),
+            Op::Read(read) => read.behind(scene, from),
+            Op::Forward(_) => Next::Keep,
+        });
+    }
+
+    fn refused(&mut self, now: Now, from: PeerId, op: OpId, _why: Refusal) {
+        self.with(now, op, |state, scene| state.lost(scene, from, AnswerKind::Refused));
+    }
+
+    /// Nothing more is to be expected of this peer for what is under way.
+    pub fn unreachable(&mut self, now: Now, peer: PeerId) {
+        for op in self.concerned(peer) {
+            self.with(now, op, |state, scene| state.lost(scene, peer, AnswerKind::Unreachable));
+        }
+    }
+
+    fn concerned(&self, peer: PeerId) -> Vec<OpId> {
+        self.ops.iter().filter(|(_, state)| state.awaits(peer)).map(|(op, _)| *op).collect()
+    }
+
+    /// Owners have changed: what waits for that is asked again. `seats` gives the new ones.
+    pub fn replan(&mut self, now: Now, view: View, seats: impl Fn(PartitionId) -> Seats) {
+        let stale: Vec<_> = self.ops.iter().filter_map(|(op, s)| Some((*op, s.stale(view)?))).collect();
+        for (op, partition) in stale {
+            let seats = seats(partition);
+            self.with(now, op, |state, scene| match state {
+                Op::Write(write) => write.replan(scene, seats),
+                Op::Read(read) => read.replan(scene, seats),
+                Op::Forward(_) => Next::Keep,
+            });
+        }
+    }
+
+    pub fn timeout(&mut self, now: Now) {
+        while let Some((time, op)) = self.clock.first().copied().filter(|(time, _)| *time <= now.time) {
+            self.clock.remove(&(time, op));
+            self.alarms.remove(&op);
+            self.with(now, op, |state, scene| match state {
+                Op::Write(write) => write.alarm(scene),
+                Op::Read(read) => read.alarm(scene),
+                Op::Forward(forward) => forward.alarm(scene),
+            });
+        }
+    }
+
+    fn with(&mut self, now: Now, op: OpId, act: impl FnOnce(&mut Op, &mut Scene<'_>) -> Next) {
+        let Some(state) = self.ops.get_mut(&op) else { return };
+        let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
+        let next = act(state, &mut scene);
+        self.follow(now, op, next);
+    }
+
+    fn follow(&mut self, now: Now, op: OpId, next: Next) {
+        match next {
+            Next::Keep => {}
+            Next::Wait(time) => self.set_alarm(op, Some(time)),
+            Next::Over => self.end(op),
+            Next::Here(begin) => {
+                self.end(op);
+                self.write(now, *begin);
+            }
+        }
+    }
+
+    fn end(&mut self, op: OpId) {
+        self.ops.remove(&op);
+        self.set_alarm(op, None);
+    }
+
+    fn set_alarm(&mut self, op: OpId, time: Option<Time>) {
+        if let Some(before) = self.alarms.remove(&op) {
+            self.clock.remove(&(before, op));
+        }
+        if let Some(time) = time {
+            self.alarms.insert(op, time);
+            self.clock.insert((time, op));
+        }
+    }
+}
+
+impl Op {
+    fn awaits(&self, peer: PeerId) -> bool {
+        match self {
+            Op::Write(write) => write.ballot.with(AnswerKind::Pending).contains(&peer),
+            Op::Read(read) => read.ballot.with(AnswerKind::Pending).contains(&peer),
+            Op::Forward(forward) => forward.awaits(peer),
+        }
+    }
+
+    fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId, how: AnswerKind) -> Next {
+        match self {
+            Op::Write(write) => write.lost(scene, peer, how),
+            Op::Read(read) => read.lost(scene, peer, how),
+            Op::Forward(forward) => forward.lost(scene, peer),
+        }
+    }
+
+    fn stale(&self, view: View) -> Option<PartitionId> {
+        let seats = match self {
+            Op::Write(write) => &write.seats,
+            Op::Read(read) => &read.seats,
+            Op::Forward(_) => return None,
+        };
+        (seats.view.hash != view.hash).then_some(seats.partition)
+    }
+}
+
+/// What a client asked for that cannot be: more copies than are kept.
+pub fn check_copies(what: &str, asked: u8, n: u8) -> Result<(), Box<Failure>> {
+    if (1..=n).contains(&asked) {
+        return Ok(());
+    }
+    Err(Box::new(Failure {
+        kind: FailureKind::Invalid,
+        why: format!("{what}={asked}, but the network keeps {n} copies of each key"),
+        state: "nothing was done".into(),
+        hint: format!("choose {what} from 1 to {n}"),
+        trace: None,
+    }))
+}

@@ -1,0 +1,140 @@
+//! Who was asked, in whose place, and what came back.
+
+use crate::ids::PeerId;
+use crate::member::Health;
+use crate::request::{AnswerKind, Asked, Named, Role};
+use crate::seats::Seat;
+use crate::time::Time;
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    peer: PeerId,
+    instead_of: Option<PeerId>,
+    health: Health,
+    answer: AnswerKind,
+    /// It knows more steps than we did; it is asked again when we have learned them.
+    behind: bool,
+    /// Somebody stands in for it already.
+    covered: bool,
+    asked_at: Time,
+    took_us: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ballot {
+    entries: Vec<Entry>,
+    spares: VecDeque<Seat>,
+}
+
+impl Ballot {
+    pub fn new(spares: VecDeque<Seat>) -> Self {
+        Self { entries: Vec::new(), spares }
+    }
+
+    pub fn has(&self, peer: PeerId) -> bool {
+        self.entries.iter().any(|entry| entry.peer == peer)
+    }
+
+    /// Notes that `seat` is asked now; asked before, its answer is awaited anew.
+    pub fn ask(&mut self, now: Time, seat: Seat, instead_of: Option<PeerId>) {
+        self.entries.retain(|entry| entry.peer != seat.peer);
+        self.note(now, seat, instead_of, AnswerKind::Pending);
+    }
+
+    /// Notes an owner that is not even asked.
+    pub fn skip(&mut self, now: Time, seat: Seat) {
+        self.note(now, seat, None, AnswerKind::NotAsked);
+    }
+
+    fn note(&mut self, now: Time, seat: Seat, instead_of: Option<PeerId>, answer: AnswerKind) {
+        let Seat { peer, health } = seat;
+        let (behind, covered, took_us) = (false, false, None);
+        self.entries.push(Entry {
+            peer,
+            instead_of,
+            health,
+            answer,
+            behind,
+            covered,
+            asked_at: now,
+            took_us,
+        });
+    }
+
+    /// Notes an answer. False if none was awaited from that peer.
+    pub fn answered(&mut self, now: Time, peer: PeerId, answer: AnswerKind) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|e| e.peer == peer && e.answer == AnswerKind::Pending)
+        else {
+            return false;
+        };
+        entry.answer = answer;
+        entry.took_us = u64::try_from(now.since(entry.asked_at).as_micros()).ok();
+        true
+    }
+
+    pub fn set(&mut self, peer: PeerId, answer: AnswerKind) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.peer == peer) {
+            entry.answer = answer;
+        }
+    }
+
+    pub fn mark_behind(&mut self, now: Time, peer: PeerId) {
+        if self.answered(now, peer, AnswerKind::Refused) {
+            self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.behind = true);
+        }
+    }
+
+    /// Those that are to be asked again after we have learned what they know.
+    pub fn behind(&self) -> Vec<PeerId> {
+        self.entries.iter().filter(|entry| entry.behind).map(|entry| entry.peer).collect()
+    }
+
+    pub fn with(&self, answer: AnswerKind) -> Vec<PeerId> {
+        self.entries.iter().filter(|entry| entry.answer == answer).map(|entry| entry.peer).collect()
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.entries.iter().any(|entry| entry.answer == AnswerKind::Pending || entry.behind)
+    }
+
+    /// Asked without an answer yet, and nobody in their place.
+    pub fn uncovered(&self) -> Vec<PeerId> {
+        let silent = |entry: &&Entry| entry.answer != AnswerKind::Ok && !entry.covered && !entry.behind;
+        self.entries.iter().filter(silent).map(|entry| entry.peer).collect()
+    }
+
+    /// The next one to ask in the place of `peer`, if there is any left. Each is covered once.
+    pub fn cover(&mut self, peer: PeerId) -> Option<(Seat, PeerId)> {
+        let entry = self.entries.iter_mut().find(|entry| entry.peer == peer && !entry.covered)?;
+        let owner = entry.instead_of.unwrap_or(peer);
+        let spare = self.spares.pop_front()?;
+        entry.covered = true;
+        Some((spare, owner))
+    }
+
+    /// Notes that somebody who is at hand anyway stands in for `peer`.
+    pub fn set_covered(&mut self, peer: PeerId) {
+        self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.covered = true);
+    }
+
+    pub fn report(&self) -> Vec<Asked> {
+        self.entries.iter().map(Entry::report).collect()
+    }
+}
+
+impl Entry {
+    fn report(&self) -> Asked {
+        let role = match self.instead_of {
+            None => Role::Owner,
+            Some(owner) => Role::StandIn { instead_of: unnamed(owner) },
+        };
+        let (health, answer, took_us) = (self.health, self.answer, self.took_us);
+        Asked { peer: unnamed(self.peer), role, health, answer, took_us }
+    }
+}
+
+/// Names are filled in by whoever keeps the member table.
+pub(super) fn unnamed(id: PeerId) -> Named {
+    Named { id, name: String::new() }
+}

@@ -1,0 +1,245 @@
+//! One read: R copies asked, one for the cells and the others for a digest; where they differ the cells
+//! of all are merged, and the replicas that differ are sent to repair.
+
+use super::ballot::Ballot;
+use super::{Begin, Client, Next, Out, Scene, verdict};
+use crate::ids::PeerId;
+use crate::member::Health;
+use crate::message::Call;
+use crate::request::{AnswerKind, Outcome};
+use crate::seats::{Seat, Seats};
+use crate::store::{Answer, Question};
+use crate::time::Time;
+use serde_bytes::ByteBuf;
+use starling_crdt::Command;
+use starling_crdt::{Answered, Slice};
+use std::collections::BTreeMap;
+
+pub(super) struct Read {
+    client: Client,
+    pub seats: Seats,
+    pub ballot: Ballot,
+    key: ByteBuf,
+    command: Command,
+    need: usize,
+    r: u8,
+    explain: bool,
+    began: Time,
+    patience: Option<Time>,
+    digests: BTreeMap<PeerId, u64>,
+    slices: BTreeMap<PeerId, Slice>,
+}
+
+/// What is wanted of a replica.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Cells,
+    Digest,
+}
+
+impl Read {
+    pub fn begin(scene: &mut Scene<'_>, begin: Begin) -> Option<(Self, Next)> {
+        let Begin { client, seats, key, command, r, explain, .. } = begin;
+        let began = scene.now.time;
+        let mut candidates = candidates(&seats, scene.me);
+        let need = usize::from(r).min(seats.read.len()).max(1);
+        let spares = candidates.split_off(need.min(candidates.len())).into();
+        let (ballot, patience) = (Ballot::new(spares), Some(began + scene.config.patience));
+        let (digests, slices) = (BTreeMap::new(), BTreeMap::new());
+        let mut read =
+            Self { client, seats, ballot, key, command, need, r, explain, began, patience, digests, slices };
+        read.open(scene, candidates);
+        match read.judge(scene) {
+            Next::Over => None,
+            next => Some((read, next)),
+        }
+    }
+
+    fn open(&mut self, scene: &mut Scene<'_>, first: Vec<Seat>) {
+        for seat in self.seats.read.clone().into_iter().filter(Seat::is_dead) {
+            self.ballot.skip(scene.now.time, seat);
+        }
+        let mut absent = self.ballot.with(AnswerKind::NotAsked).into_iter();
+        for (index, seat) in first.into_iter().enumerate() {
+            let owner = self.seats.read.iter().any(|read| read.peer == seat.peer);
+            let instead_of = if owner { None } else { absent.next() };
+            self.ask(scene, seat, instead_of, if index == 0 || !owner { Want::Cells } else { Want::Digest });
+        }
+    }
+
+    fn ask(&mut self, scene: &mut Scene<'_>, seat: Seat, instead_of: Option<PeerId>, want: Want) {
+        self.ballot.ask(scene.now.time, seat, instead_of);
+        let (partition, key, command) = (self.seats.partition, self.key.clone(), self.command.clone());
+        if seat.peer == scene.me {
+            return scene.store(Question::Read { partition, key, command });
+        }
+        let (op, view, digest) = (scene.op, self.seats.view, want == Want::Digest);
+        scene.send(seat.peer, Call::Read { op, view, partition, key, command, digest });
+    }
+
+    pub fn stored(&mut self, scene: &mut Scene<'_>, answer: Answer) -> Next {
+        match answer {
+            Answer::Read { slice } => self.sliced(scene, scene.me, slice),
+            _ => Next::Keep,
+        }
+    }
+
+    pub fn sliced(&mut self, scene: &mut Scene<'_>, from: PeerId, slice: Slice) -> Next {
+        if self.ballot.answered(scene.now.time, from, AnswerKind::Ok) {
+            self.digests.insert(from, slice.digest());
+            self.slices.insert(from, slice);
+        }
+        self.judge(scene)
+    }
+
+    pub fn digested(&mut self, scene: &mut Scene<'_>, from: PeerId, digest: u64) -> Next {
+        if self.ballot.answered(scene.now.time, from, AnswerKind::Ok) {
+            self.digests.insert(from, digest);
+        }
+        self.judge(scene)
+    }
+
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
+        self.ballot.mark_behind(scene.now.time, from);
+        self.wait_in(scene)
+    }
+
+    pub fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId, how: AnswerKind) -> Next {
+        if self.ballot.answered(scene.now.time, peer, how) {
+            self.cover(scene, peer);
+        }
+        self.judge(scene)
+    }
+
+    /// Somebody else is asked in the place of `peer`; always for cells, which merge with any others.
+    fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
+        if let Some((spare, instead_of)) = self.ballot.cover(peer) {
+            let owner = self.seats.read.iter().any(|seat| seat.peer == spare.peer);
+            self.ask(scene, spare, if owner { None } else { Some(instead_of) }, Want::Cells);
+        }
+    }
+
+    fn judge(&mut self, scene: &mut Scene<'_>) -> Next {
+        if self.digests.len() < self.need {
+            return if self.ballot.is_pending() { self.wait_in(scene) } else { self.fail(scene) };
+        }
+        let lacking = self.lacking();
+        if lacking.is_empty() {
+            return self.finish(scene);
+        }
+        let mut asked = false;
+        for peer in lacking {
+            if self.ballot.with(AnswerKind::Ok).contains(&peer) {
+                let seat = Seat { peer, health: Health::Alive };
+                self.ask(scene, seat, None, Want::Cells);
+            }
+            asked |= self.ballot.with(AnswerKind::Pending).contains(&peer);
+        }
+        if asked { self.wait_in(scene) } else { self.drop_digests(scene) }
+    }
+
+    /// Whose cells are needed beside those that have come: of all whose digest is not among them.
+    fn lacking(&self) -> Vec<PeerId> {
+        let known: Vec<u64> = self.slices.keys().filter_map(|peer| self.digests.get(peer)).copied().collect();
+        let unknown =
+            self.digests.iter().filter(|(_, digest)| !known.contains(digest)).map(|(peer, _)| *peer);
+        if known.is_empty() { unknown.take(1).collect() } else { unknown.collect() }
+    }
+
+    /// Who gave a digest and then no cells does not count as an answer.
+    fn drop_digests(&mut self, scene: &mut Scene<'_>) -> Next {
+        for peer in self.lacking() {
+            self.digests.remove(&peer);
+        }
+        self.judge(scene)
+    }
+
+    fn finish(&mut self, scene: &mut Scene<'_>) -> Next {
+        let first = self.slices.keys().find_map(|peer| self.digests.get(peer)).copied();
+        let differ: Vec<_> =
+            self.digests.iter().filter(|(_, d)| Some(**d) != first).map(|(p, _)| *p).collect();
+        for peer in &differ {
+            self.ballot.set(*peer, AnswerKind::Differs);
+        }
+        let merged = std::mem::take(&mut self.slices).into_values().reduce(Slice::merge).unwrap_or_default();
+        let Answered { reply, hidden } = self.command.answer(&merged);
+        let trace = self.explain.then(|| verdict::read(self, scene));
+        scene.done(self.client, Ok(Outcome { reply, hidden, trace }));
+        if !differ.is_empty() {
+            let (partition, peers) = (self.seats.partition, self.digests.keys().copied().collect());
+            scene.out.push(Out::Differ { partition, peers });
+        }
+        Next::Over
+    }
+
+    fn fail(&mut self, scene: &mut Scene<'_>) -> Next {
+        let failure = verdict::not_read(self, scene);
+        scene.done(self.client, Err(failure));
+        Next::Over
+    }
+
+    pub fn replan(&mut self, scene: &mut Scene<'_>, seats: Seats) -> Next {
+        let again: Vec<_> = self.ballot.behind();
+        self.seats = seats;
+        for seat in self.seats.read.clone() {
+            if again.contains(&seat.peer) || !self.ballot.has(seat.peer) && !again.is_empty() {
+                self.ask(scene, seat, None, Want::Cells);
+            }
+        }
+        for peer in again {
+            if !self.seats.read.iter().any(|seat| seat.peer == peer) {
+                self.ballot.set(peer, AnswerKind::Refused);
+            }
+        }
+        self.wait_in(scene)
+    }
+
+    pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {
+        if scene.now.time >= self.deadline(scene) {
+            return self.fail(scene);
+        }
+        self.patience = None;
+        for peer in self.ballot.with(AnswerKind::Pending) {
+            self.cover(scene, peer);
+        }
+        self.wait_in(scene)
+    }
+
+    fn deadline(&self, scene: &Scene<'_>) -> Time {
+        self.began + scene.config.deadline
+    }
+
+    fn wait_in(&self, scene: &Scene<'_>) -> Next {
+        Next::Wait(self.patience.unwrap_or(self.deadline(scene)).min(self.deadline(scene)))
+    }
+
+    // What the verdict is drawn from.
+
+    pub fn r(&self) -> u8 {
+        self.r
+    }
+
+    pub fn need(&self) -> usize {
+        self.need
+    }
+
+    pub fn began(&self) -> Time {
+        self.began
+    }
+
+    pub fn answers(&self) -> usize {
+        self.digests.len()
+    }
+}
+
+/// Whom a read asks, the nearest first: this peer if it is an owner, then owners that are alive, then
+/// suspect ones, then stand-ins.
+fn candidates(seats: &Seats, me: PeerId) -> Vec<Seat> {
+    let mut owners: Vec<_> = seats.read.iter().copied().filter(|seat| !seat.is_dead()).collect();
+    owners.sort_by_key(|seat| (seat.peer != me, seat.health));
+    let stand_ins = seats.preference.iter().copied();
+    let stand_ins = stand_ins.filter(|seat| !seat.is_dead() && !owners.iter().any(|o| o.peer == seat.peer));
+    let stand_ins: Vec<_> = stand_ins.collect();
+    owners.extend(stand_ins);
+    owners
+}

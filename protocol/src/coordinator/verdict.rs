@@ -1,0 +1,133 @@
+//! What an operation came to, in words.
+
+use super::ballot::{Ballot, unnamed};
+use super::read::Read;
+use super::write::Write;
+use super::{Begin, Scene};
+use crate::ids::PartitionId;
+use crate::request::{AnswerKind, Failure, FailureKind, Role, Trace};
+use crate::seats::Seats;
+use crate::time::Time;
+
+pub(super) fn busy(limit: usize) -> Failure {
+    Failure {
+        kind: FailureKind::Busy,
+        why: format!("{limit} operations are under way here already"),
+        state: "nothing was done".into(),
+        hint: "try again shortly, or at another peer".into(),
+        trace: None,
+    }
+}
+
+pub(super) fn not_forwarded(trace: Option<Box<Trace>>) -> Failure {
+    Failure {
+        kind: FailureKind::Timeout,
+        why: "the owner that was to carry it out did not answer".into(),
+        state: "it may or may not have taken effect".into(),
+        hint: "read the key before you try again".into(),
+        trace,
+    }
+}
+
+/// The parts of a trace that every operation has.
+struct Story<'a> {
+    seats: &'a Seats,
+    r: u8,
+    w: u8,
+    write: bool,
+    began: Time,
+}
+
+impl Story<'_> {
+    fn trace(self, ballot: Option<&Ballot>, verdict: String, scene: &Scene<'_>) -> Box<Trace> {
+        let Self { seats, r, w, write, began } = self;
+        let took = scene.now.time.since(began).as_micros();
+        Box::new(Trace {
+            partition: seats.partition as PartitionId,
+            coordinator: unnamed(scene.me),
+            n: u8::try_from(seats.read.len()).unwrap_or(u8::MAX),
+            r,
+            w,
+            write,
+            asked: ballot.map(Ballot::report).unwrap_or_default(),
+            took_us: u64::try_from(took).unwrap_or(u64::MAX),
+            verdict,
+        })
+    }
+}
+
+fn of_write(write: &Write) -> Story<'_> {
+    Story { seats: &write.seats, r: 0, w: write.w(), write: true, began: write.began() }
+}
+
+fn of_read(read: &Read) -> Story<'_> {
+    Story { seats: &read.seats, r: read.r(), w: 0, write: false, began: read.began() }
+}
+
+pub(super) fn forwarded(begin: &Begin, began: Time, scene: &Scene<'_>) -> Box<Trace> {
+    let story = Story { seats: &begin.seats, r: begin.r, w: begin.w, write: true, began };
+    story.trace(None, "handed to an owner that did not answer; the outcome is unknown".into(), scene)
+}
+
+pub(super) fn unchanged(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
+    let verdict = "nothing to change, as this owner sees it: no copy was written".into();
+    of_write(write).trace(None, verdict, scene)
+}
+
+pub(super) fn written(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
+    let (have, need) = write.tally();
+    let mut verdict = format!("synced on {have} of the {need} copies needed");
+    verdict += &match stand_ins(&write.ballot) {
+        0 => String::new(),
+        1 => ", one of them at a stand-in that hands it to its owner later".into(),
+        n => format!(", {n} of them at stand-ins that hand it to its owners later"),
+    };
+    verdict +=
+        if write.seats.old == write.seats.new { "" } else { ", of the owners before and after a change" };
+    of_write(write).trace(Some(&write.ballot), verdict, scene)
+}
+
+pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
+    let (have, need) = write.tally();
+    let why = format!("write not confirmed: {have} of the {need} copies needed were synced in time");
+    let state = if write.is_issued() {
+        "it is kept where it was synced, and may still reach the others".into()
+    } else {
+        "this peer's storage has not answered; it may or may not have taken effect".into()
+    };
+    let hint = "accept fewer copies (--w 1, or QUORUM), or see STATUS for who is away".into();
+    let trace = Some(of_write(write).trace(Some(&write.ballot), why.clone(), scene));
+    Failure { kind: FailureKind::Quorum, why, state, hint, trace }
+}
+
+pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
+    let differ = read.ballot.with(AnswerKind::Differs).len();
+    let mut verdict = format!("{} of {} answers needed came", read.answers(), read.need());
+    verdict += &match differ {
+        0 if read.answers() > 1 => " and agree".into(),
+        0 => String::new(),
+        n => format!("; {n} differed: all were merged, and the difference is being repaired"),
+    };
+    verdict += match stand_ins(&read.ballot) {
+        0 => "",
+        _ => "; with stand-ins among them, an older write may be missing until its owners are back",
+    };
+    of_read(read).trace(Some(&read.ballot), verdict, scene)
+}
+
+pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
+    let why = format!(
+        "read not answered: {} of the {} copies needed answered in time",
+        read.answers(),
+        read.need()
+    );
+    let hint = "accept fewer copies (--r 1, or QUORUM), or see STATUS for who is away".into();
+    let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
+    Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
+}
+
+/// Copies that were written to, or read from, somebody in an owner's place.
+fn stand_ins(ballot: &Ballot) -> usize {
+    let counted = |answer| matches!(answer, AnswerKind::Ok | AnswerKind::Differs);
+    ballot.report().iter().filter(|a| counted(a.answer) && matches!(a.role, Role::StandIn { .. })).count()
+}

@@ -1,0 +1,197 @@
+//! One write: issued here, copied to the owners, acknowledged by W synced copies.
+
+use super::ballot::Ballot;
+use super::quorum::Quorum;
+use super::{Begin, Client, Next, Scene, verdict};
+use crate::ids::PeerId;
+use crate::member::Health;
+use crate::message::Call;
+use crate::request::{AnswerKind, Outcome};
+use crate::seats::{Seat, Seats};
+use crate::store::{Answer, Question};
+use crate::time::Time;
+use starling_crdt::{Event, Reply};
+
+pub(super) struct Write {
+    client: Client,
+    pub seats: Seats,
+    pub ballot: Ballot,
+    quorum: Quorum,
+    w: u8,
+    explain: bool,
+    began: Time,
+    /// When silent owners get stand-ins; passed: the deadline comes next.
+    patience: Option<Time>,
+    issued: Option<Issued>,
+    answered: bool,
+}
+
+struct Issued {
+    event: Event,
+    reply: Reply,
+    hidden: u32,
+}
+
+impl Write {
+    pub fn begin(scene: &mut Scene<'_>, begin: Begin) -> (Self, Next) {
+        let Begin { client, seats, key, command, w, explain, .. } = begin;
+        let (partition, wall_ms, began) = (seats.partition, scene.now.wall_ms, scene.now.time);
+        scene.store(Question::Execute { partition, key, command, wall_ms });
+        let ballot = Ballot::new(seats.stand_ins().filter(|seat| seat.peer != scene.me).collect());
+        let quorum = Quorum::new(&seats, w.into());
+        let (patience, issued, answered) = (None, None, false);
+        let write = Self { client, seats, ballot, quorum, w, explain, began, patience, issued, answered };
+        let next = write.wait_in(scene);
+        (write, next)
+    }
+
+    pub fn stored(&mut self, scene: &mut Scene<'_>, answer: Answer) -> Next {
+        match answer {
+            Answer::Executed { reply, hidden, event: None } => {
+                let trace = self.explain.then(|| verdict::unchanged(self, scene));
+                scene.done(self.client, Ok(Outcome { reply, hidden, trace }));
+                Next::Over
+            }
+            Answer::Executed { reply, hidden, event: Some(event) } => {
+                self.issued = Some(Issued { event, reply, hidden });
+                self.patience = Some(scene.now.time + scene.config.patience);
+                self.send_copies(scene);
+                self.wait_in(scene)
+            }
+            Answer::Synced => self.acked(scene, scene.me),
+            _ => self.wait_in(scene),
+        }
+    }
+
+    /// The event goes out while our own sync is still under way; our share counts when it is synced.
+    fn send_copies(&mut self, scene: &mut Scene<'_>) {
+        let owners = self.seats.owners();
+        let mut here = owners.iter().find(|seat| seat.peer == scene.me).map(|_| None);
+        let me = scene.me;
+        for seat in owners.iter().filter(|seat| seat.peer != me) {
+            if !seat.is_dead() {
+                self.copy_to(scene, *seat, None);
+                continue;
+            }
+            self.ballot.skip(scene.now.time, *seat);
+            if here.is_none() {
+                here = Some(Some(seat.peer));
+                self.ballot.set_covered(seat.peer);
+            } else {
+                self.cover(scene, seat.peer);
+            }
+        }
+        let seat = Seat { peer: me, health: Health::Alive };
+        self.ballot.ask(scene.now.time, seat, here.flatten());
+    }
+
+    fn copy_to(&mut self, scene: &mut Scene<'_>, seat: Seat, held_for: Option<PeerId>) {
+        let Some(issued) = &self.issued else { return };
+        let (op, view, partition, event) =
+            (scene.op, self.seats.view, self.seats.partition, issued.event.clone());
+        scene.send(seat.peer, Call::Apply { op, view, partition, event, held_for });
+        self.ballot.ask(scene.now.time, seat, held_for);
+    }
+
+    /// Asks the next stand-in in the place of `peer`.
+    fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
+        if let Some((spare, owner)) = self.ballot.cover(peer) {
+            self.copy_to(scene, spare, Some(owner));
+        }
+    }
+
+    pub fn acked(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
+        self.ballot.answered(scene.now.time, from, AnswerKind::Ok);
+        self.judge(scene)
+    }
+
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
+        self.ballot.mark_behind(scene.now.time, from);
+        self.wait_in(scene)
+    }
+
+    pub fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId, how: AnswerKind) -> Next {
+        if self.ballot.answered(scene.now.time, peer, how) {
+            self.cover(scene, peer);
+        }
+        self.judge(scene)
+    }
+
+    fn judge(&mut self, scene: &mut Scene<'_>) -> Next {
+        let acked = self.ballot.with(AnswerKind::Ok);
+        if !self.answered && self.quorum.is_met(&acked) {
+            self.succeed(scene);
+        }
+        match (self.ballot.is_pending(), self.answered) {
+            (true, _) => self.wait_in(scene),
+            (false, true) => Next::Over,
+            (false, false) => self.fail(scene),
+        }
+    }
+
+    fn succeed(&mut self, scene: &mut Scene<'_>) {
+        let trace = self.explain.then(|| verdict::written(self, scene));
+        if let Some(Issued { reply, hidden, .. }) = &self.issued {
+            let outcome = Outcome { reply: reply.clone(), hidden: *hidden, trace };
+            scene.done(self.client, Ok(outcome));
+        }
+        self.answered = true;
+    }
+
+    fn fail(&mut self, scene: &mut Scene<'_>) -> Next {
+        let failure = verdict::not_written(self, scene);
+        scene.done(self.client, Err(failure));
+        Next::Over
+    }
+
+    pub fn replan(&mut self, scene: &mut Scene<'_>, seats: Seats) -> Next {
+        self.quorum = Quorum::new(&seats, self.w.into());
+        self.seats = seats;
+        let behind = self.ballot.behind();
+        let again = |seat: &Seat, write: &Self| behind.contains(&seat.peer) || !write.ballot.has(seat.peer);
+        let owners = if self.issued.is_some() { self.seats.owners() } else { Vec::new() };
+        for seat in owners.into_iter().filter(|seat| again(seat, self)).collect::<Vec<_>>() {
+            self.copy_to(scene, seat, None);
+        }
+        self.wait_in(scene)
+    }
+
+    pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {
+        if scene.now.time >= self.deadline(scene) {
+            return if self.answered { Next::Over } else { self.fail(scene) };
+        }
+        self.patience = None;
+        for peer in self.ballot.uncovered() {
+            if peer != scene.me {
+                self.cover(scene, peer);
+            }
+        }
+        self.wait_in(scene)
+    }
+
+    fn deadline(&self, scene: &Scene<'_>) -> Time {
+        self.began + scene.config.deadline
+    }
+
+    fn wait_in(&self, scene: &Scene<'_>) -> Next {
+        Next::Wait(self.patience.unwrap_or(self.deadline(scene)).min(self.deadline(scene)))
+    }
+
+    // What the verdict is drawn from.
+
+    pub fn w(&self) -> u8 {
+        self.w
+    }
+
+    pub fn began(&self) -> Time {
+        self.began
+    }
+
+    pub fn tally(&self) -> (usize, usize) {
+        self.quorum.tally(&self.ballot.with(AnswerKind::Ok))
+    }
+
+    pub fn is_issued(&self) -> bool {
+        self.issued.is_some()
+    }
+}

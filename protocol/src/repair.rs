@@ -1,0 +1,316 @@
+//! Who lacks what I hold: anti-entropy between owners, hinted handoff, rebalancing, letting go. One
+//! mechanism: contexts are exchanged, and whoever holds what an owner lacks sends it.
+//!
+//! A round between two peers: `Report` tells the sender's synced contexts. Of each partition the receiver
+//! sends what the report lacks (`Events`, or `State` where the log was cut), and, where the receiver
+//! itself lacks something, its own `Report`. What was learned is acknowledged by a `Report` again. Two
+//! owners in sync exchange one hash.
+
+mod exchange;
+mod handoff;
+mod push;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::Config;
+use crate::ids::{PartitionId, PeerId};
+use crate::member::{Health, Step, View};
+use crate::message::Repair as Message;
+use crate::seats::Map;
+use crate::store::{Answer, Question};
+use crate::time::{Duration, Now, Time};
+use push::{Push, Staging};
+use starling_crdt::Context;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often what is under way is looked at: often while this peer itself is on the way in or out.
+const TICK: Duration = Duration::from_millis(500);
+const TICK_SETTLING: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send {
+        to: PeerId,
+        message: Message,
+    },
+    Store {
+        ticket: u64,
+        question: Question,
+    },
+    /// This peer itself has come one step further.
+    Step(Step),
+    LetGo {
+        partition: PartitionId,
+    },
+}
+
+/// What this peer knows at the moment of an input.
+pub struct Scene<'a> {
+    pub now: Now,
+    pub me: PeerId,
+    pub step: Step,
+    /// W, as the network was founded with.
+    pub w: u8,
+    pub map: &'a dyn Map,
+}
+
+/// What another peer has synced of a partition, as far as we know.
+#[derive(Clone, Debug)]
+struct Told {
+    view: View,
+    /// The session that what is sent must name; unknown when only hashes were compared.
+    session: Option<u64>,
+    context: Context,
+}
+
+/// Why storage was asked.
+enum Pending {
+    /// Our contexts, to hash them for `to`.
+    Compare {
+        to: PeerId,
+    },
+    /// Our contexts, to answer the hash that `from` sent.
+    Check {
+        from: PeerId,
+        hash: u64,
+    },
+    /// Our contexts, to find those that differ.
+    Sift {
+        from: PeerId,
+        hashes: Vec<(PartitionId, u64)>,
+    },
+    /// Our contexts, for `to`.
+    Report {
+        to: PeerId,
+    },
+    /// Our contexts, to hold what `from` told against them.
+    Weigh {
+        from: PeerId,
+    },
+    /// What is held at all.
+    Survey,
+    Missing {
+        partition: PartitionId,
+        to: PeerId,
+    },
+    Snapshot {
+        partition: PartitionId,
+        to: PeerId,
+    },
+    /// What `from` sent is being written.
+    Learn {
+        partition: PartitionId,
+        from: PeerId,
+    },
+    LetGo {
+        partition: PartitionId,
+    },
+    Cut,
+}
+
+pub struct Repair {
+    config: Config,
+    /// This life of this peer; a session is this plus how often a partition was let go since.
+    life: u64,
+    releases: BTreeMap<PartitionId, u64>,
+    /// Our own synced contexts as last seen; they only grow, but for letting go.
+    mine: BTreeMap<PartitionId, Context>,
+    told: BTreeMap<PartitionId, BTreeMap<PeerId, Told>>,
+    /// Peers to compare with as soon as possible.
+    meet: BTreeSet<PeerId>,
+    /// Whom we have told that we lack something, and when: they send without being told again.
+    expecting: BTreeMap<(PartitionId, PeerId), Time>,
+    /// Who lacks what we hold.
+    todo: BTreeSet<(PartitionId, PeerId)>,
+    pushes: BTreeMap<(PartitionId, PeerId), Push>,
+    staging: BTreeMap<(PartitionId, PeerId), Staging>,
+    transfers: u64,
+    /// Partitions that we hold and do not own.
+    foreign: BTreeSet<PartitionId>,
+    /// Co-owners whose context ours was seen to contain since this life began.
+    proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
+    /// Events below which the log was cut.
+    cut: BTreeMap<PartitionId, u64>,
+    /// When a read last sent a partition to repair.
+    differed: BTreeMap<PartitionId, Time>,
+    pending: BTreeMap<u64, Pending>,
+    last: u64,
+    compared: Option<PeerId>,
+    next_compare: Time,
+    next_tick: Time,
+    out: Vec<Out>,
+}
+
+impl Repair {
+    /// `life`: another number at every start of this peer.
+    pub fn new(config: Config, life: u64, now: Time) -> Self {
+        let mut repair = Self {
+            next_compare: now + config.repair_period,
+            config,
+            life,
+            releases: BTreeMap::new(),
+            mine: BTreeMap::new(),
+            told: BTreeMap::new(),
+            meet: BTreeSet::new(),
+            expecting: BTreeMap::new(),
+            todo: BTreeSet::new(),
+            pushes: BTreeMap::new(),
+            staging: BTreeMap::new(),
+            transfers: 0,
+            foreign: BTreeSet::new(),
+            proven: BTreeMap::new(),
+            cut: BTreeMap::new(),
+            differed: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            last: 0,
+            compared: None,
+            next_tick: now,
+            out: Vec::new(),
+        };
+        repair.ask_store(Pending::Survey, Question::Contexts { partitions: Vec::new() });
+        repair
+    }
+
+    pub fn next_timeout(&self) -> Option<Time> {
+        Some(self.next_tick.min(self.next_compare))
+    }
+
+    /// What was asked for since the last call.
+    pub fn drain(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Partitions held for their owners.
+    pub fn foreign(&self) -> usize {
+        self.foreign.len()
+    }
+
+    /// Partitions of which somebody lacks something that is held here.
+    pub fn repairing(&self) -> usize {
+        let partitions: BTreeSet<_> = self.todo.iter().chain(self.pushes.keys()).map(|(p, _)| *p).collect();
+        partitions.len()
+    }
+
+    pub fn received(&mut self, scene: &Scene<'_>, from: PeerId, message: Message) {
+        match message {
+            Message::Compare { view, hash } => self.check(scene, from, view, hash),
+            Message::Same { view, hash } => self.agreed(scene, from, view, hash),
+            Message::Hashes { view, hashes } => self.sift(scene, from, view, hashes),
+            Message::Meet { partition, with } => self.report_to(scene, with, vec![partition]),
+            Message::Ask { partitions } => self.report_to(scene, from, partitions),
+            Message::Report { view, held } => self.weigh(scene, from, view, held),
+            Message::Events { session, partition, events } => {
+                self.learn(scene, from, session, partition, events)
+            }
+            Message::State { session, partition, transfer, index, count, piece } => {
+                self.stage(scene, (partition, from), session, (transfer, index, count), piece)
+            }
+            Message::Staged { partition, transfer, index } => {
+                self.send_piece(scene, partition, from, transfer, index)
+            }
+        }
+        self.pump(scene);
+    }
+
+    pub fn stored(&mut self, scene: &Scene<'_>, ticket: u64, answer: Answer) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        match (pending, answer) {
+            (Pending::Compare { to }, Answer::Contexts { contexts }) => {
+                self.send_compare(scene, to, contexts)
+            }
+            (Pending::Check { from, hash }, Answer::Contexts { contexts }) => {
+                self.answer_compare(scene, from, hash, contexts)
+            }
+            (Pending::Sift { from, hashes }, Answer::Contexts { contexts }) => {
+                self.report_differing(scene, from, &hashes, contexts)
+            }
+            (Pending::Report { to }, Answer::Contexts { contexts }) => self.send_report(scene, to, contexts),
+            (Pending::Weigh { from }, Answer::Contexts { contexts }) => self.weighed(scene, from, contexts),
+            (Pending::Survey, Answer::Contexts { contexts }) => self.surveyed(scene, contexts),
+            (Pending::Missing { partition, to }, Answer::Missing(missing)) => {
+                self.push(scene, partition, to, missing)
+            }
+            (Pending::Snapshot { partition, to }, Answer::Snapshot { pieces }) => {
+                self.begin_transfer(scene, partition, to, pieces)
+            }
+            (Pending::Learn { partition, from }, _) => self.learned(scene, partition, from),
+            (Pending::LetGo { partition }, Answer::LetGo { done: true }) => self.released(partition),
+            _ => {}
+        }
+        self.pump(scene);
+    }
+
+    /// A peer can be reached, again or for the first time.
+    pub fn met(&mut self, scene: &Scene<'_>, peer: PeerId) {
+        self.meet.insert(peer);
+        self.next_tick = scene.now.time;
+    }
+
+    /// Nothing more is to be expected of what is under way with this peer.
+    pub fn unreachable(&mut self, peer: PeerId) {
+        self.pushes.retain(|(_, to), _| *to != peer);
+        self.staging.retain(|(_, from), _| *from != peer);
+        self.expecting.retain(|(_, from), _| *from != peer);
+        self.todo.retain(|(_, to)| *to != peer);
+    }
+
+    /// Somebody was heard to know other steps than before.
+    pub fn view_heard(&mut self, scene: &Scene<'_>) {
+        self.settle(scene, false);
+    }
+
+    /// Owners have changed, or what this peer itself is.
+    pub fn replanned(&mut self, scene: &Scene<'_>) {
+        let held: Vec<_> = self.mine.iter().filter(|(_, c)| !c.is_empty()).map(|(p, _)| *p).collect();
+        self.foreign = held.into_iter().filter(|p| !scene.map.owns(scene.me, *p)).collect();
+        self.next_tick = scene.now.time;
+    }
+
+    /// A copy of an event was kept here.
+    pub fn kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        if !scene.map.owns(scene.me, partition) {
+            self.foreign.insert(partition);
+            self.mine.remove(&partition);
+        }
+    }
+
+    pub fn timeout(&mut self, scene: &Scene<'_>) {
+        if scene.now.time >= self.next_tick {
+            self.forget_stalled(scene.now.time);
+            self.meet_all(scene);
+            self.hand_over(scene);
+            self.settle(scene, true);
+            let settling = !matches!(scene.step, Step::Member | Step::Waiting | Step::Left);
+            self.next_tick = scene.now.time + if settling { TICK_SETTLING } else { TICK };
+        }
+        if scene.now.time >= self.next_compare {
+            self.next_compare = scene.now.time + self.config.repair_period;
+            self.compare_next(scene);
+        }
+        self.pump(scene);
+    }
+
+    fn session(&self, partition: PartitionId) -> u64 {
+        self.life.wrapping_add(self.releases.get(&partition).copied().unwrap_or(0))
+    }
+
+    fn send(&mut self, to: PeerId, message: Message) {
+        self.out.push(Out::Send { to, message });
+    }
+
+    fn ask_store(&mut self, pending: Pending, question: Question) {
+        self.last += 1;
+        self.pending.insert(self.last, pending);
+        self.out.push(Out::Store { ticket: self.last, question });
+    }
+
+    fn told(&self, partition: PartitionId, peer: PeerId) -> Option<&Told> {
+        self.told.get(&partition)?.get(&peer)
+    }
+
+    fn reachable(&self, scene: &Scene<'_>, peer: PeerId) -> bool {
+        peer != scene.me && scene.map.health(peer) != Health::Dead
+    }
+}

@@ -1,0 +1,286 @@
+//! Telling one another what is held.
+
+use super::{Out, Pending, Repair, Scene, Told};
+use crate::ids::{PartitionId, PeerId};
+use crate::member::View;
+use crate::message::{Held, Repair as Message};
+use crate::store::Question;
+use crate::time::{Duration, Time};
+use starling_crdt::Context;
+use std::collections::BTreeMap;
+
+type Contexts = Vec<(PartitionId, Context)>;
+
+/// Most intervals of contexts in one report, so that it stays far below the longest frame.
+const REPORT_INTERVALS: usize = 100_000;
+/// A partition where reads differ is sent to repair at most this often.
+const DIFFER_PERIOD: Duration = Duration::from_secs(1);
+/// The log is cut once this many more events are held by all owners.
+const CUT_STEP: u64 = 4096;
+
+impl Repair {
+    /// Compares with the next co-owner in turn.
+    pub(super) fn compare_next(&mut self, scene: &Scene<'_>) {
+        let others: Vec<_> = scene.map.others().into_iter().filter(|p| self.reachable(scene, *p)).collect();
+        let next = others.iter().find(|p| Some(**p) > self.compared).or(others.first()).copied();
+        self.compared = next;
+        if let Some(peer) = next {
+            self.compare(scene, peer);
+        }
+    }
+
+    /// Compares with those that have just come into reach.
+    pub(super) fn meet_all(&mut self, scene: &Scene<'_>) {
+        for peer in std::mem::take(&mut self.meet) {
+            if self.reachable(scene, peer) {
+                self.compare(scene, peer);
+            }
+        }
+    }
+
+    fn compare(&mut self, scene: &Scene<'_>, to: PeerId) {
+        let partitions = shared(scene, to);
+        if !partitions.is_empty() {
+            self.ask_store(Pending::Compare { to }, Question::Contexts { partitions });
+        }
+    }
+
+    pub(super) fn send_compare(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
+        let (view, hash) = (scene.map.view(), hash(&contexts));
+        self.remember(contexts);
+        self.send(to, Message::Compare { view, hash });
+    }
+
+    pub(super) fn check(&mut self, scene: &Scene<'_>, from: PeerId, view: View, hash: u64) {
+        if view.hash == scene.map.view().hash {
+            let partitions = shared(scene, from);
+            self.ask_store(Pending::Check { from, hash }, Question::Contexts { partitions });
+        }
+    }
+
+    pub(super) fn answer_compare(
+        &mut self,
+        scene: &Scene<'_>,
+        from: PeerId,
+        theirs: u64,
+        contexts: Contexts,
+    ) {
+        let view = scene.map.view();
+        if hash(&contexts) == theirs {
+            self.send(from, Message::Same { view, hash: theirs });
+            return self.note_same(scene, from, contexts);
+        }
+        let hashes = contexts.iter().map(|(partition, context)| (*partition, context.hash())).collect();
+        self.remember(contexts);
+        self.send(from, Message::Hashes { view, hashes });
+    }
+
+    /// They had the very contexts whose hash we sent; unless ours have changed since.
+    pub(super) fn agreed(&mut self, scene: &Scene<'_>, from: PeerId, view: View, theirs: u64) {
+        let empty = Context::default();
+        let ours = |p: PartitionId| (p, self.mine.get(&p).unwrap_or(&empty).clone());
+        let contexts: Contexts = shared(scene, from).into_iter().map(ours).collect();
+        if view.hash == scene.map.view().hash && hash(&contexts) == theirs {
+            self.note_same(scene, from, contexts);
+        }
+    }
+
+    fn note_same(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
+        let view = scene.map.view();
+        for (partition, context) in contexts {
+            let session = self.told(partition, from).and_then(|told| told.session);
+            let told = Told { view, session, context: context.clone() };
+            self.told.entry(partition).or_default().insert(from, told);
+            self.mine.insert(partition, context);
+            self.consider(scene, partition, from);
+        }
+    }
+
+    pub(super) fn sift(
+        &mut self,
+        scene: &Scene<'_>,
+        from: PeerId,
+        view: View,
+        hashes: Vec<(PartitionId, u64)>,
+    ) {
+        if view.hash != scene.map.view().hash || hashes.len() > usize::from(scene.map.partitions()) {
+            return;
+        }
+        let partitions = hashes.iter().map(|(partition, _)| *partition).collect();
+        self.ask_store(Pending::Sift { from, hashes }, Question::Contexts { partitions });
+    }
+
+    pub(super) fn report_differing(
+        &mut self,
+        scene: &Scene<'_>,
+        from: PeerId,
+        hashes: &[(PartitionId, u64)],
+        contexts: Contexts,
+    ) {
+        let theirs: BTreeMap<_, _> = hashes.iter().copied().collect();
+        let differs = |(p, context): &(PartitionId, Context)| theirs.get(p) != Some(&context.hash());
+        self.send_report(scene, from, contexts.into_iter().filter(differs).collect());
+    }
+
+    /// Tells `to` what we have synced of these.
+    pub(super) fn report_to(&mut self, scene: &Scene<'_>, to: PeerId, mut partitions: Vec<PartitionId>) {
+        partitions.retain(|partition| *partition < scene.map.partitions());
+        partitions.sort_unstable();
+        partitions.dedup();
+        if to != scene.me && !partitions.is_empty() {
+            self.ask_store(Pending::Report { to }, Question::Contexts { partitions });
+        }
+    }
+
+    pub(super) fn send_report(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
+        self.remember(contexts.clone());
+        let view = scene.map.view();
+        let mut held: Vec<Held> = Vec::new();
+        let mut intervals = 0;
+        for (partition, context) in contexts {
+            intervals += context.ranges().count();
+            held.push(Held { partition, session: self.session(partition), context });
+            if intervals >= REPORT_INTERVALS {
+                intervals = 0;
+                self.send(to, Message::Report { view, held: std::mem::take(&mut held) });
+            }
+        }
+        if !held.is_empty() {
+            self.send(to, Message::Report { view, held });
+        }
+    }
+
+    /// Takes note of what another holds, and has it held against what we hold.
+    pub(super) fn weigh(&mut self, scene: &Scene<'_>, from: PeerId, view: View, held: Vec<Held>) {
+        let mut partitions = Vec::new();
+        for Held { partition, session, context } in held {
+            if partition < scene.map.partitions() {
+                partitions.push(partition);
+                self.end_push((partition, from), session);
+                let told = Told { view, session: Some(session), context };
+                self.told.entry(partition).or_default().insert(from, told);
+            }
+        }
+        if !partitions.is_empty() {
+            self.ask_store(Pending::Weigh { from }, Question::Contexts { partitions });
+        }
+    }
+
+    pub(super) fn weighed(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
+        let mut lacking = Contexts::new();
+        for (partition, mine) in contexts {
+            let Some(told) = self.told(partition, from) else { continue };
+            let (they_lack, we_lack) = (!told.context.contains_all(&mine), !mine.contains_all(&told.context));
+            if they_lack && scene.map.owns(from, partition) {
+                self.todo.insert((partition, from));
+            }
+            if we_lack && scene.map.owns(scene.me, partition) {
+                lacking.push((partition, mine.clone()));
+            }
+            self.mine.insert(partition, mine);
+            self.consider(scene, partition, from);
+        }
+        lacking.retain(|(partition, _)| self.expect(scene.now.time, *partition, from));
+        self.send_report(scene, from, lacking);
+        self.settle(scene, false);
+    }
+
+    /// True if `from` has not been told lately that we lack something of this partition.
+    fn expect(&mut self, now: Time, partition: PartitionId, from: PeerId) -> bool {
+        let told = self.expecting.contains_key(&(partition, from));
+        self.expecting.entry((partition, from)).or_insert(now);
+        !told
+    }
+
+    /// Draws what follows from what is now known of one other's copy.
+    fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+        let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
+            return;
+        };
+        if mine.contains_all(&told.context) {
+            self.proven.entry(partition).or_default().insert(from);
+        }
+        if self.foreign.contains(&partition) {
+            self.let_go(scene, partition);
+        } else {
+            self.cut_log(scene, partition);
+        }
+    }
+
+    /// Cuts the log below what all owners have reported (synced, same table).
+    fn cut_log(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        let done = self.cut.get(&partition).copied().unwrap_or(0);
+        let Some(mine) = self.mine.get(&partition).filter(|mine| mine.len() >= done + CUT_STEP) else {
+            return;
+        };
+        let Some(below) = self.held_by_all(scene, partition, mine) else { return };
+        if below.len() >= done + CUT_STEP {
+            self.cut.insert(partition, below.len());
+            self.ask_store(Pending::Cut, Question::CutLog { partition, below });
+        }
+    }
+
+    /// What every owner but this peer has told, under the present table, that it has synced; and `mine`.
+    pub(super) fn held_by_all(
+        &self,
+        scene: &Scene<'_>,
+        partition: PartitionId,
+        mine: &Context,
+    ) -> Option<Context> {
+        let view = scene.map.view();
+        let mut held = mine.clone();
+        for seat in scene.map.seats(partition).owners() {
+            if seat.peer != scene.me {
+                let told = self.told(partition, seat.peer).filter(|told| told.view.hash == view.hash)?;
+                held = held.intersect(&told.context);
+            }
+        }
+        Some(held)
+    }
+
+    /// A read saw replicas that differ.
+    pub fn differ(&mut self, scene: &Scene<'_>, partition: PartitionId, peers: &[PeerId]) {
+        let last = self.differed.get(&partition).copied();
+        if last.is_some_and(|last| scene.now.time.since(last) < DIFFER_PERIOD) {
+            return;
+        }
+        self.differed.insert(partition, scene.now.time);
+        if peers.contains(&scene.me) && scene.map.owns(scene.me, partition) {
+            peers.iter().for_each(|peer| self.report_to(scene, *peer, vec![partition]));
+        } else if let Some((first, rest)) = peers.split_first() {
+            for with in rest {
+                self.out.push(Out::Send { to: *first, message: Message::Meet { partition, with: *with } });
+            }
+        }
+    }
+
+    /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
+    /// have reached: it contains what N-W others hold.
+    pub fn is_proven(&self, scene: &Scene<'_>, partition: PartitionId) -> bool {
+        let owners = scene.map.seats(partition).old.len();
+        let needed = owners.saturating_sub(usize::from(scene.w).min(owners));
+        self.proven.get(&partition).map_or(0, |by| by.len()) >= needed
+    }
+
+    pub(super) fn remember(&mut self, contexts: Contexts) {
+        self.mine.extend(contexts);
+    }
+}
+
+/// Partitions that both own.
+fn shared(scene: &Scene<'_>, other: PeerId) -> Vec<PartitionId> {
+    let theirs = scene.map.owned_by(other);
+    let mut ours = scene.map.owned_by(scene.me);
+    ours.retain(|partition| theirs.binary_search(partition).is_ok());
+    ours
+}
+
+fn hash(contexts: &[(PartitionId, Context)]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for (partition, context) in contexts {
+        hasher.update(&partition.to_be_bytes());
+        hasher.update(&context.hash().to_be_bytes());
+    }
+    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

@@ -1,0 +1,66 @@
+//! Handing over what is held for others, and letting go of it.
+
+use super::{Out, Pending, Repair, Scene};
+use crate::ids::{PartitionId, PeerId};
+use crate::message::Repair as Message;
+use crate::store::Question;
+use starling_crdt::Context;
+use std::collections::BTreeMap;
+
+/// Most partitions looked at in one round.
+const ROUND_MAX: usize = 1024;
+
+impl Repair {
+    /// Storage has told what is held at all, after a start.
+    pub(super) fn surveyed(&mut self, scene: &Scene<'_>, contexts: Vec<(PartitionId, Context)>) {
+        self.remember(contexts);
+        self.replanned(scene);
+    }
+
+    /// Asks the owners of what we hold and don't own what they have of it. Their reports do the rest.
+    pub(super) fn hand_over(&mut self, scene: &Scene<'_>) {
+        let mut ask: BTreeMap<PeerId, Vec<PartitionId>> = BTreeMap::new();
+        for partition in self.foreign.iter().copied().take(ROUND_MAX) {
+            let owners = scene.map.seats(partition).owners();
+            let complete = owners.iter().all(|seat| self.reachable(scene, seat.peer));
+            for peer in owners.into_iter().map(|seat| seat.peer).filter(|peer| self.reachable(scene, *peer)) {
+                let busy = self.pushes.contains_key(&(partition, peer));
+                if !busy && (complete || !self.has_ours(partition, peer)) {
+                    ask.entry(peer).or_default().push(partition);
+                }
+            }
+        }
+        for (to, partitions) in ask {
+            self.send(to, Message::Ask { partitions });
+        }
+    }
+
+    /// Whether a peer was told to hold all that we hold; while an owner is away there is no more to ask it.
+    fn has_ours(&self, partition: PartitionId, peer: PeerId) -> bool {
+        let (mine, told) = (self.mine.get(&partition), self.told(partition, peer));
+        mine.zip(told).is_some_and(|(mine, told)| told.context.contains_all(mine))
+    }
+
+    /// Lets a partition go if every owner has told, under the table that we have (rule `view`), that it has
+    /// synced all that we hold; storage checks that against what it holds at that moment (`letgo-now`).
+    pub(super) fn let_go(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        let seats = scene.map.seats(partition);
+        let enough = seats.new.len() >= usize::from(scene.w) && !seats.owns(scene.me);
+        let Some(mine) = self.mine.get(&partition).filter(|_| enough) else { return };
+        let Some(held) = self.held_by_all(scene, partition, mine) else { return };
+        if held == *mine {
+            self.ask_store(Pending::LetGo { partition }, Question::LetGo { partition, held });
+        }
+    }
+
+    /// It is gone. What is under way to us was made for a context that we no longer have: another session.
+    pub(super) fn released(&mut self, partition: PartitionId) {
+        *self.releases.entry(partition).or_default() += 1;
+        self.foreign.remove(&partition);
+        self.mine.remove(&partition);
+        self.told.remove(&partition);
+        self.proven.remove(&partition);
+        self.cut.remove(&partition);
+        self.out.push(Out::LetGo { partition });
+    }
+}

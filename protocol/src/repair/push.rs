@@ -1,0 +1,213 @@
+//! Sending what another lacks, and taking in what this peer lacked.
+
+use super::{Out, Pending, Repair, Scene};
+use crate::ids::{PartitionId, PeerId};
+use crate::message::Repair as Message;
+use crate::store::Question;
+use crate::time::{Duration, Time};
+use starling_crdt::Event;
+use starling_crdt::{Missing, Piece};
+
+/// What has not moved for this long is given up; the next comparison begins it anew.
+const STALLED: Duration = Duration::from_secs(10);
+/// How long a peer that was told what we lack has to begin sending it.
+const EXPECT: Duration = Duration::from_secs(3);
+/// Most state transfers under way in either direction: each keeps one partition in memory.
+const TRANSFERS_MAX: usize = 4;
+/// Most pieces of one transfer.
+const PIECES_MAX: u32 = 65_536;
+
+/// What is on its way to one peer, of one partition.
+pub(super) struct Push {
+    moved: Time,
+    session: u64,
+    transfer: Option<Transfer>,
+}
+
+struct Transfer {
+    id: u64,
+    pieces: Vec<Piece>,
+    /// All of it.
+    sent: bool,
+}
+
+/// A state transfer that is coming in; applied in one step at its end (rule `staged`).
+pub(super) struct Staging {
+    moved: Time,
+    transfer: u64,
+    session: u64,
+    count: u32,
+    pieces: Vec<Piece>,
+}
+
+impl Repair {
+    /// Begins as many pushes as are allowed at once.
+    pub(super) fn pump(&mut self, scene: &Scene<'_>) {
+        while self.pushes.len() < self.config.repairs_max {
+            let ready = |key: &&(PartitionId, PeerId)| !self.pushes.contains_key(key);
+            let Some(key) = self.todo.iter().find(ready).copied() else { return };
+            self.todo.remove(&key);
+            self.begin_push(scene, key);
+        }
+    }
+
+    fn begin_push(&mut self, scene: &Scene<'_>, key: (PartitionId, PeerId)) {
+        let (partition, to) = key;
+        let Some(told) = self.told(partition, to) else { return };
+        let Some(session) = told.session.filter(|_| self.reachable(scene, to)) else { return };
+        let (context, max_bytes) = (told.context.clone(), self.config.repair_batch);
+        self.pushes.insert(key, Push { moved: scene.now.time, session, transfer: None });
+        self.ask_store(
+            Pending::Missing { partition, to },
+            Question::Missing { partition, context, max_bytes },
+        );
+    }
+
+    pub(super) fn push(&mut self, scene: &Scene<'_>, partition: PartitionId, to: PeerId, missing: Missing) {
+        let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+        push.moved = scene.now.time;
+        let session = push.session;
+        match missing {
+            Missing::Nothing => drop(self.pushes.remove(&(partition, to))),
+            Missing::Events { events, .. } => self.send(to, Message::Events { session, partition, events }),
+            Missing::Cut if self.transferring() < TRANSFERS_MAX => {
+                let question = Question::Snapshot { partition, max_bytes: self.config.repair_batch };
+                self.ask_store(Pending::Snapshot { partition, to }, question);
+            }
+            Missing::Cut => {
+                self.pushes.remove(&(partition, to));
+                self.todo.insert((partition, to));
+            }
+        }
+    }
+
+    /// A report came from whom we are sending to: it is the acknowledgement, unless a transfer is still
+    /// on its way.
+    pub(super) fn end_push(&mut self, key: (PartitionId, PeerId), session: u64) {
+        let under_way =
+            |push: &Push| push.session == session && push.transfer.as_ref().is_some_and(|t| !t.sent);
+        if !self.pushes.get(&key).is_some_and(under_way) {
+            self.pushes.remove(&key);
+        }
+    }
+
+    fn transferring(&self) -> usize {
+        self.pushes.values().filter(|push| push.transfer.is_some()).count()
+    }
+
+    pub(super) fn begin_transfer(
+        &mut self,
+        scene: &Scene<'_>,
+        partition: PartitionId,
+        to: PeerId,
+        pieces: Vec<Piece>,
+    ) {
+        self.transfers += 1;
+        let id = self.transfers;
+        let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+        push.transfer = Some(Transfer { id, pieces, sent: false });
+        self.send_nth(scene, partition, to, 0);
+    }
+
+    /// The last piece has been staged there: here is the next.
+    pub(super) fn send_piece(
+        &mut self,
+        scene: &Scene<'_>,
+        partition: PartitionId,
+        to: PeerId,
+        transfer: u64,
+        staged: u32,
+    ) {
+        let push = self.pushes.get(&(partition, to));
+        let current = push.and_then(|push| push.transfer.as_ref()).is_some_and(|t| t.id == transfer);
+        if let Some(index) = staged.checked_add(1).filter(|_| current) {
+            self.send_nth(scene, partition, to, index);
+        }
+    }
+
+    fn send_nth(&mut self, scene: &Scene<'_>, partition: PartitionId, to: PeerId, index: u32) {
+        let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+        let Some(transfer) = &mut push.transfer else { return };
+        let Some(piece) = transfer.pieces.get(index as usize).cloned() else { return };
+        transfer.sent = index as usize + 1 == transfer.pieces.len();
+        push.moved = scene.now.time;
+        let (session, transfer, count) = (push.session, transfer.id, transfer.pieces.len() as u32);
+        self.out.push(Out::Send {
+            to,
+            message: Message::State { session, partition, transfer, index, count, piece },
+        });
+    }
+
+    /// Takes in events made for the context that we have told (rule `session`).
+    pub(super) fn learn(
+        &mut self,
+        scene: &Scene<'_>,
+        from: PeerId,
+        session: u64,
+        partition: PartitionId,
+        events: Vec<Event>,
+    ) {
+        if partition >= scene.map.partitions() {
+            return;
+        }
+        self.expecting.remove(&(partition, from));
+        if session != self.session(partition) {
+            return self.report_to(scene, from, vec![partition]);
+        }
+        self.ask_store(Pending::Learn { partition, from }, Question::Apply { partition, events });
+    }
+
+    pub(super) fn learned(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+        self.kept(scene, partition);
+        self.report_to(scene, from, vec![partition]);
+    }
+
+    /// Keeps a piece aside. Pieces come in order; anything else ends the transfer.
+    pub(super) fn stage(
+        &mut self,
+        scene: &Scene<'_>,
+        key: (PartitionId, PeerId),
+        session: u64,
+        (transfer, index, count): (u64, u32, u32),
+        piece: Piece,
+    ) {
+        let (partition, from) = key;
+        if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
+            return;
+        }
+        self.expecting.remove(&key);
+        if session != self.session(partition) {
+            self.staging.remove(&key);
+            return self.report_to(scene, from, vec![partition]);
+        }
+        if index == 0 && (self.staging.contains_key(&key) || self.staging.len() < TRANSFERS_MAX) {
+            let staging = Staging { moved: scene.now.time, transfer, session, count, pieces: Vec::new() };
+            self.staging.insert(key, staging);
+        }
+        let Some(staging) = self.staging.get_mut(&key) else { return };
+        if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
+            self.staging.remove(&key);
+            return;
+        }
+        staging.pieces.push(piece);
+        staging.moved = scene.now.time;
+        if index + 1 < count {
+            return self.send(from, Message::Staged { partition, transfer, index });
+        }
+        self.install(key);
+    }
+
+    fn install(&mut self, key: (PartitionId, PeerId)) {
+        let (partition, from) = key;
+        let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
+        if session == self.session(partition) {
+            self.ask_store(Pending::Learn { partition, from }, Question::Install { partition, pieces });
+        }
+    }
+
+    pub(super) fn forget_stalled(&mut self, now: Time) {
+        self.pushes.retain(|_, push| now.since(push.moved) < STALLED);
+        self.staging.retain(|_, staging| now.since(staging.moved) < STALLED);
+        self.expecting.retain(|_, asked| now.since(*asked) < EXPECT);
+    }
+}

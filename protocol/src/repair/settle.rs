@@ -1,0 +1,123 @@
+//! This peer's own way in and out, step by step (rule `settling`).
+//!
+//! Of each partition that changes hands, a step is taken only when N-W+1 of the owners that matter know
+//! the last one: then any W that acknowledge a write include one that knows.
+
+use super::{Out, Repair, Scene};
+use crate::ids::{PartitionId, PeerId};
+use crate::member::Step;
+use crate::message::Repair as Message;
+use crate::seats::{Seat, Seats};
+use std::collections::BTreeMap;
+
+impl Repair {
+    /// Takes the next step if it may be taken. If not, and `ask`, asks for the reports that it waits for.
+    pub(super) fn settle(&mut self, scene: &Scene<'_>, ask: bool) {
+        match scene.step {
+            Step::Joining => self.fill(scene, ask),
+            Step::Arriving => self.step_when_known(scene, Step::Member, |seats| &seats.old),
+            Step::Leaving => self.drain_to_others(scene, ask),
+            Step::Departing => self.step_when_known(scene, Step::Left, |seats| &seats.new),
+            Step::Waiting | Step::Member | Step::Left => {}
+        }
+    }
+
+    /// Joining: becomes arriving once our synced context contains what enough present owners have reported.
+    fn fill(&mut self, scene: &Scene<'_>, asking: bool) {
+        let (mut ask, mut filled) = (BTreeMap::new(), true);
+        for (partition, seats) in changing(scene) {
+            let told =
+                seats.old.iter().filter(|seat| self.is_filled_from(scene, partition, seat.peer)).count();
+            if told < needed(scene, &seats.old) {
+                filled = false;
+                self.ask_owners(scene, partition, &seats.old, &mut ask);
+            }
+        }
+        if !asking {
+            ask.clear();
+        }
+        self.finish_or_ask(Step::Arriving, filled, ask);
+    }
+
+    fn is_filled_from(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
+        let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
+        let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return false };
+        mine.contains_all(&told.context)
+    }
+
+    /// Leaving: becomes departing once every coming owner's synced context contains ours.
+    fn drain_to_others(&mut self, scene: &Scene<'_>, asking: bool) {
+        let (mut ask, mut drained) = (BTreeMap::new(), true);
+        for (partition, seats) in changing(scene) {
+            let has = |seat: &&Seat| self.has_all_of_ours(scene, partition, seat.peer);
+            if seats.new.iter().filter(has).count() < seats.new.len() {
+                drained = false;
+                self.ask_owners(scene, partition, &seats.new, &mut ask);
+            }
+        }
+        if !asking {
+            ask.clear();
+        }
+        self.finish_or_ask(Step::Departing, drained, ask);
+    }
+
+    fn has_all_of_ours(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
+        let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
+        told.is_some_and(|told| self.mine.get(&partition).is_none_or(|mine| told.context.contains_all(mine)))
+    }
+
+    /// Asks for reports, but of those who are sending already.
+    fn ask_owners(
+        &self,
+        scene: &Scene<'_>,
+        partition: PartitionId,
+        owners: &[Seat],
+        ask: &mut BTreeMap<PeerId, Vec<PartitionId>>,
+    ) {
+        for peer in owners.iter().map(|seat| seat.peer) {
+            let key = (partition, peer);
+            let busy = self.expecting.contains_key(&key)
+                || self.pushes.contains_key(&key)
+                || self.todo.contains(&key);
+            if self.reachable(scene, peer) && !busy {
+                ask.entry(peer).or_default().push(partition);
+            }
+        }
+    }
+
+    fn finish_or_ask(&mut self, step: Step, done: bool, ask: BTreeMap<PeerId, Vec<PartitionId>>) {
+        if done {
+            return self.out.push(Out::Step(step));
+        }
+        for (to, partitions) in ask {
+            self.send(to, Message::Ask { partitions });
+        }
+    }
+
+    fn step_when_known(&mut self, scene: &Scene<'_>, step: Step, owners: fn(&Seats) -> &Vec<Seat>) {
+        let view = scene.map.view().hash;
+        let knows = |seat: &&Seat| {
+            seat.peer == scene.me || scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view)
+        };
+        let known =
+            |seats: &Seats| owners(seats).iter().filter(knows).count() >= needed(scene, owners(seats));
+        if changing(scene).iter().all(|(_, seats)| known(seats)) {
+            self.out.push(Out::Step(step));
+        }
+    }
+}
+
+/// Partitions whose owners differ before and after this peer's change.
+fn changing(scene: &Scene<'_>) -> Vec<(PartitionId, Seats)> {
+    let owned = scene.map.owned_by(scene.me).into_iter();
+    owned
+        .map(|partition| (partition, scene.map.seats(partition)))
+        .filter(|(_, seats)| seats.old != seats.new)
+        .collect()
+}
+
+/// N-W+1, of as many owners as there are.
+fn needed(scene: &Scene<'_>, owners: &[Seat]) -> usize {
+    let n = owners.len();
+    if n == 0 { 0 } else { n - usize::from(scene.w).min(n) + 1 }
+}

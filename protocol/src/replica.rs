@@ -1,0 +1,184 @@
+//! The other end of an operation: turns a coordinator's calls into questions to storage, and storage's
+//! answers into acknowledgements.
+//!
+//! An acknowledgement exists only after storage has answered, and storage answers only what is synced
+//! (rule `ack-synced`).
+
+use crate::ids::{OpId, PartitionId, PeerId};
+use crate::member::{Step, View};
+use crate::message::{Call, Refusal};
+use crate::store::{Answer, Question};
+use serde_bytes::ByteBuf;
+use starling_crdt::cell::KEY_MAX;
+use starling_crdt::{Command, Event};
+use std::collections::BTreeMap;
+
+/// Most keys in one answer to a scan.
+pub const KEYS_MAX: u16 = 1024;
+
+/// What this peer knows at the moment of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    pub view: View,
+    /// How far this peer itself has come.
+    pub step: Step,
+    pub partitions: u16,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send {
+        to: PeerId,
+        call: Call,
+    },
+    Store {
+        ticket: u64,
+        question: Question,
+    },
+    /// This peer knows fewer steps than we do.
+    Teach {
+        peer: PeerId,
+    },
+    /// A copy came of a partition; if we don't own it, it is to be handed over.
+    Kept {
+        partition: PartitionId,
+    },
+}
+
+/// A call that waits for storage.
+struct Pending {
+    from: PeerId,
+    op: OpId,
+    kind: Kind,
+}
+
+enum Kind {
+    Apply { partition: PartitionId },
+    Cells,
+    Digest,
+    Keys,
+}
+
+/// The calls of others that are being carried out here.
+pub struct Replica {
+    pending: BTreeMap<u64, Pending>,
+    last: u64,
+    /// Most calls at once; one more is refused.
+    limit: usize,
+}
+
+impl Replica {
+    pub fn new(limit: usize) -> Self {
+        Self { pending: BTreeMap::new(), last: 0, limit }
+    }
+
+    /// Calls being carried out.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Takes up a call of a coordinator. Other calls are none of this room's business.
+    pub fn called(&mut self, scene: Scene, from: PeerId, call: Call) -> Vec<Out> {
+        match call {
+            Call::Apply { op, view, partition, event, held_for: _ } => {
+                self.apply(scene, from, op, view, partition, event)
+            }
+            Call::Read { op, view, partition, key, command, digest } => {
+                self.read(scene, from, op, view, (partition, key, command), digest)
+            }
+            Call::Keys { op, partition, after, limit } => {
+                let question = Question::Keys { partition, after, limit: limit.min(KEYS_MAX) };
+                self.ask(scene, from, op, partition, Kind::Keys, question)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        scene: Scene,
+        from: PeerId,
+        op: OpId,
+        view: View,
+        partition: PartitionId,
+        event: Event,
+    ) -> Vec<Out> {
+        if view.is_behind(&scene.view) {
+            return behind(scene, from, op);
+        }
+        let question = Question::Apply { partition, events: vec![event] };
+        self.ask(scene, from, op, partition, Kind::Apply { partition }, question)
+    }
+
+    fn read(
+        &mut self,
+        scene: Scene,
+        from: PeerId,
+        op: OpId,
+        view: View,
+        (partition, key, command): (PartitionId, ByteBuf, Command),
+        digest: bool,
+    ) -> Vec<Out> {
+        if view.is_behind(&scene.view) {
+            return behind(scene, from, op);
+        }
+        if !matches!(scene.step, Step::Arriving | Step::Member | Step::Leaving) {
+            return refuse(from, op, Refusal::NotFilled);
+        }
+        if key.len() > KEY_MAX || command.writes() {
+            return refuse(from, op, Refusal::Malformed);
+        }
+        let kind = if digest { Kind::Digest } else { Kind::Cells };
+        self.ask(scene, from, op, partition, kind, Question::Read { partition, key, command })
+    }
+
+    fn ask(
+        &mut self,
+        scene: Scene,
+        from: PeerId,
+        op: OpId,
+        partition: PartitionId,
+        kind: Kind,
+        question: Question,
+    ) -> Vec<Out> {
+        if partition >= scene.partitions {
+            return refuse(from, op, Refusal::Malformed);
+        }
+        if self.pending.len() >= self.limit {
+            return refuse(from, op, Refusal::Busy);
+        }
+        self.last += 1;
+        self.pending.insert(self.last, Pending { from, op, kind });
+        vec![Out::Store { ticket: self.last, question }]
+    }
+
+    /// Storage has answered what a ticket asked.
+    pub fn stored(&mut self, ticket: u64, answer: Answer) -> Vec<Out> {
+        let Some(Pending { from, op, kind }) = self.pending.remove(&ticket) else { return Vec::new() };
+        let call = match (&kind, answer) {
+            (Kind::Apply { .. }, Answer::Applied { refused: 0 }) => Call::Applied { op },
+            (Kind::Cells, Answer::Read { slice }) => Call::ReadSlice { op, slice },
+            (Kind::Digest, Answer::Read { slice }) => Call::ReadDigest { op, digest: slice.digest() },
+            (Kind::Keys, Answer::Keys { keys, more }) => Call::KeysFound { op, keys, more },
+            _ => Call::Refused { op, why: Refusal::Malformed },
+        };
+        let mut out = vec![Out::Send { to: from, call }];
+        if let Kind::Apply { partition } = kind {
+            out.push(Out::Kept { partition });
+        }
+        out
+    }
+}
+
+fn behind(scene: Scene, from: PeerId, op: OpId) -> Vec<Out> {
+    let call = Call::Behind { op, view: scene.view };
+    vec![Out::Teach { peer: from }, Out::Send { to: from, call }]
+}
+
+fn refuse(from: PeerId, op: OpId, why: Refusal) -> Vec<Out> {
+    vec![Out::Send { to: from, call: Call::Refused { op, why } }]
+}

@@ -1,0 +1,113 @@
+//! Walking over all keys, a page at a time: each page is asked of one owner of one partition.
+//!
+//! A key that is there from the beginning of a scan to its end is found, unless the owner asked had
+//! not yet heard of it; a key may come twice.
+
+use crate::ids::{OpId, PartitionId, PeerId, RequestId};
+use crate::message::Call;
+use crate::request::{Failure, FailureKind, Response, ScanCursor};
+use crate::store::{Answer, Question};
+use crate::time::{Duration, Time};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+
+/// Names of scans are told apart from those of other operations by their highest bit.
+const SCAN_BIT: u64 = 1 << 63;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send { to: PeerId, call: Call },
+    Store { op: OpId, question: Question },
+    Reply { id: RequestId, response: Response },
+}
+
+/// One page under way.
+struct Page {
+    id: RequestId,
+    asked: PeerId,
+    partition: PartitionId,
+    deadline: Time,
+}
+
+pub struct Scans {
+    me: PeerId,
+    partitions: PartitionId,
+    deadline: Duration,
+    limit: usize,
+    pages: BTreeMap<OpId, Page>,
+    last: u64,
+}
+
+impl Scans {
+    /// `deadline`: how long a page may take. `limit`: most pages at once.
+    pub fn new(me: PeerId, partitions: PartitionId, deadline: Duration, limit: usize) -> Self {
+        Self { me, partitions, deadline, limit, pages: BTreeMap::new(), last: 0 }
+    }
+
+    pub fn owns(op: OpId) -> bool {
+        op.0 & SCAN_BIT != 0
+    }
+
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.pages.values().map(|page| page.deadline).min()
+    }
+
+    /// Asks `from`, an owner of the cursor's partition, for the page after the cursor.
+    pub fn begin(&mut self, now: Time, id: RequestId, from: PeerId, cursor: ScanCursor, limit: u16) -> Out {
+        if self.pages.len() >= self.limit {
+            return failed(id, FailureKind::Busy, "too many scans are under way here");
+        }
+        self.last += 1;
+        let (op, ScanCursor { partition, after }) = (OpId(SCAN_BIT | self.last), cursor);
+        self.pages.insert(op, Page { id, asked: from, partition, deadline: now + self.deadline });
+        if from == self.me {
+            return Out::Store { op, question: Question::Keys { partition, after, limit } };
+        }
+        Out::Send { to: from, call: Call::Keys { op, partition, after, limit } }
+    }
+
+    pub fn stored(&mut self, op: OpId, answer: Answer) -> Option<Out> {
+        let Answer::Keys { keys, more } = answer else { return None };
+        self.found(self.me, op, keys, more)
+    }
+
+    pub fn found(&mut self, from: PeerId, op: OpId, keys: Vec<ByteBuf>, more: bool) -> Option<Out> {
+        let page = self.pages.remove(&op).filter(|page| page.asked == from)?;
+        let partition = page.partition;
+        let next = match keys.last() {
+            Some(last) if more => Some(ScanCursor { partition, after: Some(last.clone()) }),
+            _ if partition + 1 < self.partitions => {
+                Some(ScanCursor { partition: partition + 1, after: None })
+            }
+            _ => None,
+        };
+        Some(Out::Reply { id: page.id, response: Response::Keys { keys, next } })
+    }
+
+    /// The peer asked will not answer.
+    pub fn refused(&mut self, from: PeerId, op: OpId) -> Option<Out> {
+        let page = self.pages.remove(&op).filter(|page| page.asked == from)?;
+        Some(failed(page.id, FailureKind::Timeout, "the owner asked for the next keys refused"))
+    }
+
+    pub fn unreachable(&mut self, peer: PeerId) -> Vec<Out> {
+        self.fail_those(|page| page.asked == peer)
+    }
+
+    pub fn timeout(&mut self, now: Time) -> Vec<Out> {
+        self.fail_those(|page| page.deadline <= now)
+    }
+
+    fn fail_those(&mut self, which: impl Fn(&Page) -> bool) -> Vec<Out> {
+        let why = "the owner asked for the next keys did not answer";
+        let ended: Vec<_> = self.pages.iter().filter(|(_, page)| which(page)).map(|(op, _)| *op).collect();
+        let ended = ended.into_iter().filter_map(|op| self.pages.remove(&op));
+        ended.map(|page| failed(page.id, FailureKind::Timeout, why)).collect()
+    }
+}
+
+fn failed(id: RequestId, kind: FailureKind, why: &str) -> Out {
+    let (why, state) = (why.to_owned(), "nothing was changed".to_owned());
+    let failure = Failure { kind, why, state, hint: "go on with the same cursor".into(), trace: None };
+    Out::Reply { id, response: Response::Failed(failure) }
+}
