@@ -37,6 +37,16 @@ impl Piece {
         self.snapshot
     }
 
+    /// The cells in this piece, with their live versions, in the order of storage.
+    pub fn cells(&self) -> &[(Cell, Vec<Version>)] {
+        &self.cells
+    }
+
+    /// The removals in this piece that wait for dots which the sender has not seen.
+    pub fn deferred(&self) -> &[(Target, Context)] {
+        &self.deferred
+    }
+
     fn check(&self) -> Result<(), Malformed> {
         require(self.index < self.count, "a piece beyond the last")?;
         for (cell, versions) in &self.cells {
