@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 /// Most addresses of one peer, and the longest of them in bytes.
 pub const ADDRESSES_MAX: usize = 16;
 pub const ADDRESS_LEN_MAX: usize = 256;
+/// Largest weight.
+pub const WEIGHT_MAX: u32 = 10_000;
+
+/// Largest incarnation, and largest version of a standing. Both grow by one at a time.
+const COUNT_MAX: u64 = u64::MAX / 2;
 
 /// Whether a peer answers. Of two claims with one incarnation the later in this order wins (SWIM, 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,21 +69,45 @@ pub struct Record {
 impl Record {
     /// Checks bounds. A record that breaks one is dropped whole.
     pub fn is_sane(&self) -> bool {
-        self.name.len() <= NAME_MAX
-            && self.zone.len() <= NAME_MAX
+        is_plain(&self.name, NAME_MAX)
+            && is_plain(&self.zone, NAME_MAX)
             && self.addresses.len() <= ADDRESSES_MAX
-            && self.addresses.iter().all(|a| a.len() <= ADDRESS_LEN_MAX)
-            && self.weight <= 10_000
-            && self.incarnation < u64::MAX / 2
-            && self.standing.version < u64::MAX / 2
+            && self.addresses.iter().all(|a| is_plain(a, ADDRESS_LEN_MAX))
+            && self.weight <= WEIGHT_MAX
+            && self.incarnation < COUNT_MAX
+            && self.standing.version < COUNT_MAX
+    }
+
+    /// True if both say the same of the peer itself, whatever they say of its health and standing.
+    pub fn describes_like(&self, other: &Record) -> bool {
+        (self.id, self.life, self.weight) == (other.id, other.life, other.weight)
+            && self.name == other.name
+            && self.zone == other.zone
+            && self.addresses == other.addresses
     }
 }
 
-/// What a peer knows of all steps taken, in short. Equal hashes: the same owners everywhere. Of two
+/// Short, and without control characters: names end up on people's terminals.
+fn is_plain(text: &str, len_max: usize) -> bool {
+    text.len() <= len_max && !text.chars().any(char::is_control)
+}
+
+/// `by` has probed `suspect`, directly and through others, and had no answer. Lifeguard's suspicion
+/// timeouts count who accuses, so an accusation names its author and travels apart from records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Accusation {
+    pub suspect: PeerId,
+    /// The suspect's, when it did not answer.
+    pub incarnation: u64,
+    pub by: PeerId,
+}
+
+/// What a peer knows of all steps taken, in short. Equal hashes: the same owners everywhere (the hash is
+/// over the standing, weight and zone of all that have not left). Of two
 /// that differ, the one with fewer steps knows less (rules `view` and `settling`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// The sum of all standings' versions.
+    /// The sum of all standings' versions, of those that have left as well.
     pub steps: u64,
     pub hash: u64,
 }

@@ -1,7 +1,7 @@
 //! What peers say to one another: CBOR, versioned, bounded, rejected when malformed.
 
 use crate::ids::{OpId, PartitionId, PeerId};
-use crate::member::{Record, View};
+use crate::member::{Accusation, Record, View};
 use crate::request::{Failure, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -47,7 +47,10 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gossip {
     pub view: View,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<Record>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accusations: Vec<Accusation>,
     pub body: GossipBody,
 }
 
@@ -71,6 +74,10 @@ pub enum GossipBody {
     /// The sender's whole table in `records`; `reply` asks for the receiver's.
     Exchange {
         reply: bool,
+    },
+    /// A hash of the sender's whole table; should the receiver's differ, it begins an exchange.
+    Compare {
+        digest: u64,
     },
     /// Only records to spread.
     Update,
