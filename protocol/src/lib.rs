@@ -15,6 +15,7 @@ pub mod ids;
 pub mod input;
 mod log2;
 pub mod member;
+pub mod membership;
 pub mod message;
 pub mod placement;
 pub mod repair;

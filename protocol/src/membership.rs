@@ -1,0 +1,321 @@
+//! Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard's additions (Dadgar, Phillips, Currey
+//! 2018), and a full exchange of tables now and then.
+//!
+//! Each period one peer is pinged, in the order of a shuffled list. If it does not answer, a few others
+//! are asked to try; if they get no answer either it is *suspect*, and *dead* when the suspicion runs out
+//! before it refutes. Only a peer itself raises its incarnation, and so only it can refute. All that is
+//! new rides on the pings and their answers. The dead are kept, for they may own data, and one of them is
+//! tried each period for ever, so that the halves of a network that was cut find each other.
+//!
+//! Beside its health each peer has a *standing*: how far it is on the way in or out (rule `settling`).
+//! The sum and hash of all standings is the *view*, and every message carries the sender's.
+
+use crate::config::Config;
+use crate::ids::PeerId;
+use crate::member::{ADDRESS_LEN_MAX, ADDRESSES_MAX, Health, Record, Standing, Step, View};
+use crate::message::{Gossip, GossipBody};
+use crate::time::{Duration, Time};
+use dissemination::{Dissemination, Rumor};
+use probe::Probes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use suspicion::Suspicion;
+use table::Table;
+
+mod dissemination;
+mod probe;
+mod receive;
+mod rounds;
+mod speak;
+mod suspicion;
+mod table;
+/// In networks up to this size a step is told to every peer at once; in larger ones to a few, and rumors
+/// do the rest.
+const TELL_ALL_MAX: usize = 64;
+const TELL_SOME: usize = 8;
+/// Least time between two full tables sent to one peer.
+const EXCHANGE_GAP: Duration = Duration::from_millis(200);
+
+/// What membership asks of the world, and what it has to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send {
+        to: PeerId,
+        gossip: Gossip,
+    },
+    /// Have a connection to this peer.
+    Connect {
+        peer: PeerId,
+        addresses: Vec<String>,
+    },
+    /// Another peer's health is now this. Told also of each peer that is new.
+    Health {
+        peer: PeerId,
+        health: Health,
+    },
+    /// Another peer's standing is now this. Told also of each peer that is new.
+    Stepped {
+        peer: PeerId,
+        step: Step,
+    },
+    /// Others believed this peer suspect or dead; this is its incarnation now.
+    Refuted {
+        incarnation: u64,
+    },
+    /// Others know a later standing of this peer than it did: it has lost its table, or was forgotten. It
+    /// has the standing now, and decides how to go on.
+    Overruled {
+        standing: Standing,
+    },
+    /// This peer was heard to have another view than before.
+    ViewHeard {
+        peer: PeerId,
+    },
+    /// The table is worth saving. At most once per input, and last.
+    Changed,
+    /// A peer sent what no honest one sends. At most once per message.
+    Misbehaved {
+        peer: PeerId,
+        why: &'static str,
+    },
+}
+
+/// Why a peer cannot be forgotten. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    #[error("a peer cannot forget itself; to take it out of the network let it leave")]
+    Myself,
+    #[error("no such peer is known here")]
+    Unknown,
+    #[error(
+        "it is not dead as far as this peer knows; let it leave, or stop it and wait until it is shown dead"
+    )]
+    NotDead,
+    #[error("it has left already")]
+    Left,
+}
+
+/// One peer's part in the membership protocol. Inputs are methods; what follows is pushed to `out`, and
+/// has to be carried out before the next input.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    config: Config,
+    rng: ChaCha8Rng,
+    table: Table,
+    probes: Probes,
+    suspicions: BTreeMap<PeerId, Suspicion>,
+    rumors: Dissemination,
+    /// Whom to probe in this round, last first, and whom of the dead to try after which.
+    round: Vec<PeerId>,
+    tried: Option<PeerId>,
+    probe_at: Time,
+    retry_at: Time,
+    exchange_at: Time,
+    /// No more than one burst of tries of the dead before this.
+    burst_after: Time,
+    /// Those with a connection, members or not.
+    connected: BTreeSet<PeerId>,
+    /// Those who were told something they had not asked for, in this period.
+    answered: BTreeSet<PeerId>,
+    /// When a full table was last sent to whom; only those of the last `EXCHANGE_GAP`.
+    exchanged: BTreeMap<PeerId, Time>,
+    /// Those whose view differs, and when to exchange tables with them if it then still does.
+    differing: BTreeMap<PeerId, Time>,
+    /// Those who were probed out of turn in this period.
+    looked_into: BTreeSet<PeerId>,
+    started: bool,
+    changed: bool,
+}
+
+impl Membership {
+    /// `me`: this peer's own record. `known`: the table as last saved, maybe with an earlier `me`, above
+    /// whose incarnation this life begins. Records that are not sane are dropped. The first timeout is due
+    /// at once.
+    pub fn new(me: Record, known: Vec<Record>, config: Config, seed: u64, now: Time) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let probes = Probes::new(&config, rng.random::<u32>().into());
+        let table = Table::new(me, known, config.members_max, now);
+        let mut membership = Self {
+            rng,
+            table,
+            probes,
+            suspicions: BTreeMap::new(),
+            rumors: Dissemination::default(),
+            round: Vec::new(),
+            tried: None,
+            probe_at: now,
+            retry_at: now,
+            exchange_at: now,
+            burst_after: now,
+            connected: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            exchanged: BTreeMap::new(),
+            differing: BTreeMap::new(),
+            looked_into: BTreeSet::new(),
+            started: false,
+            changed: false,
+            config,
+        };
+        membership.begin(now);
+        membership
+    }
+
+    /// A connection to this peer stands: tables are compared, and exchanged if they differ; at once if it
+    /// is unknown or was dead.
+    pub fn connected(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        if self.connected.len() < self.config.members_max * 2 {
+            self.connected.insert(peer);
+        }
+        if matches!(self.table.other(peer), Some(record) if record.health != Health::Dead) {
+            let digest = self.table.digest();
+            self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);
+        } else {
+            self.exchange(now, peer, true, out);
+        }
+        self.finish(out);
+    }
+
+    /// The last connection to this peer is gone: it is probed at once.
+    pub fn disconnected(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        self.connected.remove(&peer);
+        self.look_into(now, peer, out);
+        self.finish(out);
+    }
+
+    /// No connection to this peer could be had: others are asked to probe it, if it was being probed.
+    pub fn unreachable(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        self.connected.remove(&peer);
+        let outcomes = self.probes.unreachable(peer);
+        self.probes_came_to(now, outcomes, out);
+        self.finish(out);
+    }
+
+    /// Somebody may be at these addresses. Whether it is a peer of this network shows once it speaks.
+    pub fn discovered(&mut self, _now: Time, peer: PeerId, mut addresses: Vec<String>, out: &mut Vec<Out>) {
+        addresses.retain(|address| address.len() <= ADDRESS_LEN_MAX);
+        addresses.truncate(ADDRESSES_MAX);
+        if peer != self.me().id && !self.connected.contains(&peer) && !addresses.is_empty() {
+            out.push(Out::Connect { peer, addresses });
+        }
+    }
+
+    /// Where this peer itself listens now. Beyond `ADDRESSES_MAX` the last are not told to others.
+    pub fn listening(&mut self, _now: Time, mut addresses: Vec<String>, out: &mut Vec<Out>) {
+        addresses.retain(|address| address.len() <= ADDRESS_LEN_MAX);
+        addresses.truncate(ADDRESSES_MAX);
+        if addresses != self.me().addresses {
+            self.raise_me(self.me().incarnation + 1, |me| me.addresses = addresses);
+        }
+        self.finish(out);
+    }
+
+    /// This peer takes a step, and tells.
+    pub fn take_step(&mut self, _now: Time, step: Step, out: &mut Vec<Out>) {
+        self.table.change_me(|me| me.standing = Standing { version: me.standing.version + 1, step });
+        self.changed = true;
+        self.tell(self.me().clone(), out);
+        self.finish(out);
+    }
+
+    /// An operator knows that this peer, dead here, will not come back: it is `Left`. If it does come
+    /// back it learns so, and begins anew. Errors: nothing was done.
+    pub fn forget(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) -> Result<(), ForgetError> {
+        if peer == self.me().id {
+            return Err(ForgetError::Myself);
+        }
+        let mut record = self.table.other(peer).ok_or(ForgetError::Unknown)?.clone();
+        if record.standing.step == Step::Left {
+            return Err(ForgetError::Left);
+        }
+        if record.health != Health::Dead {
+            return Err(ForgetError::NotDead);
+        }
+        record.standing = Standing { version: record.standing.version + 1, step: Step::Left };
+        self.table.merge(now, record.clone());
+        self.changed = true;
+        out.push(Out::Stepped { peer, step: Step::Left });
+        self.tell(record, out);
+        self.finish(out);
+        Ok(())
+    }
+
+    /// Sends the whole table: this peer knows less. Sent at most once per 200 ms; later if need be.
+    pub fn send_table(&mut self, now: Time, to: PeerId, out: &mut Vec<Out>) {
+        self.exchange(now, to, false, out);
+        self.finish(out);
+    }
+
+    /// A message of any kind said that the peer has this view. If it lacks a step, tables are exchanged.
+    pub fn heard_view(&mut self, now: Time, peer: PeerId, view: View, out: &mut Vec<Out>) {
+        let Some(member) = self.table.member_mut(peer) else { return };
+        if member.view != view {
+            member.view = view;
+            out.push(Out::ViewHeard { peer });
+        }
+        if view.is_behind(&self.table.view()) {
+            self.differing.entry(peer).or_insert(now + EXCHANGE_GAP / 4);
+        }
+    }
+
+    pub fn me(&self) -> &Record {
+        self.table.me()
+    }
+
+    /// The record of a peer, this one or another.
+    pub fn get(&self, peer: PeerId) -> Option<&Record> {
+        if peer == self.me().id { Some(self.me()) } else { self.table.other(peer) }
+    }
+
+    /// All records, this peer's own first, then in the order of their ids.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.table.records()
+    }
+
+    /// All that `new` wants to be given in another life: the records, and what is kept of forgotten peers.
+    pub fn table(&self) -> Vec<Record> {
+        self.table.everything()
+    }
+
+    pub fn view(&self) -> View {
+        self.table.view()
+    }
+
+    /// What another peer was last heard to know; nothing of it was heard yet if that is all zero.
+    pub fn view_of(&self, peer: PeerId) -> Option<View> {
+        self.table.view_of(peer)
+    }
+
+    /// A peer that is unknown counts as dead.
+    pub fn health(&self, peer: PeerId) -> Health {
+        self.get(peer).map_or(Health::Dead, |record| record.health)
+    }
+
+    fn begin(&mut self, now: Time) {
+        let living = self.table.living();
+        for record in self.table.others().filter(|record| record.health == Health::Suspect) {
+            let suspicion = Suspicion::new(now, record.incarnation, living, &self.config);
+            self.suspicions.insert(record.id, suspicion);
+        }
+        self.rumors.add(Rumor::About(self.me().id));
+        // Somewhere in their periods, so that peers that were started together do not all speak at once.
+        self.probe_at = now + self.config.probe_period * self.rng.random_range(1..=1000) / 1000;
+        self.exchange_at = now + self.config.exchange_period * self.rng.random_range(1..=1000) / 1000;
+    }
+
+    /// Changes what others are told of this peer, under a higher incarnation.
+    fn raise_me(&mut self, incarnation: u64, change: impl FnOnce(&mut Record)) {
+        self.table.change_me(|me| {
+            change(me);
+            me.incarnation = incarnation;
+        });
+        self.rumors.add(Rumor::About(self.me().id));
+        self.changed = true;
+    }
+
+    fn finish(&mut self, out: &mut Vec<Out>) {
+        if std::mem::take(&mut self.changed) {
+            out.push(Out::Changed);
+        }
+    }
+}

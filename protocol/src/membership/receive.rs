@@ -1,0 +1,278 @@
+//! What others say, and what it changes.
+
+use super::dissemination::Rumor;
+use super::suspicion::Suspicion;
+use super::table::{Change, FORGOTTEN_MAX};
+use super::{Membership, Out};
+use crate::ids::PeerId;
+use crate::member::{Accusation, Health, Record};
+use crate::message::{Gossip, GossipBody};
+use crate::time::Time;
+use rand::Rng;
+
+/// Most accusations in one message.
+const ACCUSATIONS_MAX: usize = 64;
+/// When one of the dead answers, so many others are tried at once: a cut may have healed.
+const BURST: usize = 8;
+
+/// What has to be answered, gathered while a message is read.
+#[derive(Default)]
+struct Heard {
+    /// The sender, or whom it heard, has something else about this peer than is so.
+    about_me: bool,
+    /// And it would have killed this peer.
+    refuted: bool,
+    /// The sender does not know what is held of itself.
+    about_them: bool,
+    /// The sender was dead.
+    revived: bool,
+    misbehaved: Option<&'static str>,
+}
+
+impl Membership {
+    /// A message of a peer whose identity the transport has proved. What it says is checked record by
+    /// record. Of a peer that is not in the table only its own record counts.
+    pub fn received(&mut self, now: Time, from: PeerId, gossip: Gossip, out: &mut Vec<Out>) {
+        if from == self.me().id {
+            return;
+        }
+        let Gossip { view, records, accusations, body } = gossip;
+        if records.len() > self.config.members_max + FORGOTTEN_MAX || accusations.len() > ACCUSATIONS_MAX {
+            out.push(Out::Misbehaved { peer: from, why: "its message has more records than allowed" });
+            return;
+        }
+        let mut heard = Heard::default();
+        let whole = matches!(body, GossipBody::Exchange { .. });
+        let (own, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.id == from);
+        for record in own {
+            self.claimed(now, from, record, false, &mut heard, out);
+        }
+        if self.table.other(from).is_some() {
+            for record in others {
+                self.claimed(now, from, record, whole, &mut heard, out);
+            }
+            for accusation in accusations {
+                self.accused(now, from, accusation, &mut heard, out);
+            }
+            self.heard_view(now, from, view, out);
+            self.answer(now, from, body, &heard, out);
+        } else {
+            self.answer_stranger(now, from, &heard, out);
+        }
+        if let Some(why) = heard.misbehaved {
+            out.push(Out::Misbehaved { peer: from, why });
+        }
+        self.finish(out);
+    }
+
+    /// `whole`: the claim is from a table, which may be old, and not from a rumor, which is new.
+    fn claimed(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        mut claim: Record,
+        whole: bool,
+        heard: &mut Heard,
+        out: &mut Vec<Out>,
+    ) {
+        if !claim.is_sane() {
+            heard.misbehaved = Some("one of its records is out of bounds");
+            return;
+        }
+        if !self.table.is_plausible(from, &claim) {
+            heard.misbehaved = Some("one of its records counts further than any peer can have got");
+            return;
+        }
+        if claim.id == self.me().id {
+            return self.claimed_of_me(claim, heard, out);
+        }
+        // As in memberlist: whom another table holds dead is only suspect here, and gets its chance to
+        // refute. Else the halves of a cut network would kill each other when they meet.
+        let contested = whole
+            && claim.health == Health::Dead
+            && self.table.other(claim.id).is_some_and(|known| known.health != Health::Dead);
+        if contested {
+            claim.health = Health::Suspect;
+        }
+        let peer = claim.id;
+        let said = (from == peer).then(|| claim.clone());
+        let change = self.table.merge(now, claim);
+        self.merged(now, peer, change, out);
+        if contested && change.life {
+            self.look_into(now, peer, out);
+        }
+        if let Some(said) = said {
+            heard.revived |= change.was == Some(Health::Dead) && self.health(peer) == Health::Alive;
+            heard.about_them |= self.table.held(peer).is_some_and(|held| held != said);
+        }
+    }
+
+    /// Tells what a claim has changed.
+    pub(super) fn merged(&mut self, now: Time, peer: PeerId, change: Change, out: &mut Vec<Out>) {
+        if change == Change::default() {
+            return;
+        }
+        self.changed = true;
+        let Some(record) = self.table.other(peer) else { return };
+        let (health, step) = (record.health, record.standing.step);
+        if change.life {
+            self.rumors.remove_about(peer);
+            self.life_changed(now, peer, change.was);
+        }
+        self.rumors.add(Rumor::About(peer));
+        if change.was != Some(health) && change.life {
+            out.push(Out::Health { peer, health });
+        }
+        if change.stepped {
+            out.push(Out::Stepped { peer, step });
+        }
+        if change.addresses && health != Health::Dead {
+            self.connect(peer, out);
+        }
+    }
+
+    fn life_changed(&mut self, now: Time, peer: PeerId, was: Option<Health>) {
+        let living = self.table.living();
+        let Some(record) = self.table.other(peer) else { return };
+        if record.health == Health::Suspect {
+            let incarnation = record.incarnation;
+            if self.suspicions.get(&peer).is_none_or(|known| known.incarnation != incarnation) {
+                self.suspicions.insert(peer, Suspicion::new(now, incarnation, living, &self.config));
+            }
+        } else {
+            self.suspicions.remove(&peer);
+        }
+        let is_new = was.is_none_or(|was| was == Health::Dead);
+        if is_new && record.health != Health::Dead {
+            // "Joining members are inserted at a position chosen uniformly at random" (SWIM, section 4.3).
+            let at = self.rng.random_range(0..=self.round.len());
+            self.round.insert(at, peer);
+        }
+    }
+
+    /// What others say of this peer is never believed of its health, nor of what it is. It is refuted if
+    /// it could win against what this peer says; and a later standing is taken over.
+    fn claimed_of_me(&mut self, claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
+        let me = self.me();
+        let (mine, standing) = (me.incarnation, me.standing);
+        let differs = claim.health != Health::Alive || !claim.describes_like(me);
+        if claim.standing > standing {
+            self.table.change_me(|me| me.standing = claim.standing);
+            self.rumors.add(Rumor::About(claim.id));
+            self.changed = true;
+            out.push(Out::Overruled { standing: claim.standing });
+        }
+        if claim.incarnation > mine || (claim.incarnation == mine && differs) {
+            self.raise_me(claim.incarnation + 1, |_| ());
+            if claim.health != Health::Alive {
+                self.probes.unwell(1);
+                heard.refuted = true;
+                out.push(Out::Refuted { incarnation: claim.incarnation + 1 });
+            }
+            heard.about_me = true;
+        }
+        heard.about_me |= claim.incarnation < mine || claim.standing < standing;
+    }
+
+    fn accused(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        accusation: Accusation,
+        heard: &mut Heard,
+        out: &mut Vec<Out>,
+    ) {
+        let Accusation { suspect, incarnation, by } = accusation;
+        if suspect == self.me().id {
+            let claim = Record { incarnation, health: Health::Suspect, ..self.me().clone() };
+            return self.claimed(now, from, claim, false, heard, out);
+        }
+        let is_current = |known: &Record| known.incarnation == incarnation && known.health != Health::Dead;
+        let current = self.table.other(suspect).is_some_and(is_current);
+        if current && by != suspect && self.table.other(by).is_some() {
+            self.accuse(now, suspect, by, out);
+        }
+    }
+
+    /// `by`, this peer or another, had no answer from the suspect, which is not dead yet.
+    pub(super) fn accuse(&mut self, now: Time, suspect: PeerId, by: PeerId, out: &mut Vec<Out>) {
+        let Some(known) = self.table.other(suspect).filter(|known| known.health != Health::Dead) else {
+            return;
+        };
+        let claim = Record { health: Health::Suspect, ..known.clone() };
+        let change = self.table.merge(now, claim);
+        if change.life {
+            self.life_changed(now, suspect, change.was);
+            out.push(Out::Health { peer: suspect, health: Health::Suspect });
+        }
+        if self.suspicions.get_mut(&suspect).is_some_and(|suspicion| suspicion.accuse(by)) {
+            self.rumors.add(Rumor::Accusation { suspect, by });
+        }
+    }
+
+    fn answer(&mut self, now: Time, from: PeerId, body: GossipBody, heard: &Heard, out: &mut Vec<Out>) {
+        let mut first = Vec::new();
+        if heard.about_me {
+            first.push(self.me().clone());
+        }
+        if heard.about_them || self.health(from) == Health::Dead {
+            first.extend(self.table.held(from));
+        }
+        match body {
+            GossipBody::Ping { seq } => {
+                self.send(from, GossipBody::Ack { seq }, std::mem::take(&mut first), out);
+            }
+            GossipBody::Ack { seq } => {
+                let outcome = self.probes.ack(from, seq);
+                self.probes_came_to(now, outcome, out);
+            }
+            GossipBody::PingReq { seq, target } => self.asked_to_ping(now, from, seq, target, out),
+            GossipBody::Nack { seq } => {
+                let outcome = self.probes.nack(from, seq);
+                self.probes_came_to(now, outcome, out);
+            }
+            GossipBody::Exchange { reply } if reply => self.exchange(now, from, false, out),
+            GossipBody::Compare { digest } if digest != self.table.digest() => {
+                self.exchange(now, from, true, out);
+            }
+            _ => {}
+        }
+        if !first.is_empty() && (heard.refuted || self.may_answer(from)) {
+            self.send(from, GossipBody::Update, first, out);
+        }
+        if heard.revived {
+            self.exchange(now, from, true, out);
+            self.burst(now, out);
+        }
+    }
+
+    /// One that is not in the table, and gave no record by which it could be. If it was forgotten it
+    /// hears so; else it is asked who it is.
+    fn answer_stranger(&mut self, now: Time, from: PeerId, heard: &Heard, out: &mut Vec<Out>) {
+        if heard.misbehaved.is_some() || self.table.is_full() || !self.may_answer(from) {
+            return;
+        }
+        if self.table.is_forgotten(from) {
+            // `send` itself tells it what is held of it.
+            self.send(from, GossipBody::Update, Vec::new(), out);
+        } else {
+            self.exchange(now, from, true, out);
+        }
+    }
+
+    fn asked_to_ping(&mut self, now: Time, from: PeerId, seq: u64, target: PeerId, out: &mut Vec<Out>) {
+        if self.table.other(target).is_none() {
+            return;
+        }
+        if let Some(seq) = self.probes.relay(now, from, seq, target) {
+            self.ping(target, seq, out);
+        }
+    }
+
+    fn burst(&mut self, now: Time, out: &mut Vec<Out>) {
+        if now >= self.burst_after {
+            self.burst_after = now + self.config.probe_period;
+            self.try_dead(BURST, out);
+        }
+    }
+}

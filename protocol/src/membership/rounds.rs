@@ -1,0 +1,203 @@
+//! What happens because time passes.
+
+use super::probe::Outcome;
+use super::{EXCHANGE_GAP, Membership, Out};
+use crate::ids::PeerId;
+use crate::member::{Health, Record, Step};
+use crate::message::GossipBody;
+use crate::time::Time;
+use rand::seq::SliceRandom;
+
+/// How many peers that are connected but not in the table are greeted again in one period.
+const GREETINGS: usize = 4;
+/// This many periods late, and this peer was paused: its machine slept, or was too busy.
+const PAUSE_PERIODS: u32 = 2;
+
+impl Membership {
+    /// To be called at `next_timeout`, or as soon after it as possible.
+    pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
+        let due = self.next_timeout().unwrap_or(now);
+        if self.started && now.since(due) > self.config.probe_period * PAUSE_PERIODS {
+            self.resume(now);
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            self.connect_all(out);
+        }
+        let outcomes = self.probes.expire(now);
+        self.probes_came_to(now, outcomes, out);
+        self.end_suspicions(now, out);
+        if now >= self.probe_at {
+            self.probe_next(now, out);
+            self.probe_at = now + self.probes.period();
+        }
+        if now >= self.retry_at {
+            self.begin_period(now, out);
+        }
+        if now >= self.exchange_at {
+            self.exchange_at = now + self.config.exchange_period;
+            self.compare_with_one(out);
+            self.changed |= self.table.forget_gone(now);
+        }
+        self.exchange_differing(now, out);
+        self.finish(out);
+    }
+
+    /// When `timeout` wants to be called.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let rounds = [self.probe_at, self.retry_at, self.exchange_at];
+        let suspicions = self.suspicions.values().map(|suspicion| suspicion.deadline());
+        let differing = self.differing.values().copied();
+        rounds.into_iter().chain(self.probes.next_timeout()).chain(suspicions).chain(differing).min()
+    }
+
+    /// After a pause the silence was this peer's own: nobody is accused of it, and whoever was suspect
+    /// gets its time again, for the refutation may lie unread.
+    fn resume(&mut self, now: Time) {
+        self.probes.paused();
+        for suspicion in self.suspicions.values_mut() {
+            suspicion.restart(now);
+        }
+        self.probe_at = now + self.config.probe_period;
+    }
+
+    /// A new life: the peers of the saved table are where it begins.
+    fn connect_all(&mut self, out: &mut Vec<Out>) {
+        let others: Vec<PeerId> = self.table.others().map(|record| record.id).collect();
+        for peer in others {
+            self.connect(peer, out);
+        }
+    }
+
+    /// The next of a shuffled list, and all of it before anyone comes again: a dead peer is probed within
+    /// 2n - 1 periods by everyone (SWIM, section 4.3).
+    fn probe_next(&mut self, now: Time, out: &mut Vec<Out>) {
+        if let Some(peer) = self.next_of_round() {
+            return self.probe(now, peer, out);
+        }
+        self.round = self.table.others().filter(|r| r.health != Health::Dead).map(|r| r.id).collect();
+        self.round.shuffle(&mut self.rng);
+        if let Some(peer) = self.next_of_round() {
+            self.probe(now, peer, out);
+        }
+    }
+
+    fn next_of_round(&mut self) -> Option<PeerId> {
+        while let Some(peer) = self.round.pop() {
+            let known = self.table.other(peer).is_some_and(|record| record.health != Health::Dead);
+            if known && !self.probes.is_probing(peer) {
+                return Some(peer);
+            }
+        }
+        None
+    }
+
+    fn probe(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        if let Some(seq) = self.probes.start(now, peer) {
+            self.ping(peer, seq, out);
+        }
+    }
+
+    /// Probes a peer out of turn, once in a period at most.
+    pub(super) fn look_into(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        let lives = self.table.other(peer).is_some_and(|record| record.health != Health::Dead);
+        if lives && !self.probes.is_probing(peer) && self.looked_into.insert(peer) {
+            self.probe(now, peer, out);
+        }
+    }
+
+    pub(super) fn probes_came_to(
+        &mut self,
+        now: Time,
+        outcomes: impl IntoIterator<Item = Outcome>,
+        out: &mut Vec<Out>,
+    ) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::AskOthers { seq, target } => self.ask_others(now, seq, target, out),
+                Outcome::Failed { target } => self.accuse(now, target, self.me().id, out),
+                Outcome::Forward { origin, seq } => {
+                    self.send(origin, GossipBody::Ack { seq }, Vec::new(), out);
+                }
+                Outcome::Nack { origin, seq } => {
+                    self.send(origin, GossipBody::Nack { seq }, Vec::new(), out);
+                }
+                Outcome::Answered { .. } => {}
+            }
+        }
+    }
+
+    fn ask_others(&mut self, now: Time, seq: u64, target: PeerId, out: &mut Vec<Out>) {
+        let helpers = self.some_alive(self.config.indirect_probes, target);
+        self.probes.asked(seq, &helpers);
+        for helper in helpers {
+            self.send(helper, GossipBody::PingReq { seq, target }, Vec::new(), out);
+        }
+        if let Some(Outcome::Failed { target }) = self.probes.give_up(seq) {
+            self.accuse(now, target, self.me().id, out);
+        }
+    }
+
+    fn end_suspicions(&mut self, now: Time, out: &mut Vec<Out>) {
+        let over = self.suspicions.iter().filter(|(_, suspicion)| suspicion.deadline() <= now);
+        let over: Vec<PeerId> = over.map(|(peer, _)| *peer).collect();
+        for peer in over {
+            self.suspicions.remove(&peer);
+            if let Some(known) = self.table.other(peer) {
+                let claim = Record { health: Health::Dead, ..known.clone() };
+                let change = self.table.merge(now, claim);
+                self.merged(now, peer, change, out);
+            }
+        }
+    }
+
+    /// A base period is over, however unwell this peer is: one of the dead is tried, and those that are
+    /// connected but unknown are greeted again.
+    fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.retry_at = now + self.config.probe_period;
+        self.answered.clear();
+        self.looked_into.clear();
+        self.exchanged.retain(|_, last| now.since(*last) < EXCHANGE_GAP);
+        self.try_dead(1, out);
+        if !self.table.is_full() {
+            let unknown = |peer: &&PeerId| self.table.held(**peer).is_none();
+            let strangers: Vec<PeerId> =
+                self.connected.iter().filter(unknown).take(GREETINGS).copied().collect();
+            for peer in strangers {
+                self.exchange(now, peer, true, out);
+            }
+        }
+    }
+
+    /// The next of the dead, in turn, are pinged: what they are told makes them refute.
+    pub(super) fn try_dead(&mut self, count: usize, out: &mut Vec<Out>) {
+        let dead = |r: &&Record| r.health == Health::Dead && r.standing.step != Step::Left;
+        let mut dead: Vec<PeerId> = self.table.others().filter(dead).map(|r| r.id).collect();
+        let after = dead.partition_point(|id| self.tried.is_some_and(|tried| *id <= tried));
+        dead.rotate_left(after);
+        for peer in dead.into_iter().take(count) {
+            self.tried = Some(peer);
+            let seq = self.probes.fresh_seq();
+            self.ping(peer, seq, out);
+        }
+    }
+
+    fn compare_with_one(&mut self, out: &mut Vec<Out>) {
+        let me = self.me().id;
+        if let Some(peer) = self.some_alive(1, me).first() {
+            let digest = self.table.digest();
+            self.send(*peer, GossipBody::Compare { digest }, Vec::new(), out);
+        }
+    }
+
+    fn exchange_differing(&mut self, now: Time, out: &mut Vec<Out>) {
+        let due = self.differing.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<PeerId> = due.map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.differing.remove(&peer);
+            let view = self.view();
+            if self.table.view_of(peer).is_some_and(|theirs| theirs.hash != view.hash) {
+                self.exchange(now, peer, true, out);
+            }
+        }
+    }
+}

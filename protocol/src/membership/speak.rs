@@ -1,0 +1,110 @@
+//! What is said to whom.
+
+use super::{EXCHANGE_GAP, Membership, Out, TELL_ALL_MAX, TELL_SOME};
+use crate::ids::PeerId;
+use crate::member::{Accusation, Health, Record};
+use crate::message::{Gossip, GossipBody};
+use crate::time::Time;
+use rand::seq::SliceRandom;
+
+use super::dissemination::Rumor;
+
+impl Membership {
+    /// Sends `first`, what is held against the receiver (Lifeguard's buddy system: a suspect hears of it
+    /// from whoever speaks to it), and as many rumors as fit.
+    pub(super) fn send(&mut self, to: PeerId, body: GossipBody, first: Vec<Record>, out: &mut Vec<Out>) {
+        let mut records = first;
+        if let Some(held) = self.table.held(to).filter(|record| record.health != Health::Alive) {
+            push_new(&mut records, held);
+        }
+        let mut accusations = Vec::new();
+        if !self.rumors.is_empty() && !matches!(body, GossipBody::Exchange { .. }) {
+            for rumor in self.rumors.take(self.config.updates_per_message, self.retransmit_limit(), to) {
+                match rumor {
+                    Rumor::About(peer) => push_new_of(&mut records, self.get(peer)),
+                    Rumor::Accusation { suspect, by } => accusations.extend(self.accusation(suspect, by)),
+                }
+            }
+        }
+        let gossip = Gossip { view: self.view(), records, accusations, body };
+        out.push(Out::Send { to, gossip });
+    }
+
+    /// As it stands now; none if the suspicion is over.
+    fn accusation(&self, suspect: PeerId, by: PeerId) -> Option<Accusation> {
+        let incarnation = self.suspicions.get(&suspect)?.incarnation;
+        Some(Accusation { suspect, incarnation, by })
+    }
+
+    /// The factor times log2 of the members: SWIM, section 4.1.
+    fn retransmit_limit(&self) -> u32 {
+        self.config.retransmit_factor * (self.table.living() + 1).next_power_of_two().ilog2()
+    }
+
+    pub(super) fn ping(&mut self, peer: PeerId, seq: u64, out: &mut Vec<Out>) {
+        self.connect(peer, out);
+        self.send(peer, GossipBody::Ping { seq }, Vec::new(), out);
+    }
+
+    /// Asks for a connection, unless there is one.
+    pub(super) fn connect(&self, peer: PeerId, out: &mut Vec<Out>) {
+        let Some(record) = self.table.other(peer) else { return };
+        if !self.connected.contains(&peer) && !record.addresses.is_empty() {
+            out.push(Out::Connect { peer, addresses: record.addresses.clone() });
+        }
+    }
+
+    /// Sends the whole table; not twice within the gap. Then, if views still differ, after it.
+    pub(super) fn exchange(&mut self, now: Time, to: PeerId, reply: bool, out: &mut Vec<Out>) {
+        if let Some(last) = self.exchanged.get(&to).filter(|last| now.since(**last) < EXCHANGE_GAP) {
+            self.differing.entry(to).or_insert(*last + EXCHANGE_GAP);
+            return;
+        }
+        if self.exchanged.len() >= self.config.members_max * 2 {
+            return;
+        }
+        self.exchanged.insert(to, now);
+        let everything = self.table.everything();
+        self.send(to, GossipBody::Exchange { reply }, everything, out);
+    }
+
+    /// Tells everybody a standing at once, or some in a large network; the rest hear it as a rumor.
+    pub(super) fn tell(&mut self, record: Record, out: &mut Vec<Out>) {
+        self.rumors.add(Rumor::About(record.id));
+        let living = self.table.others().filter(|other| other.health != Health::Dead);
+        let mut peers: Vec<PeerId> = living.map(|other| other.id).filter(|id| *id != record.id).collect();
+        if peers.len() > TELL_ALL_MAX {
+            peers.partial_shuffle(&mut self.rng, TELL_SOME);
+            peers.truncate(TELL_SOME);
+        }
+        for peer in peers {
+            self.send(peer, GossipBody::Update, vec![record.clone()], out);
+        }
+    }
+
+    /// Up to `count` others that are alive, at random.
+    pub(super) fn some_alive(&mut self, count: usize, but: PeerId) -> Vec<PeerId> {
+        let alive = self.table.others().filter(|record| record.health == Health::Alive);
+        let mut alive: Vec<PeerId> = alive.map(|record| record.id).filter(|id| *id != but).collect();
+        let (some, _) = alive.partial_shuffle(&mut self.rng, count);
+        some.to_vec()
+    }
+
+    /// True once per peer and period: what it had not asked for is told no more often, so that two that
+    /// disagree never flood each other.
+    pub(super) fn may_answer(&mut self, peer: PeerId) -> bool {
+        self.answered.len() < self.config.members_max * 2 && self.answered.insert(peer)
+    }
+}
+
+fn push_new(records: &mut Vec<Record>, record: Record) {
+    if !records.iter().any(|known| known.id == record.id) {
+        records.push(record);
+    }
+}
+
+fn push_new_of(records: &mut Vec<Record>, record: Option<&Record>) {
+    if let Some(record) = record {
+        push_new(records, record.clone());
+    }
+}

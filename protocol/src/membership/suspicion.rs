@@ -1,0 +1,105 @@
+//! How long a suspicion lasts (Lifeguard, section IV-B).
+
+use crate::config::Config;
+use crate::ids::PeerId;
+use crate::log2::{LOG2_POINT, log2};
+use crate::time::{Duration, Time};
+use std::collections::BTreeSet;
+
+/// A suspect has until a deadline to refute. The deadline begins far off, and comes nearer with each
+/// independent accusation: one accuser may be the one that is slow.
+#[derive(Clone, Debug)]
+pub(super) struct Suspicion {
+    /// The suspect's incarnation; a higher one ends this suspicion.
+    pub incarnation: u64,
+    since: Time,
+    accusers: BTreeSet<PeerId>,
+    /// K: how many accusations after the first bring the timeout to its least.
+    confirmations_max: usize,
+    least: Duration,
+    most: Duration,
+}
+
+impl Suspicion {
+    /// `members`: how many could be asked, this peer and the suspect among them.
+    pub fn new(now: Time, incarnation: u64, members: usize, config: &Config) -> Self {
+        // K is two less than the factor, as in memberlist: with 4, three peers agree. Where there are not
+        // as many others, nobody waits for them.
+        let wanted = (config.suspicion_factor as usize).saturating_sub(2);
+        let confirmations_max = if members.saturating_sub(2) < wanted { 0 } else { wanted };
+        let least = least(members, config);
+        let most = least * config.suspicion_max_factor;
+        Self { incarnation, since: now, accusers: BTreeSet::new(), confirmations_max, least, most }
+    }
+
+    /// True if this accuser is new and counts. Accusers beyond K + 1 change nothing and are not kept, so
+    /// that thousands of peers that all suspect one do not flood each other.
+    pub fn accuse(&mut self, by: PeerId) -> bool {
+        self.accusers.len() <= self.confirmations_max && self.accusers.insert(by)
+    }
+
+    /// The suspicion begins anew: this peer was paused, and may have missed the refutation.
+    pub fn restart(&mut self, now: Time) {
+        self.since = now;
+    }
+
+    /// most - (most - least) * log(C + 1) / log(K + 1), where C accusations came after the first.
+    pub fn deadline(&self) -> Time {
+        let confirmations = self.accusers.len().saturating_sub(1);
+        if confirmations >= self.confirmations_max {
+            return self.since + self.least;
+        }
+        let share = |part: usize| log2(part as u64 + 1) >> (LOG2_POINT - 16);
+        let range = (self.most - self.least).as_micros() as u64;
+        let less = range.saturating_mul(share(confirmations)) / share(self.confirmations_max);
+        self.since + (self.most - Duration::from_micros(less))
+    }
+}
+
+/// The factor times the period, times log10 of the members where that is above 1.
+fn least(members: usize, config: &Config) -> Duration {
+    let base = config.probe_period * config.suspicion_factor;
+    let log10_thousandths = log2(members as u64) * 1000 / log2(10);
+    base * (log10_thousandths.max(1000) as u32) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suspicion(members: usize) -> Suspicion {
+        Suspicion::new(Time(0), 1, members, &Config::default())
+    }
+
+    #[test]
+    fn the_timeout_falls_from_the_most_to_the_least_as_confirmations_come() {
+        let mut suspicion = suspicion(10);
+        let mut deadlines = vec![suspicion.deadline()];
+        for accuser in 0..3 {
+            assert!(suspicion.accuse(PeerId::numbered(accuser)));
+            deadlines.push(suspicion.deadline());
+        }
+        // 6 s, still so with the first accuser; 6 - 4 * log 2 / log 3 = 3.476 s; 2 s.
+        assert_eq!(deadlines[0], Time(6_000_000));
+        assert_eq!(deadlines[1], Time(6_000_000));
+        assert!((3_470_000..3_480_000).contains(&deadlines[2].0), "{:?}", deadlines[2]);
+        assert_eq!(deadlines[3], Time(2_000_000));
+    }
+
+    #[test]
+    fn the_same_accuser_counts_once_and_those_beyond_k_not_at_all() {
+        let mut suspicion = suspicion(10);
+        assert!(suspicion.accuse(PeerId::numbered(1)));
+        assert!(!suspicion.accuse(PeerId::numbered(1)));
+        assert!(suspicion.accuse(PeerId::numbered(2)));
+        assert!(suspicion.accuse(PeerId::numbered(3)));
+        assert!(!suspicion.accuse(PeerId::numbered(4)));
+        assert_eq!(suspicion.deadline(), Time(2_000_000));
+    }
+
+    #[test]
+    fn the_least_timeout_grows_with_the_logarithm_of_the_members() {
+        assert_eq!(suspicion(3).deadline(), Time(2_000_000), "too few others to wait for");
+        assert_eq!(suspicion(1000).deadline(), Time(18_000_000));
+    }
+}

@@ -1,0 +1,297 @@
+//! The member table, and how claims of others merge into it.
+
+use crate::ids::PeerId;
+use crate::member::{Health, Record, Standing, Step, View};
+use crate::time::{Duration, Time};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// How long a peer that has left and is dead stays in the table, for people to see.
+const RETENTION: Duration = Duration::from_secs(3600);
+/// Of how many forgotten peers the last standing is kept, so that an old table cannot bring them back.
+/// Beyond that the lowest standings go.
+pub(super) const FORGOTTEN_MAX: usize = 1024;
+/// How far a third peer's claim may be ahead of what is known. Incarnations and versions grow by one at a
+/// time, so an honest one is never that far; a forged one that were the highest possible could never be
+/// refuted. What a peer says of itself is not bounded so: it may have been forced that far.
+const LEAP_MAX: u64 = 1 << 32;
+
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub record: Record,
+    /// What it was last heard to know.
+    pub view: View,
+    /// Since when it is both left and dead.
+    gone_since: Option<Time>,
+}
+
+/// What a claim has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub admitted: bool,
+    /// Its incarnation or health.
+    pub life: bool,
+    /// Before, if it was known.
+    pub was: Option<Health>,
+    pub addresses: bool,
+    pub stepped: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    me: Record,
+    members: BTreeMap<PeerId, Member>,
+    forgotten: BTreeMap<PeerId, Standing>,
+    members_max: usize,
+    view: Cell<Option<View>>,
+    digest: Cell<Option<u64>>,
+}
+
+impl Table {
+    /// A record of `me` among the known ones is of an earlier life: this one takes its standing, and an
+    /// incarnation above its.
+    pub fn new(mut me: Record, known: Vec<Record>, members_max: usize, now: Time) -> Self {
+        // 0 is for bare records: see `bare`.
+        me.incarnation = me.incarnation.max(1);
+        for earlier in known.iter().filter(|record| record.id == me.id && record.is_sane()) {
+            me.incarnation = me.incarnation.max(earlier.incarnation + 1);
+            me.standing = me.standing.max(earlier.standing);
+        }
+        let members = BTreeMap::new();
+        let forgotten = BTreeMap::new();
+        let (view, digest) = (Cell::new(None), Cell::new(None));
+        let mut table = Self { me, members, forgotten, members_max, view, digest };
+        for record in known.into_iter().filter(Record::is_sane) {
+            if record.id != table.me.id {
+                table.merge(now, record);
+            }
+        }
+        table
+    }
+
+    pub fn me(&self) -> &Record {
+        &self.me
+    }
+
+    pub fn change_me(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.me);
+        self.forget_cached();
+    }
+
+    /// Another peer of the table.
+    pub fn other(&self, peer: PeerId) -> Option<&Record> {
+        self.members.get(&peer).map(|member| &member.record)
+    }
+
+    pub fn member_mut(&mut self, peer: PeerId) -> Option<&mut Member> {
+        self.members.get_mut(&peer)
+    }
+
+    pub fn view_of(&self, peer: PeerId) -> Option<View> {
+        self.members.get(&peer).map(|member| member.view)
+    }
+
+    pub fn others(&self) -> impl Iterator<Item = &Record> {
+        self.members.values().map(|member| &member.record)
+    }
+
+    /// This peer's own first.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        std::iter::once(&self.me).chain(self.others())
+    }
+
+    /// All that another needs to know the same: the records, and bare ones of those forgotten.
+    pub fn everything(&self) -> Vec<Record> {
+        let forgotten = self.forgotten.iter().map(|(peer, standing)| bare(*peer, *standing));
+        self.records().cloned().chain(forgotten).collect()
+    }
+
+    /// How many answer or may yet, this peer among them.
+    pub fn living(&self) -> usize {
+        self.records().filter(|r| r.health != Health::Dead && r.standing.step != Step::Left).count()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.members.len() + 1 >= self.members_max
+    }
+
+    /// What is held of another: its record, or a bare one if it is forgotten.
+    pub fn held(&self, peer: PeerId) -> Option<Record> {
+        let forgotten = || self.forgotten.get(&peer).map(|standing| bare(peer, *standing));
+        self.other(peer).cloned().or_else(forgotten)
+    }
+
+    pub fn is_forgotten(&self, peer: PeerId) -> bool {
+        self.forgotten.contains_key(&peer)
+    }
+
+    /// False if no honest peer can have got there: see `LEAP_MAX`.
+    pub fn is_plausible(&self, from: PeerId, claim: &Record) -> bool {
+        let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
+        let incarnation = known.map_or(0, |record| record.incarnation);
+        let forgotten = self.forgotten.get(&claim.id).map_or(0, |standing| standing.version);
+        let version = known.map_or(forgotten, |record| record.standing.version);
+        from == claim.id
+            || (claim.incarnation <= incarnation.saturating_add(LEAP_MAX)
+                && claim.standing.version <= version.saturating_add(LEAP_MAX))
+    }
+
+    /// Takes in a sane claim about another peer. A higher incarnation wins, then the worse health (SWIM,
+    /// section 4.2); the standing merges by itself. A peer that is unknown is admitted, unless the table
+    /// is full: then it is ignored, until there is room.
+    pub fn merge(&mut self, now: Time, claim: Record) -> Change {
+        let change = match self.members.get_mut(&claim.id) {
+            Some(member) => merge_known(&mut member.record, claim, now, &mut member.gone_since),
+            None => self.admit(claim),
+        };
+        if change != Change::default() {
+            self.forget_cached();
+        }
+        change
+    }
+
+    fn admit(&mut self, claim: Record) -> Change {
+        let (id, standing) = (claim.id, claim.standing);
+        if self.forgotten.get(&id).is_some_and(|last| *last >= standing) {
+            return Change::default();
+        }
+        if is_gone(&claim) {
+            self.keep_forgotten(id, standing);
+            return Change { stepped: self.is_forgotten(id), ..Change::default() };
+        }
+        if self.is_full() {
+            return Change::default();
+        }
+        self.forgotten.remove(&id);
+        self.members.insert(id, Member { record: claim, view: View::default(), gone_since: None });
+        Change { admitted: true, life: true, was: None, addresses: true, stepped: true }
+    }
+
+    /// Puts those that are gone for long out of the table. Views and digests stay as they were.
+    pub fn forget_gone(&mut self, now: Time) -> bool {
+        let is_old = |member: &Member| member.gone_since.is_some_and(|since| now.since(since) >= RETENTION);
+        let old: Vec<PeerId> =
+            self.members.iter().filter(|(_, member)| is_old(member)).map(|(id, _)| *id).collect();
+        for id in &old {
+            if let Some(member) = self.members.remove(id) {
+                self.keep_forgotten(*id, member.record.standing);
+            }
+        }
+        if !old.is_empty() {
+            self.forget_cached();
+        }
+        !old.is_empty()
+    }
+
+    fn keep_forgotten(&mut self, peer: PeerId, standing: Standing) {
+        self.forgotten.insert(peer, standing);
+        if self.forgotten.len() > FORGOTTEN_MAX {
+            let lowest = self.forgotten.iter().min_by_key(|(id, standing)| (**standing, **id));
+            if let Some(lowest) = lowest.map(|(id, _)| *id) {
+                self.forgotten.remove(&lowest);
+            }
+        }
+    }
+
+    /// Over the standing, weight and zone of all that have not left, in the order of their ids. `steps`
+    /// counts those that have left too, forgotten or not: it never falls.
+    pub fn view(&self) -> View {
+        let view = self.view.get().unwrap_or_else(|| {
+            let mut hasher = blake3::Hasher::new();
+            for record in self.in_order().filter(|record| record.standing.step != Step::Left) {
+                hasher.update(&record.id.0).update(&record.standing.version.to_be_bytes());
+                hasher.update(&[record.standing.step as u8]).update(&record.weight.to_be_bytes());
+                hasher.update(&(record.zone.len() as u64).to_be_bytes()).update(record.zone.as_bytes());
+            }
+            let versions = self.records().map(|record| record.standing.version);
+            let forgotten = self.forgotten.values().map(|standing| standing.version);
+            let steps = versions.chain(forgotten).fold(0, u64::wrapping_add);
+            View { steps, hash: first_u64(hasher) }
+        });
+        self.view.set(Some(view));
+        view
+    }
+
+    /// Over all that is known of everybody. Of those that have left only the standing counts, so that it
+    /// does not matter who has forgotten them already.
+    pub fn digest(&self) -> u64 {
+        let digest = self.digest.get().unwrap_or_else(|| {
+            let mut hasher = blake3::Hasher::new();
+            let mut left = self.forgotten.clone();
+            for record in self.in_order() {
+                if record.standing.step == Step::Left {
+                    left.insert(record.id, record.standing);
+                    continue;
+                }
+                hasher.update(&record.id.0).update(&record.standing.version.to_be_bytes());
+                hasher.update(&[record.standing.step as u8, record.health as u8]);
+                hasher.update(&record.incarnation.to_be_bytes()).update(&record.life.to_be_bytes());
+            }
+            for (id, standing) in left {
+                hasher.update(&id.0).update(&standing.version.to_be_bytes());
+            }
+            first_u64(hasher)
+        });
+        self.digest.set(Some(digest));
+        digest
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Record> {
+        let before = self.members.range(..self.me.id).map(|(_, member)| &member.record);
+        let after = self.members.range(self.me.id..).map(|(_, member)| &member.record);
+        before.chain(std::iter::once(&self.me)).chain(after)
+    }
+
+    fn forget_cached(&self) {
+        self.view.set(None);
+        self.digest.set(None);
+    }
+}
+
+fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Option<Time>) -> Change {
+    let mut change = Change { was: Some(known.health), ..Change::default() };
+    if claim.standing > known.standing {
+        known.standing = claim.standing;
+        change.stepped = true;
+    }
+    if claim.incarnation > known.incarnation {
+        change.life = true;
+        change.addresses = claim.addresses != known.addresses;
+        *known = Record { standing: known.standing, ..claim };
+    } else if claim.incarnation == known.incarnation && claim.health > known.health {
+        change.life = true;
+        known.health = claim.health;
+    }
+    if !is_gone(known) {
+        *gone_since = None;
+    } else if gone_since.is_none() {
+        *gone_since = Some(now);
+    }
+    if change.life || change.stepped { change } else { Change::default() }
+}
+
+fn is_gone(record: &Record) -> bool {
+    record.standing.step == Step::Left && record.health == Health::Dead
+}
+
+/// What is left of a forgotten peer. Its incarnation is 0, below that of any life, so that it says
+/// nothing of the peer's health should the peer have come back.
+fn bare(id: PeerId, standing: Standing) -> Record {
+    Record {
+        id,
+        incarnation: 0,
+        health: Health::Dead,
+        standing,
+        life: 0,
+        name: String::new(),
+        addresses: Vec::new(),
+        zone: String::new(),
+        weight: 0,
+    }
+}
+
+fn first_u64(hasher: blake3::Hasher) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_be_bytes(bytes)
+}
