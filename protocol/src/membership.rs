@@ -240,9 +240,10 @@ impl Membership {
         Ok(())
     }
 
-    /// Sends the whole table: this peer knows less. Sent at most once per 200 ms; later if need be.
+    /// Sends the whole table and asks for theirs: one of both lacks a step. Not twice within 200 ms, but
+    /// after them if views then still differ.
     pub fn send_table(&mut self, now: Time, to: PeerId, out: &mut Vec<Out>) {
-        self.exchange(now, to, false, out);
+        self.exchange(now, to, true, out);
         self.finish(out);
     }
 

@@ -23,8 +23,8 @@ const WEIGHT_POINT: u32 = 25;
 pub struct Placement {
     partitions: u16,
     n: usize,
-    seats: BTreeMap<PeerId, Seat>,
-    /// For each peer in `seats` and each partition: -log2(u), with `LOG2_POINT` bits behind the point.
+    candidates: BTreeMap<PeerId, Candidate>,
+    /// For each peer in `candidates` and each partition: -log2(u), with `LOG2_POINT` bits behind the point.
     distances: BTreeMap<PeerId, Vec<u64>>,
     lists: Vec<Lists>,
 }
@@ -63,7 +63,7 @@ impl Lists {
 
 /// All of a record that decides who owns what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seat {
+struct Candidate {
     step: Step,
     weight: u32,
     zone: String,
@@ -73,7 +73,7 @@ impl Placement {
     /// `partitions` (Q) and `n` (N) are those of the network's genesis record, at least 1 each.
     pub fn new(partitions: u16, n: u8) -> Self {
         let lists = vec![Lists::default(); partitions.into()];
-        Self { partitions, n: n.into(), seats: BTreeMap::new(), distances: BTreeMap::new(), lists }
+        Self { partitions, n: n.into(), candidates: BTreeMap::new(), distances: BTreeMap::new(), lists }
     }
 
     /// The partition of a key: blake3 of its hash tag, if it has one, else of all of it; the hash's high
@@ -85,13 +85,13 @@ impl Placement {
 
     /// Takes in the member table, in any order. True if anything that matters here has changed.
     pub fn update<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> bool {
-        let seats: BTreeMap<PeerId, Seat> = records.filter_map(seat_of).collect();
-        if seats == self.seats {
+        let candidates: BTreeMap<PeerId, Candidate> = records.filter_map(candidate_of).collect();
+        if candidates == self.candidates {
             return false;
         }
-        self.seats = seats;
-        self.distances.retain(|peer, _| self.seats.contains_key(peer));
-        for peer in self.seats.keys() {
+        self.candidates = candidates;
+        self.distances.retain(|peer, _| self.candidates.contains_key(peer));
+        for peer in self.candidates.keys() {
             self.distances.entry(*peer).or_insert_with(|| {
                 (0..self.partitions).map(|partition| distance(partition, *peer)).collect()
             });
@@ -121,7 +121,7 @@ impl Placement {
         let ranked = self.ranked(partition);
         let old = self.choose(&ranked, &[Step::Member, Step::Leaving, Step::Departing]);
         let new = self.choose(&ranked, &[Step::Member, Step::Joining, Step::Arriving]);
-        let steps = |list: &[PeerId], step| list.iter().any(|peer| self.seats[peer].step == step);
+        let steps = |list: &[PeerId], step| list.iter().any(|peer| self.candidates[peer].step == step);
         let unsettled = steps(&new, Step::Joining) || steps(&old, Step::Leaving);
         let read = if unsettled && !old.is_empty() { old.clone() } else { new.clone() };
 
@@ -130,24 +130,24 @@ impl Placement {
             ranked.iter().map(|(peer, _)| **peer).partition(is_owner);
         let owners = preference.len();
         let room = (self.n + STAND_INS_MAX).saturating_sub(owners);
-        preference.extend(others.into_iter().filter(|p| self.seats[p].step == Step::Member).take(room));
+        preference.extend(others.into_iter().filter(|p| self.candidates[p].step == Step::Member).take(room));
         Lists { old, new, read, preference, owners }
     }
 
-    /// All seats, nearest first.
-    fn ranked(&self, partition: PartitionId) -> Vec<(&PeerId, &Seat)> {
-        let mut ranked: Vec<(u64, &PeerId, &Seat)> = Vec::with_capacity(self.seats.len());
-        for (peer, seat) in &self.seats {
+    /// All candidates, nearest first.
+    fn ranked(&self, partition: PartitionId) -> Vec<(&PeerId, &Candidate)> {
+        let mut ranked: Vec<(u64, &PeerId, &Candidate)> = Vec::with_capacity(self.candidates.len());
+        for (peer, candidate) in &self.candidates {
             let distance = self.distances[peer][usize::from(partition)];
-            ranked.push(((distance << WEIGHT_POINT) / u64::from(seat.weight), peer, seat));
+            ranked.push(((distance << WEIGHT_POINT) / u64::from(candidate.weight), peer, candidate));
         }
         ranked.sort_unstable_by_key(|(score, peer, _)| (*score, **peer));
-        ranked.into_iter().map(|(_, peer, seat)| (peer, seat)).collect()
+        ranked.into_iter().map(|(_, peer, candidate)| (peer, candidate)).collect()
     }
 
     /// The first N in these steps, nearest first; a second of one zone only when every zone has one, and
     /// so on. Peers without a zone never crowd one another.
-    fn choose(&self, ranked: &[(&PeerId, &Seat)], steps: &[Step]) -> Vec<PeerId> {
+    fn choose(&self, ranked: &[(&PeerId, &Candidate)], steps: &[Step]) -> Vec<PeerId> {
         let mut waiting: Vec<usize> =
             (0..ranked.len()).filter(|i| steps.contains(&ranked[*i].1.step)).collect();
         let mut chosen = Vec::with_capacity(self.n);
@@ -167,10 +167,10 @@ impl Placement {
     }
 }
 
-fn seat_of(record: &Record) -> Option<(PeerId, Seat)> {
+fn candidate_of(record: &Record) -> Option<(PeerId, Candidate)> {
     let step = record.standing.step;
     let owns = record.weight > 0 && !matches!(step, Step::Waiting | Step::Left);
-    owns.then(|| (record.id, Seat { step, weight: record.weight, zone: record.zone.clone() }))
+    owns.then(|| (record.id, Candidate { step, weight: record.weight, zone: record.zone.clone() }))
 }
 
 /// -log2(u) of the number that a peer draws for a partition, with `LOG2_POINT` bits behind the point.
