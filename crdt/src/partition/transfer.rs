@@ -47,6 +47,15 @@ impl Piece {
         &self.deferred
     }
 
+    /// Bytes of keys, fields and values.
+    pub fn size(&self) -> usize {
+        let names = |cell: &Cell| cell.key.len() + cell.field.name().len();
+        let values = |versions: &[Version]| versions.iter().map(|version| version.value.len()).sum::<usize>();
+        let cells = self.cells.iter().map(|(cell, versions)| names(cell) + values(versions));
+        let deferred = self.deferred.iter().map(|(target, _)| target.key().len());
+        cells.chain(deferred).sum()
+    }
+
     fn check(&self) -> Result<(), Malformed> {
         require(self.index < self.count, "a piece beyond the last")?;
         for (cell, versions) in &self.cells {
