@@ -103,8 +103,8 @@ impl Question {
             Question::Execute { key, command, .. } | Question::Read { key, command, .. } => {
                 key.len() + command_size(command)
             }
-            Question::Apply { events, .. } => events.iter().map(event_size).sum(),
-            Question::Install { pieces, .. } => pieces.len() * PIECE,
+            Question::Apply { events, .. } => events.iter().map(Event::size).sum(),
+            Question::Install { pieces, .. } => pieces.iter().map(Piece::size).sum(),
             Question::Keys { .. } | Question::Contexts { .. } | Question::Missing { .. } => 0,
             Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
         }
@@ -115,11 +115,11 @@ impl Answer {
     /// Bytes of data that it carries, roughly.
     pub fn size(&self) -> usize {
         match self {
-            Answer::Executed { event, .. } => event.as_ref().map_or(0, event_size),
+            Answer::Executed { event, .. } => event.as_ref().map_or(0, Event::size),
             Answer::Read { slice } => slice.cells.values().flatten().map(|version| version.value.len()).sum(),
             Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
-            Answer::Missing(Missing::Events { events, .. }) => events.iter().map(event_size).sum(),
-            Answer::Snapshot { pieces } => pieces.len() * PIECE,
+            Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
+            Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
             Answer::Missing(_) | Answer::Contexts { .. } | Answer::Synced | Answer::Applied { .. } => 0,
             Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
         }
@@ -141,11 +141,8 @@ fn total(names: &[ByteBuf]) -> usize {
     names.iter().map(|name| name.len()).sum()
 }
 
-fn event_size(event: &Event) -> usize {
-    event.puts.iter().map(|(cell, value)| cell.key.len() + value.as_ref().map_or(0, |v| v.len())).sum()
-}
-
-const PIECE: usize = 256 * 1024;
+#[cfg(test)]
+mod tests;
 
 /// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
 pub const KEYS_MAX: u16 = 1024;

@@ -1,0 +1,155 @@
+use super::*;
+use starling_crdt::{Actor, Memory};
+
+const P: PartitionId = 3;
+
+/// A peer's storage, without a peer.
+struct Store {
+    replica: Replica,
+    rows: Memory,
+}
+
+impl Store {
+    fn new(actor: u64) -> Self {
+        let rows = Memory::default();
+        Self { replica: Replica::open(&rows, Actor(actor), actor).unwrap(), rows }
+    }
+
+    fn ask(&mut self, question: Question) -> Answer {
+        answer(&mut self.replica, &mut self.rows, question).unwrap()
+    }
+
+    fn execute(&mut self, key: &str, command: Command) -> (Reply, Option<Event>) {
+        let Answer::Executed { reply, event, .. } = self.ask(execute(key, command)) else { panic!() };
+        (reply, event)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Event {
+        self.execute(key, set(value)).1.unwrap()
+    }
+
+    fn get(&mut self, key: &str) -> Reply {
+        let question = Question::Read { partition: P, key: bytes(key), command: Command::Get };
+        let Answer::Read { slice } = self.ask(question) else { panic!() };
+        Command::Get.answer(&slice).reply
+    }
+
+    fn context(&mut self) -> Context {
+        let Answer::Contexts { contexts } = self.ask(Question::Contexts { partitions: vec![P] }) else {
+            panic!()
+        };
+        let [(P, context)] = &contexts[..] else { panic!() };
+        context.clone()
+    }
+
+    fn keys(&mut self, after: Option<&str>, limit: u16) -> (Vec<ByteBuf>, bool) {
+        let question = Question::Keys { partition: P, after: after.map(bytes), limit };
+        let Answer::Keys { keys, more } = self.ask(question) else { panic!() };
+        (keys, more)
+    }
+}
+
+fn bytes(text: &str) -> ByteBuf {
+    text.as_bytes().to_vec().into()
+}
+
+fn set(value: &str) -> Command {
+    Command::Set { value: bytes(value) }
+}
+
+fn execute(key: &str, command: Command) -> Question {
+    Question::Execute { partition: P, key: bytes(key), command, wall_ms: 1_000 }
+}
+
+#[test]
+fn what_one_store_executes_another_applies_and_reads() {
+    let (mut a, mut b) = (Store::new(1), Store::new(2));
+    let event = a.set("k", "v");
+    assert_eq!(b.get("k"), Reply::Nil);
+    let applied = b.ask(Question::Apply { partition: P, events: vec![event.clone(), event] });
+    assert_eq!(applied, Answer::Applied { refused: 0 });
+    assert_eq!(b.get("k"), Reply::Bytes(bytes("v")));
+    assert_eq!(a.context(), b.context());
+}
+
+#[test]
+fn a_read_executed_issues_no_event() {
+    let mut a = Store::new(1);
+    a.set("k", "v");
+    assert_eq!(a.execute("k", Command::Get), (Reply::Bytes(bytes("v")), None));
+}
+
+#[test]
+fn malformed_events_are_counted_and_the_others_kept() {
+    let (mut a, mut b) = (Store::new(1), Store::new(2));
+    let good = [a.set("k", "1"), a.set("l", "2")];
+    let mut bad = a.set("m", "3");
+    bad.puts[0].0.key = vec![0; starling_crdt::cell::KEY_MAX + 1].into();
+    let [first, second] = good;
+    let applied = b.ask(Question::Apply { partition: P, events: vec![first, bad, second] });
+    assert_eq!(applied, Answer::Applied { refused: 1 });
+    assert_eq!(b.keys(None, 9), (vec![bytes("k"), bytes("l")], false));
+}
+
+#[test]
+fn what_is_missing_goes_as_events_or_else_as_state() {
+    let (mut a, mut b, mut c) = (Store::new(1), Store::new(2), Store::new(3));
+    (0..5).for_each(|n| drop(a.set(&format!("k{n}"), "v")));
+    let missing = Question::Missing { partition: P, context: b.context(), max_bytes: 1 << 20 };
+    let Answer::Missing(Missing::Events { events, more: false }) = a.ask(missing.clone()) else { panic!() };
+    assert_eq!(b.ask(Question::Apply { partition: P, events }), Answer::Applied { refused: 0 });
+    assert_eq!(a.context(), b.context());
+
+    let below = a.context();
+    assert_eq!(a.ask(Question::CutLog { partition: P, below }), Answer::Cut);
+    assert_eq!(a.ask(missing), Answer::Missing(Missing::Cut));
+    let Answer::Snapshot { mut pieces } = a.ask(Question::Snapshot { partition: P, max_bytes: 64 }) else {
+        panic!()
+    };
+    assert!(pieces.len() > 1);
+    let rest = pieces.split_off(1);
+    let install = |pieces| Question::Install { partition: P, pieces };
+    assert_eq!(c.ask(install(pieces.clone())), Answer::Installed { done: false }, "not all of it");
+    pieces.extend(rest);
+    assert_eq!(c.ask(install(pieces)), Answer::Installed { done: true });
+    assert_eq!(a.context(), c.context());
+    assert_eq!(c.get("k4"), Reply::Bytes(bytes("v")));
+}
+
+#[test]
+fn a_partition_is_let_go_only_when_all_of_it_is_held_elsewhere() {
+    let mut a = Store::new(1);
+    a.set("k", "v");
+    let held = a.context();
+    a.set("k", "w");
+    assert_eq!(a.ask(Question::LetGo { partition: P, held }), Answer::LetGo { done: false });
+    let held = a.context();
+    assert_eq!(a.ask(Question::LetGo { partition: P, held }), Answer::LetGo { done: true });
+    assert_eq!(a.keys(None, 9), (vec![], false));
+}
+
+#[test]
+fn keys_come_in_parts_that_know_whether_there_are_more() {
+    let mut a = Store::new(1);
+    (0..5).for_each(|n| drop(a.set(&format!("k{n}"), "v")));
+    assert_eq!(a.keys(None, 2), (vec![bytes("k0"), bytes("k1")], true));
+    assert_eq!(a.keys(Some("k1"), 3), (vec![bytes("k2"), bytes("k3"), bytes("k4")], false));
+    assert_eq!(a.keys(Some("k4"), 3), (vec![], false));
+    (0..KEYS_MAX + 1).for_each(|n| drop(a.set(&format!("l{n}"), "v")));
+    let (keys, more) = a.keys(None, u16::MAX);
+    assert_eq!((keys.len(), more), (usize::from(KEYS_MAX), true));
+}
+
+#[test]
+fn questions_and_answers_weigh_what_they_carry() {
+    let mut a = Store::new(1);
+    let long = "v".repeat(1000);
+    assert!(execute("k", set(&long)).size() >= 1000);
+    let event = a.set("k", &long);
+    let read = Question::Read { partition: P, key: bytes("k"), command: Command::Get };
+    assert!(a.ask(read).size() >= 1000);
+    let snapshot = a.ask(Question::Snapshot { partition: P, max_bytes: 1 << 20 });
+    assert!(snapshot.size() >= 1000);
+    assert!(Question::Apply { partition: P, events: vec![event.clone(), event] }.size() >= 2000);
+    assert_eq!(Answer::Synced.size(), 0);
+}
