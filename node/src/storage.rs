@@ -20,6 +20,9 @@ use worker::Worker;
 mod engine;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 /// From here on [`StorageHandle::is_congested`]: as many operations as a peer coordinates at once.
 const QUEUE_HIGH: usize = 16_384;
 /// The same, in bytes that the questions carry.

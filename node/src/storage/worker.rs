@@ -10,6 +10,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+mod tests;
+
 /// Most answers that wait for one commit.
 const GROUP_MAX: usize = 1024;
 /// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.

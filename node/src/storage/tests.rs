@@ -1,0 +1,248 @@
+use super::*;
+use starling_crdt::{Command, Dot, PartitionId, Reply};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::Barrier;
+use std::sync::mpsc::Receiver;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Set for the process that a test starts: the store to write to, and at what durability.
+const CHILD: &str = "STARLING_TEST_STORE";
+
+struct Store {
+    handle: StorageHandle,
+    answers: Receiver<(StoreId, Answer)>,
+    actor: Actor,
+    fresh: bool,
+}
+
+fn open_with(directory: &Path, durability: Durability) -> Store {
+    let (told, answers) = mpsc::channel();
+    let tell = move |id, answer| {
+        let _ = told.send((id, answer));
+    };
+    let failed = |failure| panic!("{failure}");
+    let (handle, actor, opened) = spawn(directory, durability, tell, failed).unwrap();
+    Store { handle, answers, actor, fresh: opened.fresh }
+}
+
+fn open(directory: &Path) -> Store {
+    open_with(directory, Durability::Synced)
+}
+
+fn key(n: u64) -> Vec<u8> {
+    format!("key {n}").into_bytes()
+}
+
+fn partition(n: u64) -> PartitionId {
+    (n % 7) as u16
+}
+
+fn set(n: u64) -> Question {
+    let command = Command::Set { value: n.to_string().into_bytes().into() };
+    Question::Execute { partition: partition(n), key: key(n).into(), command, wall_ms: 1 }
+}
+
+fn get(n: u64) -> Question {
+    Question::Execute { partition: partition(n), key: key(n).into(), command: Command::Get, wall_ms: 1 }
+}
+
+impl Store {
+    fn next(&self) -> (StoreId, Answer) {
+        self.answers.recv_timeout(60 * SECOND).unwrap()
+    }
+
+    /// What was replied, and the dot that was issued; once that is synced.
+    fn execute(&self, question: Question) -> (Reply, Option<Dot>) {
+        self.handle.send(StoreId(1), question);
+        let (_, Answer::Executed { reply, event, .. }) = self.next() else { panic!("no reply") };
+        assert_eq!(self.next(), (StoreId(1), Answer::Synced));
+        (reply, event.map(|event| event.dot))
+    }
+
+    /// Writes these keys; the dots that were issued, each with its partition.
+    fn dots(&self, keys: std::ops::Range<u64>) -> Vec<(PartitionId, Dot)> {
+        keys.map(|n| (partition(n), self.execute(set(n)).1.unwrap())).collect()
+    }
+}
+
+/// Writes key after key, 8 at a time, and says which are acknowledged, until it is killed.
+fn write_until_killed(what: &str) {
+    let (durability, directory) = what.split_once(' ').unwrap();
+    let interval = Durability::Interval(3600 * SECOND);
+    let store =
+        open_with(Path::new(directory), if durability == "synced" { Durability::Synced } else { interval });
+    let mut asked = 0;
+    loop {
+        while asked < 8 {
+            asked += 1;
+            store.handle.send(StoreId(asked), set(asked));
+        }
+        if let (StoreId(n), Answer::Synced) = store.next() {
+            println!("acknowledged {n}");
+            asked += 1;
+            store.handle.send(StoreId(asked), set(asked));
+        }
+    }
+}
+
+/// Runs this test again as a process of its own.
+fn writer(test: &str, what: &str) -> Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads", "1"])
+        .env(CHILD, what)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn every_acknowledged_write_is_there_after_a_kill() {
+    if let Some(what) = std::env::var_os(CHILD) {
+        return write_until_killed(what.to_str().unwrap());
+    }
+    let test = "storage::tests::every_acknowledged_write_is_there_after_a_kill";
+    for durability in ["synced", "interval"] {
+        let place = tempfile::tempdir().unwrap();
+        let mut child = writer(test, &format!("{durability} {}", place.path().display()));
+        let mut acknowledged = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let Some(n) = line.unwrap().strip_prefix("acknowledged ").map(|n| n.parse().unwrap()) else {
+                continue;
+            };
+            acknowledged.push(n);
+            if acknowledged.len() == 300 {
+                child.kill().unwrap();
+            }
+        }
+        assert!(!child.wait().unwrap().success());
+        assert!(acknowledged.len() >= 300);
+        let store = open(place.path());
+        assert!(!store.fresh);
+        for n in acknowledged {
+            let there = store.execute(get(n)).0;
+            assert_eq!(there, Reply::Bytes(n.to_string().into_bytes().into()), "key {n}, {durability}");
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_start_from_the_same_directory_or_a_copy_never_issues_a_dot_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (original, copied) = (place.path().join("original"), place.path().join("copy"));
+    let first = open(&original);
+    let mut dots = first.dots(0..20);
+    first.handle.close().unwrap();
+    copy(&original, &copied);
+    let stores = [open(&original), open(&copied)];
+    dots.extend(stores.iter().flat_map(|store| store.dots(0..20)));
+    let [again, _beside] = stores;
+    again.handle.close().unwrap();
+    dots.extend(open(&original).dots(0..20));
+    assert_eq!(dots.len(), 80);
+    assert_eq!(dots.iter().collect::<BTreeSet<_>>().len(), 80);
+}
+
+#[test]
+fn an_emptied_directory_is_a_new_actor_that_knows_it_has_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    assert!(store.fresh);
+    let dots = store.dots(0..1);
+    assert_eq!(dots[0].1.actor, store.actor);
+    store.handle.close().unwrap();
+    assert!(!open(place.path()).fresh);
+
+    fs::remove_dir_all(place.path()).unwrap();
+    let wiped = open(place.path());
+    assert!(wiped.fresh);
+    assert_ne!(wiped.actor, dots[0].1.actor);
+}
+
+#[test]
+fn questions_that_wait_together_are_synced_together() {
+    let place = tempfile::tempdir().unwrap();
+    let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (told, answers) = mpsc::channel();
+    let gates = (Arc::clone(&begun), Arc::clone(&go));
+    let tell = move |id, answer: Answer| {
+        if (id, &answer) == (StoreId(0), &Answer::Synced) {
+            gates.0.wait();
+            gates.1.wait();
+        }
+        let _ = told.send((id, answer));
+    };
+    let (handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    // The thread is held up by the first while 200 more come.
+    handle.send(StoreId(0), set(0));
+    begun.wait();
+    (1..=200).for_each(|n| handle.send(StoreId(n), set(n)));
+    assert_eq!(handle.counts(), Counts { questions: 1, commits: 1, syncs: 1 });
+    go.wait();
+    let synced = answers.iter().filter(|(_, answer)| *answer == Answer::Synced);
+    assert_eq!(synced.take(201).count(), 201);
+    assert_eq!(handle.counts(), Counts { questions: 201, commits: 2, syncs: 2 });
+}
+
+#[test]
+fn closing_answers_what_was_asked_first() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), Durability::Interval(3600 * SECOND));
+    (1..=50).for_each(|n| store.handle.send(StoreId(n), set(n)));
+    store.handle.close().unwrap();
+    let synced = store.answers.iter().filter(|(_, answer)| *answer == Answer::Synced);
+    assert_eq!(synced.count(), 50);
+    let store = open(place.path());
+    assert_eq!(store.execute(get(50)).0, Reply::Bytes(b"50".to_vec().into()));
+}
+
+#[test]
+fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
+    let place = tempfile::tempdir().unwrap();
+    let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let gates = (Arc::clone(&begun), Arc::clone(&go));
+    let tell = move |id, answer: Answer| {
+        if id == StoreId(0) && matches!(answer, Answer::Executed { .. }) {
+            gates.0.wait();
+            gates.1.wait();
+        }
+    };
+    let (handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    handle.send(StoreId(0), get(0));
+    begun.wait();
+    assert!(!handle.is_congested());
+    (0..QUEUE_HIGH as u64).for_each(|n| handle.send(StoreId(n + 1), get(n)));
+    assert!(handle.is_congested());
+    go.wait();
+    let shared = Arc::clone(&handle.shared);
+    handle.close().unwrap();
+    assert_eq!(shared.queued.load(Ordering::Relaxed), 0);
+    assert_eq!(shared.queued_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let error = spawn(place.path(), Durability::Synced, |_, _| {}, |_| {}).err().unwrap();
+    let error = Error::from(error);
+    assert_eq!(error.code(), error::STORAGE);
+    let text = error.to_string();
+    assert!(text.contains("another process has it open") && text.contains("start again"), "{text}");
+    store.handle.close().unwrap();
+}
