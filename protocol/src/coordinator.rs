@@ -11,9 +11,6 @@ mod read;
 mod verdict;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use crate::config::Config;
 use crate::ids::{OpId, PartitionId, PeerId, RequestId};
 use crate::member::View;

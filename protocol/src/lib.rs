@@ -17,6 +17,7 @@ mod log2;
 pub mod member;
 pub mod membership;
 pub mod message;
+pub mod peer;
 pub mod placement;
 pub mod repair;
 pub mod replica;

@@ -185,6 +185,17 @@ pub enum Repair {
     Staged { partition: PartitionId, transfer: u64, index: u32 },
 }
 
+impl Repair {
+    /// The sender's view, where it is told.
+    pub fn view(&self) -> Option<View> {
+        match self {
+            Repair::Compare { view, .. } | Repair::Same { view, .. } => Some(*view),
+            Repair::Hashes { view, .. } | Repair::Report { view, .. } => Some(*view),
+            _ => None,
+        }
+    }
+}
+
 /// What the sender has synced of one partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {

@@ -100,6 +100,11 @@ impl Placement {
         true
     }
 
+    /// Q.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     /// The peers of a partition; of one that this network does not have: empty lists.
     pub fn lists(&self, partition: PartitionId) -> &Lists {
         static NONE: Lists =

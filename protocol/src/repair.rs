@@ -11,9 +11,6 @@ mod handoff;
 mod push;
 mod settle;
 
-#[cfg(test)]
-mod tests;
-
 use crate::config::Config;
 use crate::ids::{PartitionId, PeerId};
 use crate::member::{Health, Step, View};

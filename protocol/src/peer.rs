@@ -1,0 +1,246 @@
+//! The one state machine: owns the rooms, routes between them, and decides nothing itself.
+
+mod admin;
+mod atlas;
+mod route;
+
+use crate::config::{Config, Genesis};
+use crate::coordinator::{self, Coordinator};
+use crate::effect::Effect;
+use crate::ids::{OpId, PeerId, StoreId};
+use crate::input::Input;
+use crate::member::{Health, Record, Standing, Step, View};
+use crate::membership::{self, Membership};
+use crate::message::Message;
+use crate::placement::Placement;
+use crate::repair::{self, Repair};
+use crate::replica::{self, Replica};
+use crate::scan::{self, Scans};
+use crate::time::{Now, Time};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a peer is, at a start.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub id: PeerId,
+    pub name: String,
+    pub zone: String,
+    pub weight: u32,
+    pub addresses: Vec<String>,
+    /// Another number at every start: the actor of this life.
+    pub life: u64,
+    pub genesis: Genesis,
+    pub config: Config,
+    pub seed: u64,
+    /// The member table that was saved last, this peer's own record in it.
+    pub table: Vec<Record>,
+    /// This peer has just founded the network.
+    pub founding: bool,
+    /// The store held nothing when it was opened: whatever this peer acknowledged before is gone.
+    pub fresh: bool,
+}
+
+/// Whom an answer of storage is for.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Coordinator(OpId),
+    Replica(u64),
+    Repair(u64),
+    Scan(OpId),
+}
+
+pub struct Peer {
+    me: PeerId,
+    genesis: Genesis,
+    /// The store was empty at the start and has not been filled since.
+    amnesiac: bool,
+    leaving: Option<admin::Leaving>,
+    membership: Membership,
+    placement: Placement,
+    coordinator: Coordinator,
+    replica: Replica,
+    repair: Repair,
+    scans: Scans,
+    /// The view that placement was last computed for.
+    view: View,
+    askers: BTreeMap<StoreId, Asker>,
+    last_question: u64,
+    effects: VecDeque<Effect>,
+}
+
+impl Peer {
+    pub fn new(start: Start, now: Now) -> Self {
+        let me = own_record(&start);
+        let Start { id, life, genesis, config, seed, table, fresh, .. } = start;
+        let known = table.into_iter().filter(|record| record.id != id).collect();
+        let limit = config.operations_max;
+        let scans = Scans::new(id, genesis.partitions, config.deadline, 1024);
+        let mut peer = Self {
+            me: id,
+            amnesiac: fresh && me.standing.step != Step::Member,
+            leaving: None,
+            placement: Placement::new(genesis.partitions, genesis.n),
+            coordinator: Coordinator::new(id, config.clone()),
+            replica: Replica::new(limit),
+            repair: Repair::new(config.clone(), life, now.time),
+            membership: Membership::new(me, known, config, seed, now.time),
+            scans,
+            genesis,
+            view: View::default(),
+            askers: BTreeMap::new(),
+            last_question: 0,
+            effects: VecDeque::new(),
+        };
+        peer.owners_changed(now);
+        peer.route_repair(now);
+        peer
+    }
+
+    /// Takes one input and returns what it asks of the world. All of it must be carried out before the
+    /// next input: the borrow sees to that.
+    #[must_use = "effects that are not carried out are lost"]
+    pub fn handle(&mut self, now: Now, input: Input) -> impl Iterator<Item = Effect> + '_ {
+        match input {
+            Input::Received { from, message } => self.received(now, from, message),
+            Input::Request { id, request } => self.requested(now, id, request),
+            Input::Stored { id, answer } => self.stored(now, id, answer),
+            Input::Connected { peer } => self.connected(now, peer),
+            Input::Disconnected { peer } => self.gone(now, peer, Membership::disconnected),
+            Input::Unreachable { peer } => self.gone(now, peer, Membership::unreachable),
+            Input::Discovered { peer, addresses } => {
+                self.gossip(now, |membership, out| membership.discovered(now.time, peer, addresses, out))
+            }
+            Input::Listening { addresses } => {
+                self.gossip(now, |membership, out| membership.listening(now.time, addresses, out))
+            }
+            Input::Timeout => self.timeout(now),
+        }
+        self.effects.drain(..)
+    }
+
+    /// When `Input::Timeout` is due, at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let times = [
+            self.membership.next_timeout(),
+            self.coordinator.next_timeout(),
+            self.repair.next_timeout(),
+            self.scans.next_timeout(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    fn received(&mut self, now: Now, from: PeerId, message: Message) {
+        match message {
+            Message::Gossip(gossip) => {
+                self.gossip(now, |membership, out| membership.received(now.time, from, gossip, out))
+            }
+            Message::Call(call) if self.membership.get(from).is_some() => self.called(now, from, call),
+            Message::Repair(message) if self.membership.get(from).is_some() => {
+                message.view().into_iter().for_each(|view| self.heard_view(now, from, view));
+                self.with_repair(now, |repair, scene| repair.received(scene, from, message))
+            }
+            Message::Call(_) | Message::Repair(_) => {}
+        }
+    }
+
+    fn connected(&mut self, now: Now, peer: PeerId) {
+        self.gossip(now, |membership, out| membership.connected(now.time, peer, out));
+        self.with_repair(now, |repair, scene| repair.met(scene, peer));
+    }
+
+    fn gone(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        tell: fn(&mut Membership, Time, PeerId, &mut Vec<membership::Out>),
+    ) {
+        self.gossip(now, |membership, out| tell(membership, now.time, peer, out));
+        self.give_up_on(now, peer);
+    }
+
+    /// Nothing more is to be expected of what was asked of this peer.
+    fn give_up_on(&mut self, now: Now, peer: PeerId) {
+        self.coordinator.unreachable(now, peer);
+        self.repair.unreachable(peer);
+        let failed = self.scans.unreachable(peer);
+        failed.into_iter().for_each(|out| self.route_scan(out));
+        self.route_coordinator(now);
+    }
+
+    fn timeout(&mut self, now: Now) {
+        let due = |time: Option<Time>| time.is_some_and(|time| time <= now.time);
+        if due(self.membership.next_timeout()) {
+            self.gossip(now, |membership, out| membership.timeout(now.time, out));
+        }
+        if due(self.coordinator.next_timeout()) {
+            self.coordinator.timeout(now);
+            self.route_coordinator(now);
+        }
+        if due(self.scans.next_timeout()) {
+            let failed = self.scans.timeout(now.time);
+            failed.into_iter().for_each(|out| self.route_scan(out));
+        }
+        if due(self.repair.next_timeout()) {
+            self.take_turn(now);
+            self.with_repair(now, |repair, scene| repair.timeout(scene));
+        }
+    }
+
+    /// Speaks with membership, and follows up on what came of it.
+    fn gossip(&mut self, now: Now, act: impl FnOnce(&mut Membership, &mut Vec<membership::Out>)) {
+        let mut out = Vec::new();
+        act(&mut self.membership, &mut out);
+        for out in out {
+            self.route_membership(now, out);
+        }
+        if self.membership.view() != self.view {
+            self.owners_changed(now);
+        }
+    }
+
+    fn owners_changed(&mut self, now: Now) {
+        self.view = self.membership.view();
+        self.placement.update(self.membership.records());
+        let (view, atlas) = (self.view, atlas::Atlas::new(self.me, &self.membership, &self.placement));
+        self.coordinator.replan(now, view, |partition| crate::seats::Map::seats(&atlas, partition));
+        self.route_coordinator(now);
+        self.with_repair(now, |repair, scene| repair.replanned(scene));
+        self.take_turn(now);
+    }
+
+    fn with_repair(&mut self, now: Now, act: impl FnOnce(&mut Repair, &repair::Scene<'_>)) {
+        let map = atlas::Atlas::new(self.me, &self.membership, &self.placement);
+        let step = self.membership.me().standing.step;
+        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, map: &map };
+        act(&mut self.repair, &scene);
+        self.route_repair(now);
+    }
+}
+
+/// This peer's record at a start. Having lost what it held, it begins as one that owns nothing; others
+/// may know more steps of it than its own table tells.
+fn own_record(start: &Start) -> Record {
+    let saved = start.table.iter().find(|record| record.id == start.id);
+    let standing = match saved.map(|record| record.standing) {
+        _ if start.founding => Standing { version: 1, step: Step::Member },
+        None if !start.fresh && start.genesis.founder == start.id => {
+            Standing { version: 1, step: Step::Member }
+        }
+        None => Standing { version: 0, step: Step::Waiting },
+        Some(Standing { version, step }) if start.fresh || step == Step::Left => {
+            Standing { version: version.saturating_add(1), step: Step::Waiting }
+        }
+        Some(standing) => standing,
+    };
+    Record {
+        id: start.id,
+        incarnation: saved.map_or(0, |record| record.incarnation.saturating_add(1)),
+        health: Health::Alive,
+        standing,
+        life: start.life,
+        name: start.name.clone(),
+        addresses: start.addresses.clone(),
+        zone: start.zone.clone(),
+        weight: start.weight,
+    }
+}

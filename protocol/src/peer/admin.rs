@@ -1,0 +1,263 @@
+//! Requests of clients, and this peer's own coming and going.
+
+use super::{Peer, atlas::Atlas};
+use crate::coordinator::{Begin, Client, check_copies};
+use crate::effect::Effect;
+use crate::ids::{PartitionId, PeerId, RequestId};
+use crate::member::{Health, Record, Step};
+use crate::placement;
+use crate::request::{
+    Failure, FailureKind, MemberView, Outcome, Request, Response, ScanCursor, SeatView, Status, Whereabouts,
+};
+use crate::seats::{Map, Seat, Seats};
+use crate::time::Now;
+use serde_bytes::ByteBuf;
+use starling_crdt::cell::KEY_MAX;
+use starling_crdt::{Command, CommandError, Reply};
+
+/// Somebody asked this peer to leave, and waits.
+pub(super) struct Leaving {
+    pub clients: Vec<RequestId>,
+}
+
+/// Most clients that wait for one leave.
+const LEAVERS_MAX: usize = 64;
+
+impl Peer {
+    pub(super) fn requested(&mut self, now: Now, id: RequestId, request: Request) {
+        let response = match request {
+            Request::Data { key, command, r, w, explain } => {
+                let result = self.data(now, Client::Local(id), key, command, (r, w), explain);
+                result.err().map(|failure| Response::Data(Err(*failure)))
+            }
+            Request::Scan { cursor, limit } => self.scan(now, id, cursor, limit),
+            Request::Status => Some(Response::Status(Box::new(self.status()))),
+            Request::Where { key } => Some(Response::Where(self.whereabouts(&key))),
+            Request::Leave => self.leave(now, id),
+            Request::Forget { peer } => Some(self.forget(now, peer)),
+        };
+        if let Some(response) = response {
+            self.effects.push_back(Effect::Reply { id, response });
+        }
+    }
+
+    fn seats(&self, partition: PartitionId) -> Seats {
+        Atlas::new(self.me, &self.membership, &self.placement).seats(partition)
+    }
+
+    /// `Err`: refused at once.
+    fn data(
+        &mut self,
+        now: Now,
+        client: Client,
+        key: ByteBuf,
+        command: Command,
+        (r, w): (Option<u8>, Option<u8>),
+        explain: bool,
+    ) -> Result<(), Box<Failure>> {
+        let seats = self.seats(self.placement.partition_of(&key));
+        if seats.read.is_empty() {
+            return Err(Box::new(not_ready()));
+        }
+        check_copies("R", r.unwrap_or(1), self.genesis.n)?;
+        check_copies("W", w.unwrap_or(1), self.genesis.n)?;
+        if let Some(asked) = w.filter(|w| usize::from(*w) > seats.new.len()) {
+            return Err(Box::new(too_few_members(asked, seats.new.len())));
+        }
+        let (r, w) = (r.unwrap_or(self.genesis.r), w.unwrap_or(self.genesis.w));
+        let begin = Begin { client, seats, key, command, r, w, explain };
+        self.begin(now, begin);
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Now, begin: Begin) {
+        if begin.key.len() > KEY_MAX {
+            let (size, limit) = (begin.key.len() as u64, KEY_MAX as u64);
+            let reply = Reply::Error(CommandError::TooLong { what: "the key".into(), size, limit });
+            return self.done(begin.client, Ok(Outcome { reply, hidden: 0, trace: None }));
+        }
+        if !begin.command.writes() {
+            self.coordinator.read(now, begin);
+        } else {
+            let candidates = self.issuers(now, &begin.seats);
+            self.coordinator.forward(now, begin, candidates);
+        }
+        self.route_coordinator(now);
+    }
+
+    /// Who may issue a write, best first: this peer if it is an owner that has caught up, owners that
+    /// are alive, then suspect ones, then whoever stands in.
+    fn issuers(&mut self, now: Now, seats: &Seats) -> Vec<PeerId> {
+        let mut proven = false;
+        self.with_repair(now, |repair, scene| proven = repair.is_proven(scene, seats.partition));
+        let rank = |seat: &Seat| match seat.health {
+            _ if seat.peer == self.me && proven => 0,
+            Health::Alive if seat.peer != self.me => 1,
+            _ if seat.peer != self.me => 2,
+            _ => 3,
+        };
+        let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
+        owners.sort_by_key(rank);
+        owners.into_iter().chain(seats.stand_ins()).map(|seat| seat.peer).collect()
+    }
+
+    /// Another peer asks us to issue a write: we do, whatever we think of who owns it.
+    pub(super) fn forwarded_here(
+        &mut self,
+        now: Now,
+        client: Client,
+        key: ByteBuf,
+        command: Command,
+        (r, w): (u8, u8),
+        explain: bool,
+    ) {
+        let sound = command.writes() && key.len() <= KEY_MAX;
+        let checked = check_copies("R", r, self.genesis.n).and(check_copies("W", w, self.genesis.n));
+        if let Err(failure) = checked.and(if sound { Ok(()) } else { Err(not_ready().into()) }) {
+            return self.done(client, Err(*failure));
+        }
+        let seats = self.seats(self.placement.partition_of(&key));
+        self.coordinator.write(now, Begin { client, seats, key, command, r, w, explain });
+        self.route_coordinator(now);
+    }
+
+    fn scan(&mut self, now: Now, id: RequestId, cursor: ScanCursor, limit: u16) -> Option<Response> {
+        if cursor.partition >= self.genesis.partitions {
+            return Some(Response::Keys { keys: Vec::new(), next: None });
+        }
+        let seats = self.seats(cursor.partition);
+        let mut owners: Vec<_> = seats.read.iter().filter(|seat| !seat.is_dead()).collect();
+        owners.sort_by_key(|seat| (seat.peer != self.me, seat.health));
+        let Some(owner) = owners.first() else { return Some(Response::Failed(not_ready())) };
+        let out =
+            self.scans.begin(now.time, id, owner.peer, cursor, limit.clamp(1, crate::replica::KEYS_MAX));
+        self.route_scan(out);
+        None
+    }
+
+    fn whereabouts(&self, key: &[u8]) -> Whereabouts {
+        let seats = self.seats(self.placement.partition_of(key));
+        let view = |seat: Seat| SeatView {
+            peer: seat.peer,
+            name: self.name_of(seat.peer),
+            health: seat.health,
+            step: self.membership.get(seat.peer).map_or(Step::Left, |record| record.standing.step),
+        };
+        Whereabouts {
+            partition: seats.partition,
+            owners: seats.owners().into_iter().map(view).collect(),
+            stand_ins: seats.stand_ins().map(view).collect(),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let Self { me, genesis, coordinator, repair, .. } = self;
+        let atlas = Atlas::new(*me, &self.membership, &self.placement);
+        let owned = |peer| u32::try_from(atlas.owned_by(peer).len()).unwrap_or(u32::MAX);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let member = |record: &Record| MemberView {
+            id: record.id,
+            name: record.name.clone(),
+            health: record.health,
+            step: record.standing.step,
+            incarnation: record.incarnation,
+            addresses: record.addresses.clone(),
+            zone: record.zone.clone(),
+            weight: record.weight,
+            share: owned(record.id) * 1000 / u32::from(genesis.partitions),
+        };
+        Status {
+            me: *me,
+            network: genesis.network_id(),
+            network_name: genesis.name.clone(),
+            partitions: genesis.partitions,
+            n: genesis.n,
+            r: genesis.r,
+            w: genesis.w,
+            members: self.membership.records().map(member).collect(),
+            owned: owned(*me),
+            held_for_others: count(repair.foreign()),
+            repairing: count(repair.repairing()),
+            operations: count(coordinator.len()),
+        }
+    }
+
+    fn forget(&mut self, now: Now, peer: PeerId) -> Response {
+        let mut forgotten = Ok(());
+        self.gossip(now, |membership, out| forgotten = membership.forget(now.time, peer, out));
+        match forgotten {
+            Ok(()) => Response::Done,
+            Err(error) => Response::Failed(invalid(error.to_string(), "STATUS lists the members")),
+        }
+    }
+
+    fn leave(&mut self, now: Now, id: RequestId) -> Option<Response> {
+        let remain = self.membership.records().filter(|r| r.id != self.me && r.standing.step == Step::Member);
+        let (remain, w) = (remain.count(), usize::from(self.genesis.w));
+        if remain < w {
+            let why = format!("{remain} members would remain, and a write needs {w} copies");
+            return Some(Response::Failed(invalid(why, "let others join first")));
+        }
+        let leaving = self.leaving.get_or_insert(Leaving { clients: Vec::new() });
+        if leaving.clients.len() >= LEAVERS_MAX {
+            return Some(Response::Failed(invalid("it is leaving already".into(), "watch STATUS")));
+        }
+        leaving.clients.push(id);
+        self.take_turn(now);
+        None
+    }
+
+    /// Changes of owners are made one at a time in the whole network: begins ours when it is our turn,
+    /// steps back when another's comes first, and tells who waits when we have left.
+    pub(super) fn take_turn(&mut self, now: Now) {
+        let here = self.membership.me().standing.step;
+        let alone = self.membership.records().all(|r| r.id == self.me || r.standing.step != Step::Member);
+        let turn = placement::turn(self.membership.records()) == Some(self.me);
+        match here {
+            Step::Waiting
+                if self.leaving.is_none() && turn && !(alone && self.genesis.founder != self.me) =>
+            {
+                self.take_step(now, Step::Joining)
+            }
+            Step::Joining if !turn => self.take_step(now, Step::Waiting),
+            Step::Member if self.leaving.is_some() && self.nobody_changes() => {
+                self.take_step(now, Step::Leaving)
+            }
+            Step::Left if self.repair.foreign() == 0 => self.farewell(),
+            _ => {}
+        }
+    }
+
+    fn nobody_changes(&self) -> bool {
+        let settled =
+            |record: &Record| matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left);
+        self.membership.records().all(settled)
+    }
+
+    fn farewell(&mut self) {
+        let clients = self.leaving.as_mut().map(|leaving| std::mem::take(&mut leaving.clients));
+        for id in clients.unwrap_or_default() {
+            self.effects.push_back(Effect::Reply { id, response: Response::Done });
+        }
+    }
+}
+
+fn invalid(why: String, hint: &str) -> Failure {
+    let (kind, state) = (FailureKind::Invalid, "nothing was done".to_owned());
+    Failure { kind, why, state, hint: hint.to_owned(), trace: None }
+}
+
+fn not_ready() -> Failure {
+    Failure {
+        kind: FailureKind::NotReady,
+        why: "this peer has not found the members of its network yet".into(),
+        state: "nothing was done".into(),
+        hint: "see STATUS; start another peer of the network, or join by its address".into(),
+        trace: None,
+    }
+}
+
+fn too_few_members(asked: u8, members: usize) -> Failure {
+    let why = format!("W={asked}, but only {members} members keep copies now");
+    invalid(why, "let more peers join, or accept fewer copies")
+}

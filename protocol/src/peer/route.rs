@@ -1,0 +1,223 @@
+//! What each room asks for, handed to whom it concerns.
+
+use super::{Asker, Membership, Message, Peer, coordinator, membership, repair, replica, scan};
+use crate::coordinator::Client;
+use crate::effect::{Effect, Notice};
+use crate::ids::{PeerId, StoreId};
+use crate::member::{Health, Step, View};
+use crate::message::Call;
+use crate::request::{Failure, Outcome, Response, Role};
+use crate::store::{Answer, Question};
+use crate::time::Now;
+
+impl Peer {
+    pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
+        match call {
+            Call::Forward { op, key, command, r, w, explain } => {
+                let client = Client::Peer { peer: from, op };
+                self.forwarded_here(now, client, key, command, (r, w), explain)
+            }
+            Call::Apply { view, .. } | Call::Read { view, .. } => {
+                self.heard_view(now, from, view);
+                self.serve(now, from, call)
+            }
+            Call::Keys { .. } => self.serve(now, from, call),
+            Call::KeysFound { op, keys, more } => {
+                let out = self.scans.found(from, op, keys, more);
+                out.into_iter().for_each(|out| self.route_scan(out));
+            }
+            Call::Refused { op, .. } if scan::Scans::owns(op) => {
+                let out = self.scans.refused(from, op);
+                out.into_iter().for_each(|out| self.route_scan(out));
+            }
+            answer => {
+                self.coordinator.answered(now, from, answer);
+                self.route_coordinator(now);
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Now, from: PeerId, call: Call) {
+        let step = self.membership.me().standing.step;
+        let scene = replica::Scene { view: self.view, step, partitions: self.genesis.partitions };
+        for out in self.replica.called(scene, from, call) {
+            self.route_replica(now, out);
+        }
+    }
+
+    pub(super) fn stored(&mut self, now: Now, id: StoreId, answer: Answer) {
+        let Some(asker) = self.askers.get(&id).copied() else { return };
+        if !matches!(answer, Answer::Executed { .. }) {
+            self.askers.remove(&id);
+        }
+        match asker {
+            Asker::Coordinator(op) => {
+                self.coordinator.stored(now, op, answer);
+                self.route_coordinator(now);
+            }
+            Asker::Replica(ticket) => {
+                for out in self.replica.stored(ticket, answer) {
+                    self.route_replica(now, out);
+                }
+            }
+            Asker::Repair(ticket) => {
+                self.with_repair(now, |repair, scene| repair.stored(scene, ticket, answer))
+            }
+            Asker::Scan(op) => {
+                let out = self.scans.stored(op, answer);
+                out.into_iter().for_each(|out| self.route_scan(out));
+            }
+        }
+    }
+
+    fn ask_store(&mut self, asker: Asker, question: Question) {
+        self.last_question += 1;
+        let id = StoreId(self.last_question);
+        self.askers.insert(id, asker);
+        self.effects.push_back(Effect::Store { id, question });
+    }
+
+    fn send(&mut self, to: PeerId, message: Message) {
+        self.effects.push_back(Effect::Send { to, message });
+    }
+
+    pub(super) fn route_membership(&mut self, now: Now, out: membership::Out) {
+        match out {
+            membership::Out::Send { to, gossip } => self.send(to, Message::Gossip(gossip)),
+            membership::Out::Connect { peer, addresses } => {
+                self.effects.push_back(Effect::Connect { peer, addresses })
+            }
+            membership::Out::Health { peer, health } => self.health_changed(now, peer, health),
+            membership::Out::Stepped { peer, step } => {
+                let name = self.name_of(peer);
+                self.effects.push_back(Effect::Notify(Notice::Stepped { peer, name, step }));
+            }
+            membership::Out::Refuted { incarnation } => {
+                self.effects.push_back(Effect::Notify(Notice::Refuted { incarnation }))
+            }
+            membership::Out::ViewHeard { .. } => {
+                self.with_repair(now, |repair, scene| repair.view_heard(scene));
+            }
+            membership::Out::Changed => {
+                let table = self.membership.table();
+                self.effects.push_back(Effect::Save { table });
+            }
+            membership::Out::Overruled { standing } => self.overruled(now, standing.step),
+            membership::Out::Misbehaved { peer, why } => {
+                let why = why.to_owned();
+                self.effects.push_back(Effect::Notify(Notice::Misbehaved { peer, why }))
+            }
+        }
+    }
+
+    pub(super) fn heard_view(&mut self, now: Now, from: PeerId, view: View) {
+        self.gossip(now, |membership, out| membership.heard_view(now.time, from, view, out));
+    }
+
+    /// Others know a later step of ours. One that has lost what it held, or was forgotten, begins anew.
+    fn overruled(&mut self, now: Now, step: Step) {
+        if self.amnesiac || step == Step::Left && self.leaving.is_none() {
+            self.take_step(now, Step::Waiting);
+        }
+    }
+
+    fn health_changed(&mut self, now: Now, peer: PeerId, health: Health) {
+        let name = self.name_of(peer);
+        self.effects.push_back(Effect::Notify(Notice::Health { peer, name, health }));
+        match health {
+            Health::Alive => self.with_repair(now, |repair, scene| repair.met(scene, peer)),
+            Health::Suspect => {}
+            Health::Dead => self.give_up_on(now, peer),
+        }
+    }
+
+    pub(super) fn route_coordinator(&mut self, now: Now) {
+        for out in self.coordinator.drain() {
+            match out {
+                coordinator::Out::Send { to, call } => self.send(to, Message::Call(call)),
+                coordinator::Out::Store { op, question } => self.ask_store(Asker::Coordinator(op), question),
+                coordinator::Out::Done { client, result } => self.done(client, result),
+                coordinator::Out::Differ { partition, peers } => {
+                    self.with_repair(now, |repair, scene| repair.differ(scene, partition, &peers))
+                }
+                coordinator::Out::LearnFrom { peer } => self.exchange_with(now, peer),
+            }
+        }
+    }
+
+    fn exchange_with(&mut self, now: Now, peer: PeerId) {
+        self.gossip(now, |membership: &mut Membership, out| membership.send_table(now.time, peer, out));
+    }
+
+    pub(super) fn done(&mut self, client: Client, mut result: Result<Outcome, Failure>) {
+        let trace = match &mut result {
+            Ok(outcome) => outcome.trace.as_mut(),
+            Err(failure) => failure.trace.as_mut(),
+        };
+        if let Some(trace) = trace {
+            self.fill_in_names(trace);
+        }
+        match client {
+            Client::Local(id) => {
+                self.effects.push_back(Effect::Reply { id, response: Response::Data(result) })
+            }
+            Client::Peer { peer, op } => self.send(peer, Message::Call(Call::Forwarded { op, result })),
+        }
+    }
+
+    fn fill_in_names(&self, trace: &mut crate::request::Trace) {
+        trace.coordinator.name = self.name_of(trace.coordinator.id);
+        for asked in &mut trace.asked {
+            asked.peer.name = self.name_of(asked.peer.id);
+            if let Role::StandIn { instead_of } = &mut asked.role {
+                instead_of.name = self.name_of(instead_of.id);
+            }
+        }
+    }
+
+    pub(super) fn name_of(&self, peer: PeerId) -> String {
+        self.membership.get(peer).map_or_else(|| peer.to_string(), |record| record.name.clone())
+    }
+
+    fn route_replica(&mut self, now: Now, out: replica::Out) {
+        match out {
+            replica::Out::Send { to, call } => self.send(to, Message::Call(call)),
+            replica::Out::Store { ticket, question } => self.ask_store(Asker::Replica(ticket), question),
+            replica::Out::Teach { peer } => self.exchange_with(now, peer),
+            replica::Out::Kept { partition } => {
+                self.with_repair(now, |repair, scene| repair.kept(scene, partition))
+            }
+        }
+    }
+
+    pub(super) fn route_repair(&mut self, now: Now) {
+        for out in self.repair.drain() {
+            match out {
+                repair::Out::Send { to, message } => self.send(to, Message::Repair(message)),
+                repair::Out::Store { ticket, question } => self.ask_store(Asker::Repair(ticket), question),
+                repair::Out::Step(step) => self.take_step(now, step),
+                repair::Out::LetGo { partition } => {
+                    self.effects.push_back(Effect::Notify(Notice::LetGo { partition }))
+                }
+            }
+        }
+    }
+
+    /// One step further on this peer's own way. A stale wish, of before the last step, is dropped.
+    pub(super) fn take_step(&mut self, now: Now, step: Step) {
+        let here = self.membership.me().standing.step;
+        if step == here {
+            return;
+        }
+        self.amnesiac &= step != Step::Arriving;
+        self.gossip(now, |membership, out| membership.take_step(now.time, step, out));
+    }
+
+    pub(super) fn route_scan(&mut self, out: scan::Out) {
+        match out {
+            scan::Out::Send { to, call } => self.send(to, Message::Call(call)),
+            scan::Out::Store { op, question } => self.ask_store(Asker::Scan(op), question),
+            scan::Out::Reply { id, response } => self.effects.push_back(Effect::Reply { id, response }),
+        }
+    }
+}

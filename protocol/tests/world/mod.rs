@@ -1,0 +1,362 @@
+//! A small network of the very `Peer`s that run in real processes, with one clock and one queue.
+
+use serde_bytes::ByteBuf;
+use starling_crdt::{Actor, Command, Memory, Replica, Reply};
+use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::effect::Effect;
+use starling_protocol::ids::{PeerId, RequestId, StoreId};
+use starling_protocol::input::Input;
+use starling_protocol::member::Record;
+use starling_protocol::message::Message;
+use starling_protocol::peer::{Peer, Start};
+use starling_protocol::request::{Request, Response, Status};
+use starling_protocol::store::{Answer, Question, answer};
+use starling_protocol::time::{Duration, Now, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+const LATENCY: Duration = Duration::from_millis(1);
+const SYNC: Duration = Duration::from_millis(2);
+/// 2026-01-01, so that stamps look like stamps.
+const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// One peer with its disk.
+struct Node {
+    name: String,
+    id: PeerId,
+    peer: Option<Peer>,
+    replica: Option<Replica>,
+    disk: Memory,
+    table: Vec<Record>,
+    /// Counts starts; what was scheduled in an earlier life is void.
+    life: u64,
+    wake: Option<Time>,
+}
+
+enum Event {
+    Input { to: usize, life: u64, input: Input },
+    Frame { from: usize, to: usize, message: Message },
+    Wake { node: usize },
+}
+
+/// Not every test uses all of it.
+pub struct World {
+    genesis: Genesis,
+    pub config: Config,
+    now: Time,
+    nodes: Vec<Node>,
+    queue: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+    seed: u64,
+    cut: BTreeSet<(usize, usize)>,
+    replies: BTreeMap<RequestId, Response>,
+    requests: u64,
+    /// Frames that were delivered, in words, while somebody listens.
+    pub log: Option<Vec<String>>,
+    pub frames: u64,
+}
+
+impl World {
+    pub fn new(partitions: u16, n: u8, r: u8, w: u8, seed: u64) -> Self {
+        let founder = PeerId::numbered(1);
+        let (format, name, created_ms, nonce) =
+            (GENESIS_FORMAT, "test".to_owned(), EPOCH_MS, Default::default());
+        Self {
+            genesis: Genesis { format, name, created_ms, nonce, founder, partitions, n, r, w },
+            config: Config::default(),
+            now: Time(0),
+            nodes: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            seed,
+            cut: BTreeSet::new(),
+            replies: BTreeMap::new(),
+            requests: 0,
+            log: None,
+            frames: 0,
+        }
+    }
+
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Starts one more peer, which is told the address of the first.
+    pub fn add(&mut self) -> usize {
+        let index = self.nodes.len();
+        let (name, id) = (format!("p{}", index + 1), PeerId::numbered(index as u64 + 1));
+        let (disk, table) = (Memory::default(), Vec::new());
+        self.nodes.push(Node { name, id, peer: None, replica: None, disk, table, life: 0, wake: None });
+        self.start(index, true);
+        index
+    }
+
+    pub fn index(&self, name: &str) -> usize {
+        self.nodes.iter().position(|node| node.name == name).unwrap_or_else(|| panic!("no peer {name}"))
+    }
+
+    fn now_both(&self) -> Now {
+        Now { time: self.now, wall_ms: EPOCH_MS + self.now.0 / 1000 }
+    }
+
+    pub fn start(&mut self, index: usize, fresh: bool) {
+        let now = self.now_both();
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        let life = (index as u64 + 1) * 1_000_000 + node.life;
+        let founding = index == 0 && node.life == 1;
+        node.replica = Some(Replica::open(&node.disk, Actor(life), life).expect("memory does not fail"));
+        let start = Start {
+            id: node.id,
+            name: node.name.clone(),
+            zone: String::new(),
+            weight: 100,
+            addresses: vec![format!("/memory/{index}")],
+            life,
+            genesis: self.genesis.clone(),
+            config: self.config.clone(),
+            seed: self.seed.wrapping_add(life),
+            table: node.table.clone(),
+            founding,
+            fresh,
+        };
+        node.peer = Some(Peer::new(start, now));
+        self.input(index, Input::Listening { addresses: vec![format!("/memory/{index}")] });
+        if index != 0 {
+            self.connect(index, 0);
+        }
+    }
+
+    pub fn stop(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.peer = None;
+        node.replica = None;
+        let id = node.id;
+        for other in (0..self.nodes.len()).filter(|other| *other != index) {
+            if self.reaches(index, other) {
+                self.schedule_input(other, LATENCY, Input::Disconnected { peer: id });
+            }
+        }
+    }
+
+    /// The disk is replaced by an empty one; the peer's key and the genesis record were kept elsewhere.
+    pub fn wipe(&mut self, index: usize) {
+        self.nodes[index].disk = Memory::default();
+        self.nodes[index].table = Vec::new();
+    }
+
+    pub fn cut(&mut self, groups: &[Vec<usize>]) {
+        for (a, b) in groups.iter().flat_map(|a| groups.iter().map(move |b| (a, b))).filter(|(a, b)| a != b) {
+            self.cut.extend(a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y))));
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    fn reaches(&self, a: usize, b: usize) -> bool {
+        !self.cut.contains(&(a, b))
+    }
+
+    fn connect(&mut self, from: usize, to: usize) {
+        let (a, b) = (self.nodes[from].id, self.nodes[to].id);
+        if self.reaches(from, to) && self.nodes[to].peer.is_some() {
+            self.schedule_input(from, LATENCY, Input::Connected { peer: b });
+            self.schedule_input(to, LATENCY, Input::Connected { peer: a });
+        } else if self.reaches(from, to) {
+            self.schedule_input(from, LATENCY, Input::Unreachable { peer: b });
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((self.now + after, self.sequence), event);
+    }
+
+    fn schedule_input(&mut self, to: usize, after: Duration, input: Input) {
+        let life = self.nodes[to].life;
+        self.schedule(after, Event::Input { to, life, input });
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        let now = self.now_both();
+        let Some(peer) = self.nodes[index].peer.as_mut() else { return };
+        let effects: Vec<_> = peer.handle(now, input).collect();
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+        self.set_wake(index);
+    }
+
+    fn set_wake(&mut self, index: usize) {
+        let next = self.nodes[index].peer.as_ref().and_then(Peer::next_timeout);
+        if let Some(time) = next.filter(|time| self.nodes[index].wake.is_none_or(|wake| *time < wake)) {
+            self.nodes[index].wake = Some(time.max(self.now));
+            self.schedule(time.since(self.now), Event::Wake { node: index });
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                let bytes = message.encode();
+                let message = Message::decode(&bytes).expect("what a peer sends can be read");
+                if let Some(to) = self.nodes.iter().position(|node| node.id == to) {
+                    self.schedule(LATENCY, Event::Frame { from: index, to, message });
+                }
+            }
+            Effect::Connect { peer, .. } => {
+                if let Some(to) = self.nodes.iter().position(|node| node.id == peer) {
+                    self.connect(index, to);
+                }
+            }
+            Effect::Store { id, question } => self.store(index, id, question),
+            Effect::Reply { id, response } => drop(self.replies.insert(id, response)),
+            Effect::Save { table } => self.nodes[index].table = table,
+            Effect::Notify(_) => {}
+        }
+    }
+
+    fn store(&mut self, index: usize, id: StoreId, question: Question) {
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_mut() else { return };
+        let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
+        if matches!(told, Answer::Executed { .. }) {
+            self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+            self.schedule_input(index, SYNC, Input::Stored { id, answer: Answer::Synced });
+        } else {
+            self.schedule_input(index, SYNC, Input::Stored { id, answer: told });
+        }
+    }
+
+    /// Lets things happen until `until` says so, or the time is up. True if it did.
+    pub fn run_until(&mut self, limit: Duration, until: impl Fn(&World) -> bool) -> bool {
+        let end = self.now + limit;
+        while !until(self) {
+            match self.queue.first_key_value().map(|(at, _)| *at) {
+                Some(at) if at.0 <= end => self.step(at),
+                _ => {
+                    self.now = end;
+                    return until(self);
+                }
+            }
+        }
+        true
+    }
+
+    pub fn run(&mut self, span: Duration) {
+        self.run_until(span, |_| false);
+    }
+
+    fn step(&mut self, at: (Time, u64)) {
+        let Some(event) = self.queue.remove(&at) else { return };
+        self.now = at.0;
+        match event {
+            Event::Input { to, life, input } if self.nodes[to].life == life => self.input(to, input),
+            Event::Input { .. } => {}
+            Event::Frame { from, to, message } => self.deliver(from, to, message),
+            Event::Wake { node } => {
+                self.nodes[node].wake = None;
+                self.input(node, Input::Timeout);
+                self.set_wake(node);
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: Message) {
+        if !self.reaches(from, to) || self.nodes[from].peer.is_none() {
+            return;
+        }
+        if self.nodes[to].peer.is_none() {
+            let peer = self.nodes[to].id;
+            return self.input(from, Input::Unreachable { peer });
+        }
+        self.frames += 1;
+        if let Some(log) = &mut self.log {
+            let (a, b) = (&self.nodes[from].name, &self.nodes[to].name);
+            log.extend(in_words(&message).map(|words| format!("{a} -> {b}  {words}")));
+        }
+        self.input(to, Input::Received { from: self.nodes[from].id, message });
+    }
+
+    pub fn request(&mut self, index: usize, request: Request) -> RequestId {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.input(index, Input::Request { id, request });
+        id
+    }
+
+    pub fn ask(&mut self, index: usize, request: Request) -> Response {
+        let id = self.request(index, request);
+        assert!(self.run_until(Duration::from_secs(10), |world| world.replies.contains_key(&id)), "no reply");
+        self.replies.remove(&id).expect("it is there")
+    }
+
+    pub fn reply(&mut self, id: RequestId) -> Option<Response> {
+        self.replies.remove(&id)
+    }
+
+    pub fn command(
+        &mut self,
+        index: usize,
+        key: &str,
+        command: Command,
+        r: Option<u8>,
+        w: Option<u8>,
+    ) -> Response {
+        let key = ByteBuf::from(key);
+        self.ask(index, Request::Data { key, command, r, w, explain: false })
+    }
+
+    pub fn status(&mut self, index: usize) -> Status {
+        match self.ask(index, Request::Status) {
+            Response::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn is_up(&self, index: usize) -> bool {
+        self.nodes[index].peer.is_some()
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn name(&self, index: usize) -> &str {
+        &self.nodes[index].name
+    }
+
+    pub fn id(&self, index: usize) -> PeerId {
+        self.nodes[index].id
+    }
+
+    /// What one peer's own disk says of a key, and whether it has anything of its partition at all.
+    pub fn copy(&self, index: usize, partition: u16, key: &str) -> Option<Reply> {
+        let node = &self.nodes[index];
+        let replica = node.replica.as_ref()?;
+        if replica.context(partition).is_empty() {
+            return None;
+        }
+        let slice =
+            replica.read(&node.disk, partition, key.as_bytes(), &Command::Get).expect("memory does not fail");
+        Some(Command::Get.answer(&slice).reply)
+    }
+
+    /// Whether all peers that are up and own a partition hold the same, and nobody else holds anything.
+    pub fn is_settled(&mut self) -> bool {
+        let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
+        up.iter().all(|index| {
+            let status = self.status(*index);
+            status.held_for_others == 0 && status.repairing == 0
+        })
+    }
+}
+
+/// A frame in words; `None` for the chatter of membership.
+fn in_words(message: &Message) -> Option<String> {
+    let text = format!("{message:?}");
+    let inner = text.strip_prefix("Call(").or_else(|| text.strip_prefix("Repair("))?;
+    let end = inner.find([' ', '(', '{']).unwrap_or(inner.len());
+    Some(inner[..end].to_owned())
+}
