@@ -7,4 +7,5 @@ pub mod error;
 pub mod peer_handle;
 pub mod resp;
 pub mod storage;
+pub mod transport;
 pub mod words;

@@ -1,0 +1,220 @@
+//! How peers reach one another: the only place that names libp2p.
+//!
+//! Between two peers that talk, each has one long stream per class of messages towards the other, on
+//! which frames are pipelined. Sending never waits: what cannot be queued is dropped and counted. A peer
+//! counts as connected once a stream of this network stands; strangers never do.
+
+mod address;
+mod backoff;
+mod dialling;
+mod driver;
+mod frames;
+mod gate;
+mod genesis;
+mod keys;
+mod link;
+mod peers;
+mod streams;
+mod swarm;
+#[cfg(test)]
+mod tests;
+
+pub use address::parse as parse_address;
+pub use genesis::{AskError, ask as ask_genesis};
+pub use keys::{Keys, parse_peer, peer_text};
+pub use libp2p::Multiaddr as Address;
+pub use link::Stats;
+pub use swarm::Limits;
+
+use crate::peer_handle::FaultHandle;
+use dialling::Named;
+use driver::{COMMANDS_MAX, Command, Driver, Happening};
+use futures::{FutureExt, StreamExt};
+use gate::Gate;
+use libp2p::Swarm;
+use libp2p::core::transport::{ListenerId, TransportError};
+use libp2p::swarm::SwarmEvent;
+use link::Links;
+use starling_protocol::config::Genesis;
+use starling_protocol::ids::PeerId;
+use starling_protocol::input::Input;
+use starling_protocol::message::Message;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use swarm::Behaviour;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long listening may take to begin.
+const LISTEN_TIME: Duration = Duration::from_secs(5);
+
+pub struct Config {
+    pub keys: Keys,
+    pub genesis: Genesis,
+    pub listen: Vec<Address>,
+    /// Where others may be; each entry is one place, with the addresses to try there in turn.
+    pub named: Vec<Vec<Address>>,
+    /// Whether peers on the LAN find one another. A find is a hint, nothing more.
+    pub mdns: bool,
+    pub limits: Limits,
+    /// Cuts to obey, now and later.
+    pub faults: Option<FaultHandle>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {why}")]
+pub struct ListenError {
+    pub address: Address,
+    pub why: String,
+    /// Somebody else has the port.
+    pub in_use: bool,
+}
+
+/// A running transport. It stops when this is dropped.
+pub struct Transport {
+    links: Arc<Links>,
+    listening: watch::Receiver<Vec<String>>,
+    _stop: mpsc::Sender<()>,
+    driver: JoinHandle<()>,
+}
+
+impl Transport {
+    /// Listens, then runs by itself. What happens arrives in `inputs`; while those are not taken,
+    /// reading from other peers waits. Errors: an address cannot be listened on.
+    pub async fn start(config: Config, inputs: mpsc::Sender<Input>) -> Result<Self, ListenError> {
+        let protocols = streams::Protocols::of(&config.genesis.network_id());
+        let mut swarm = swarm::build(&config.keys, protocols, &config.limits, config.mdns);
+        let early = listen(&mut swarm, config.listen).await?;
+        let addresses = address::to_tell(swarm.listeners());
+        // An error means that nobody listens to us any more.
+        let _ = inputs.send(Input::Listening { addresses: addresses.clone() }).await;
+
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+        let gate = Gate::new(config.faults.as_ref());
+        let (listening, told) = watch::channel(addresses);
+        let driver = Driver {
+            swarm,
+            me: config.keys.peer(),
+            blocked: gate.blocked(),
+            links: Arc::new(Links::new(commands, gate)),
+            commands: asked,
+            inputs,
+            listening,
+            teller: genesis::Teller::new(&config.genesis),
+            named: config.named.into_iter().filter(|at| !at.is_empty()).map(Named::new).collect(),
+            peers: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            found: BTreeMap::new(),
+            news: Vec::new(),
+        };
+        let links = driver.links.clone();
+        let (stop, stopped) = mpsc::channel(1);
+        let driver = tokio::spawn(driver.run(early, stopped));
+        Ok(Self { links, listening: told, _stop: stop, driver })
+    }
+
+    /// Queues a message, connecting first if need be. It may be lost, never delivered to another peer.
+    pub fn send(&self, to: PeerId, message: &Message) {
+        self.links.send(to, message);
+    }
+
+    /// Has a connection to this peer, which may be at these addresses. Answered by `Input::Connected`
+    /// or `Input::Unreachable`, unless a connection stands already.
+    pub fn connect(&self, peer: PeerId, addresses: Vec<String>) {
+        if !self.links.command(Command::Connect { peer, addresses }) {
+            tracing::debug!(%peer, "the transport is behind; a connection was not tried");
+        }
+    }
+
+    /// The addresses at which others reach this peer now.
+    pub fn listening(&self) -> Vec<String> {
+        self.listening.borrow().clone()
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.links.stats
+    }
+
+    /// Closes all connections; returns when that is done.
+    pub async fn stop(self) {
+        let Self { _stop, driver, .. } = self;
+        drop(_stop);
+        if let Err(error) = driver.await {
+            tracing::error!(%error, "the transport has failed");
+        }
+    }
+}
+
+/// Waits until every listener has an address. What else happens meanwhile is returned for the driver.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: Vec<Address>,
+) -> Result<Vec<Happening>, ListenError> {
+    let mut waiting = HashMap::new();
+    for address in addresses {
+        refuse_taken(&address)?;
+        match swarm.listen_on(address.clone()) {
+            Ok(listener) => waiting.insert(listener, address),
+            Err(TransportError::Other(error)) => return Err(ListenError::new(address, &error)),
+            Err(TransportError::MultiaddrNotSupported(_)) => return Err(ListenError::unsupported(address)),
+        };
+    }
+    let mut early = Vec::new();
+    let begun = timeout(LISTEN_TIME, begin(swarm, &mut waiting, &mut early)).await;
+    match (begun, waiting.into_values().next()) {
+        (Ok(result), _) => result.map(|()| early),
+        (Err(_), None) => Ok(early),
+        (Err(_), Some(address)) => {
+            Err(ListenError { address, why: "it has no address of this machine".into(), in_use: false })
+        }
+    }
+}
+
+/// libp2p listens with SO_REUSEPORT, so two processes would share a port and each get half of the
+/// connections. A listener without it finds out.
+fn refuse_taken(address: &Address) -> Result<(), ListenError> {
+    match address::tcp_socket(address).map(std::net::TcpListener::bind) {
+        Some(Err(error)) => Err(ListenError::new(address.clone(), &error)),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+async fn begin(
+    swarm: &mut Swarm<Behaviour>,
+    waiting: &mut HashMap<ListenerId, Address>,
+    early: &mut Vec<Happening>,
+) -> Result<(), ListenError> {
+    while !waiting.is_empty() {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { listener_id, .. } => {
+                waiting.remove(&listener_id);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
+                if let Some(address) = waiting.remove(&listener_id) {
+                    return Err(ListenError::new(address, &error));
+                }
+            }
+            other => early.push(other),
+        }
+    }
+    // A listener on all interfaces names them one by one; those that it knows already come at once.
+    while let Some(Some(event)) = swarm.next().now_or_never() {
+        early.push(event);
+    }
+    Ok(())
+}
+
+impl ListenError {
+    fn new(address: Address, error: &io::Error) -> Self {
+        let why = genesis::innermost(error);
+        let in_use = error.kind() == io::ErrorKind::AddrInUse || why.contains("in use");
+        Self { address, why, in_use }
+    }
+
+    fn unsupported(address: Address) -> Self {
+        Self { address, why: "it is neither TCP nor QUIC at an IP address".into(), in_use: false }
+    }
+}

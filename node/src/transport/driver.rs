@@ -1,0 +1,439 @@
+//! The one task that owns libp2p's swarm: it dials, opens and accepts streams, and tells the protocol
+//! who is connected.
+
+use super::address;
+use super::dialling::Named;
+use super::frames;
+use super::genesis::Teller;
+use super::keys::{from_libp2p, to_libp2p};
+use super::link::{LINKS_MAX, Links, Stats};
+use super::peers::{Connection, Peer};
+use super::streams::{Event, OpenError, Purpose};
+use super::swarm::{Behaviour, BehaviourEvent};
+use futures::StreamExt;
+use libp2p::swarm::dial_opts::PeerCondition;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, Stream, Swarm, identify, mdns};
+use starling_protocol::ids::PeerId;
+use starling_protocol::input::Input;
+use starling_protocol::member::ADDRESSES_MAX;
+use starling_protocol::message::Class;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// What others ask of the driver. At most this many wait.
+pub(super) const COMMANDS_MAX: usize = 4096;
+/// How often idle peers, strangers and finds on the LAN are looked through.
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
+/// A connection over which no stream of this network was opened within this time is closed.
+const STRANGER_TIME: Duration = Duration::from_secs(15);
+/// A peer of another network is not tried again from mDNS for this long.
+const FOREIGN_TIME: Duration = Duration::from_secs(600);
+/// Most foreign peers, and most finds on the LAN, that are remembered; of more, the newest are not.
+const REMEMBERED_MAX: usize = 1024;
+/// When the protocol wants a connection to a peer that has been silent for this long, the connection
+/// that seems to stand is not believed, and another one is made: TCP finds out only after minutes.
+const SILENCE: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Frames of this class wait for this peer.
+    Open {
+        peer: PeerId,
+        class: Class,
+    },
+    Connect {
+        peer: PeerId,
+        addresses: Vec<String>,
+    },
+}
+
+pub(super) type Happening = SwarmEvent<BehaviourEvent>;
+
+pub(super) struct Driver {
+    pub swarm: Swarm<Behaviour>,
+    pub me: PeerId,
+    pub links: Arc<Links>,
+    pub commands: mpsc::Receiver<Command>,
+    pub inputs: mpsc::Sender<Input>,
+    pub listening: watch::Sender<Vec<String>>,
+    pub teller: Teller,
+    pub named: Vec<Named>,
+    pub peers: BTreeMap<PeerId, Peer>,
+    pub foreign: BTreeMap<PeerId, Instant>,
+    pub found: BTreeMap<PeerId, Vec<Multiaddr>>,
+    pub blocked: BTreeSet<PeerId>,
+    /// What the event loop is to be told next.
+    pub news: Vec<Input>,
+}
+
+impl Driver {
+    /// Until the other end of `stop` is dropped. `early` happened before the driver ran.
+    pub async fn run(mut self, early: Vec<Happening>, mut stop: mpsc::Receiver<()>) {
+        for event in early {
+            self.happened(event);
+        }
+        let mut gate = self.links.gate.clone();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            self.pass_on_news().await;
+            let due = self.due();
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.happened(event),
+                Some(command) = self.commands.recv() => self.asked(command),
+                () = gate.changed() => self.gate_changed(),
+                () = sleep_until(due) => self.dial_due(),
+                _ = sweep.tick() => self.sweep(),
+                _ = stop.recv() => return,
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        self.news.push(input);
+    }
+
+    /// Waits while the event loop is behind; nothing that it does waits for the driver.
+    async fn pass_on_news(&mut self) {
+        for input in self.news.drain(..) {
+            // An error means that the event loop has stopped; `stop` follows.
+            let _ = self.inputs.send(input).await;
+        }
+    }
+
+    pub(super) fn peer(&mut self, peer: PeerId) -> &mut Peer {
+        self.peers.entry(peer).or_insert_with(Peer::new)
+    }
+
+    // What others ask.
+
+    fn asked(&mut self, command: Command) {
+        match command {
+            Command::Open { peer, class } => self.open_wanted(peer, class),
+            Command::Connect { peer, addresses } => self.connect(peer, &addresses),
+        }
+    }
+
+    fn open_wanted(&mut self, peer: PeerId, class: Class) {
+        if !self.peer(peer).is_connected() {
+            self.want(peer);
+        } else if self.links.get(&peer).is_some_and(|link| link.outbox(class).needs_stream()) {
+            self.open(peer, class);
+        }
+    }
+
+    fn connect(&mut self, peer: PeerId, addresses: &[String]) {
+        let full = self.peers.len() >= LINKS_MAX && !self.peers.contains_key(&peer);
+        if peer == self.me || full || self.blocked.contains(&peer) {
+            return;
+        }
+        let addresses = address::from_others(addresses);
+        if !addresses.is_empty() {
+            self.peer(peer).prefer(addresses);
+        }
+        if !self.peer(peer).is_connected() {
+            self.want(peer);
+        } else if self.is_silent(&peer) && self.peer(peer).dial.is_none() {
+            tracing::debug!(%peer, "a peer is silent; trying another connection");
+            self.dial(peer, PeerCondition::NotDialing);
+        }
+    }
+
+    fn is_silent(&self, peer: &PeerId) -> bool {
+        self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > SILENCE)
+    }
+
+    // Connections.
+
+    fn happened(&mut self, event: Happening) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.established(peer_id, connection_id, endpoint.is_dialer());
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                self.closed(peer_id, connection_id);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                match peer_id.and_then(|peer| from_libp2p(&peer)) {
+                    Some(peer) => self.attempt_failed(peer, &error),
+                    None => self.named_failed(connection_id, &error),
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "somebody tried to connect and could not");
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            _ => {}
+        }
+    }
+
+    fn tell_listening(&mut self) {
+        let addresses = address::to_tell(self.swarm.listeners());
+        if *self.listening.borrow() != addresses {
+            self.listening.send_replace(addresses.clone());
+            self.tell(Input::Listening { addresses });
+        }
+    }
+
+    fn established(&mut self, peer_id: libp2p::PeerId, id: ConnectionId, dialled: bool) {
+        let Some(peer) = from_libp2p(&peer_id).filter(|peer| !self.blocked.contains(peer)) else {
+            self.swarm.close_connection(id);
+            return;
+        };
+        let silent = self.peer(peer).is_connected() && self.is_silent(&peer);
+        let entry = self.peer(peer);
+        let replaced = if silent { std::mem::take(&mut entry.connections) } else { Vec::new() };
+        if !entry.is_connected() {
+            entry.connected_at = Instant::now();
+            entry.proven = false;
+        }
+        entry.connections.push(Connection { id, dialled });
+        entry.wanted = false;
+        entry.dial = None;
+        for old in replaced {
+            self.swarm.close_connection(old.id);
+        }
+        self.open_first(peer);
+    }
+
+    /// The stream for probes is opened at once: whether that works tells a peer of this network from a
+    /// stranger. The others follow where something waits.
+    fn open_first(&mut self, peer: PeerId) {
+        let Some(link) = self.links.get_or_insert(peer) else { return };
+        for class in Class::ALL {
+            if class == Class::Probe || link.outbox(class).needs_stream() {
+                self.open(peer, class);
+            }
+        }
+    }
+
+    fn closed(&mut self, peer_id: libp2p::PeerId, id: ConnectionId) {
+        let Some(peer) = from_libp2p(&peer_id) else { return };
+        self.named_closed(id);
+        let entry = self.peer(peer);
+        entry.used_at = Instant::now();
+        let dialled = entry.connections.iter().any(|connection| connection.id == id && connection.dialled);
+        entry.connections.retain(|connection| connection.id != id);
+        let interrupted = entry.opening.map(|opening| opening == Some(id));
+        for (opening, _) in entry.opening.iter_mut().zip(interrupted).filter(|(_, interrupted)| *interrupted)
+        {
+            *opening = None;
+        }
+        if !entry.is_connected() {
+            self.last_closed(peer, dialled);
+            return;
+        }
+        for (class, _) in Class::ALL.into_iter().zip(interrupted).filter(|(_, interrupted)| *interrupted) {
+            self.open(peer, class);
+        }
+    }
+
+    fn last_closed(&mut self, peer: PeerId, dialled: bool) {
+        let proven = std::mem::take(&mut self.peer(peer).proven);
+        if dialled && !proven {
+            // It broke before anything was said: as good as no connection.
+            self.failed(peer);
+        }
+        self.tell_connection(peer);
+        let waits = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| Class::ALL.iter().any(|c| link.outbox(*c).needs_stream()));
+        if waits {
+            self.want(peer);
+        }
+    }
+
+    /// A named address whose peer went away before it proved to be one of us is tried again.
+    fn named_closed(&mut self, id: ConnectionId) {
+        for named in self.named.iter_mut().filter(|named| named.attempt == Some(id)) {
+            named.attempt = None;
+        }
+    }
+
+    /// Tells the protocol what has changed; nothing while a cut hides it.
+    fn tell_connection(&mut self, peer: PeerId) {
+        let blocked = self.blocked.contains(&peer);
+        let entry = self.peer(peer);
+        let stands = entry.proven && entry.is_connected();
+        if blocked || entry.told == stands {
+            return;
+        }
+        entry.told = stands;
+        let input = if stands { Input::Connected { peer } } else { Input::Disconnected { peer } };
+        self.tell(input);
+    }
+
+    fn proven(&mut self, peer: PeerId, by: Option<ConnectionId>) {
+        self.foreign.remove(&peer);
+        self.named.retain(|named| named.attempt.is_none() || named.attempt != by);
+        let entry = self.peer(peer);
+        if !entry.proven {
+            entry.proven = true;
+            entry.backoff.reset();
+            entry.not_before = Instant::now();
+        }
+        self.tell_connection(peer);
+    }
+
+    fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
+        tracing::debug!(%peer, "a peer of another network");
+        if self.foreign.len() < REMEMBERED_MAX {
+            self.foreign.insert(peer, Instant::now() + FOREIGN_TIME);
+        }
+        let entry = self.peer(peer);
+        // Whoever came to us may have come to ask for the genesis record; the sweep closes the rest.
+        if entry.connections.iter().any(|other| other.id == connection && other.dialled) {
+            if self.named.iter().any(|named| named.attempt == Some(connection)) {
+                tracing::warn!(%peer, "an address that was named belongs to another network");
+                self.named.retain(|named| named.attempt != Some(connection));
+            }
+            self.swarm.close_connection(connection);
+        }
+        self.give_up(&peer);
+    }
+
+    // Streams.
+
+    fn open(&mut self, peer: PeerId, class: Class) {
+        let entry = self.peer(peer);
+        if entry.opening[class as usize].is_some() {
+            return;
+        }
+        let Some(connection) = entry.connections.first().map(|connection| connection.id) else { return };
+        entry.opening[class as usize] = Some(connection);
+        let streams = &mut self.swarm.behaviour_mut().streams;
+        streams.open(to_libp2p(&peer), connection, Purpose::Frames(class));
+    }
+
+    fn stream_event(&mut self, event: Event) {
+        match event {
+            Event::Accepted { peer, purpose, stream } => {
+                let Some(peer) = from_libp2p(&peer) else { return };
+                match purpose {
+                    Purpose::Frames(class) => self.accepted(peer, class, stream),
+                    Purpose::Genesis if self.blocked.contains(&peer) => {}
+                    Purpose::Genesis => self.teller.tell(stream),
+                }
+            }
+            Event::Opened { peer, connection, purpose: Purpose::Frames(class), result } => {
+                let Some(peer) = from_libp2p(&peer) else { return };
+                self.opened(peer, connection, class, result);
+            }
+            Event::Opened { .. } => {}
+        }
+    }
+
+    fn accepted(&mut self, peer: PeerId, class: Class, stream: Stream) {
+        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.clone());
+        let reader = tokio::spawn(reader).abort_handle();
+        self.peer(peer).add_reader(class, reader);
+        self.proven(peer, None);
+    }
+
+    fn opened(&mut self, peer: PeerId, on: ConnectionId, class: Class, result: Result<Stream, OpenError>) {
+        let opening = &mut self.peer(peer).opening[class as usize];
+        if *opening == Some(on) {
+            *opening = None;
+        }
+        let Some(link) = self.links.get_or_insert(peer) else { return };
+        match result {
+            Ok(stream) => {
+                let number = link.outbox(class).opened();
+                tokio::spawn(frames::write(stream, number, peer, class, self.links.clone()));
+                self.proven(peer, Some(on));
+            }
+            Err(OpenError::Unsupported) => self.is_foreign(peer, on),
+            Err(OpenError::Failed) => Stats::add(&self.links.stats.dropped, link.outbox(class).give_up()),
+        }
+    }
+
+    // Hints and housekeeping.
+
+    fn behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Streams(event) => self.stream_event(event),
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                let Some(peer) = from_libp2p(&peer_id) else { return };
+                let addresses = info.listen_addrs.into_iter().take(ADDRESSES_MAX).map(address::without_peer);
+                self.peer(peer).learn(addresses.collect());
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.discovered(found),
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
+                for (peer, _) in gone {
+                    from_libp2p(&peer).and_then(|peer| self.found.remove(&peer));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn discovered(&mut self, found: Vec<(libp2p::PeerId, Multiaddr)>) {
+        let mut news = BTreeSet::new();
+        for (peer, address) in found {
+            let Some(peer) = from_libp2p(&peer).filter(|peer| *peer != self.me) else { continue };
+            if self.found.len() >= REMEMBERED_MAX && !self.found.contains_key(&peer) {
+                continue;
+            }
+            let addresses = self.found.entry(peer).or_default();
+            if addresses.len() < ADDRESSES_MAX {
+                addresses.push(address::without_peer(address));
+            }
+            news.insert(peer);
+        }
+        for peer in news {
+            self.tell_found(peer);
+        }
+    }
+
+    fn tell_found(&mut self, peer: PeerId) {
+        let hidden = self.blocked.contains(&peer) || self.foreign.contains_key(&peer);
+        if hidden || self.peers.get(&peer).is_some_and(Peer::is_connected) {
+            return;
+        }
+        let Some(addresses) = self.found.get(&peer) else { return };
+        let addresses = addresses.iter().map(Multiaddr::to_string).collect();
+        self.tell(Input::Discovered { peer, addresses });
+    }
+
+    fn gate_changed(&mut self) {
+        let before = std::mem::replace(&mut self.blocked, self.links.gate.blocked());
+        for peer in &self.blocked {
+            if let Some(link) = self.links.get(peer) {
+                Class::ALL.iter().for_each(|class| link.outbox(*class).clear());
+            }
+        }
+        for peer in before.difference(&self.blocked.clone()) {
+            let entry = self.peer(*peer);
+            entry.backoff.reset();
+            entry.not_before = Instant::now();
+            self.tell_connection(*peer);
+            self.tell_found(*peer);
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.foreign.retain(|_, until| *until > now);
+        let strangers = self
+            .peers
+            .values()
+            .filter(|peer| peer.is_connected() && !peer.proven && now - peer.connected_at > STRANGER_TIME);
+        let strangers: Vec<_> = strangers.flat_map(|peer| &peer.connections).map(|c| c.id).collect();
+        for connection in strangers {
+            self.swarm.close_connection(connection);
+        }
+        self.peers.retain(|_, peer| !peer.is_forgettable(now));
+        let peers = &self.peers;
+        self.links.retain(|peer| peers.contains_key(peer));
+        for peer in self.found.keys().copied().collect::<Vec<_>>() {
+            self.tell_found(peer);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What waits to be sent to one peer: a queue of frames for each class of messages.
+
+use super::driver::Command;
+use super::gate::Gate;
+use starling_protocol::ids::PeerId;
+use starling_protocol::message::{Class, FRAME_MAX, Message};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, mpsc};
+
+/// Most frames, and most bytes, that wait for one peer in one class; a frame more is dropped and
+/// counted, and the protocol's deadlines take it from there. The bytes hold one longest frame and more.
+pub(super) const QUEUE_FRAMES: usize = 4096;
+pub(super) const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Most peers that are remembered at once, twice the largest member table; frames to one more are dropped.
+pub(super) const LINKS_MAX: usize = 8192;
+/// Capacity that an empty buffer keeps.
+pub(super) const KEPT_BYTES: usize = 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No stream, nothing waits.
+    Idle,
+    /// A stream is being opened.
+    Opening,
+    Open,
+}
+
+/// The frames of one class for one peer, each with its length before it, ready to be written as one.
+pub(super) struct Outbox {
+    inner: Mutex<Waiting>,
+    ready: Notify,
+}
+
+struct Waiting {
+    bytes: Vec<u8>,
+    frames: usize,
+    state: State,
+    /// Counts streams: a writer whose stream has been replaced takes no more frames.
+    stream: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// A stream is there, or on its way.
+    Waits,
+    /// Somebody must open a stream.
+    NeedsStream,
+    /// It is full, or the frame is too long: dropped.
+    Dropped,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Frames(usize),
+    Nothing,
+    /// Another stream has taken over.
+    Replaced,
+}
+
+impl Outbox {
+    fn new() -> Self {
+        let inner = Waiting { bytes: Vec::new(), frames: 0, state: State::Idle, stream: 0 };
+        Self { inner: Mutex::new(inner), ready: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn push(&self, message: &Message) -> Pushed {
+        let mut waiting = self.lock();
+        if waiting.frames >= QUEUE_FRAMES || waiting.bytes.len() >= QUEUE_BYTES {
+            return Pushed::Dropped;
+        }
+        if !append(&mut waiting.bytes, message) {
+            return Pushed::Dropped;
+        }
+        waiting.frames += 1;
+        if waiting.state == State::Idle {
+            waiting.state = State::Opening;
+            return Pushed::NeedsStream;
+        }
+        drop(waiting);
+        self.ready.notify_one();
+        Pushed::Waits
+    }
+
+    /// Swaps what waits with `batch`, which must be empty.
+    pub fn take(&self, stream: u64, batch: &mut Vec<u8>) -> Taken {
+        let mut waiting = self.lock();
+        if waiting.stream != stream {
+            self.ready.notify_one();
+            return Taken::Replaced;
+        }
+        if waiting.frames == 0 {
+            return Taken::Nothing;
+        }
+        std::mem::swap(&mut waiting.bytes, batch);
+        Taken::Frames(std::mem::take(&mut waiting.frames))
+    }
+
+    /// Until something may wait.
+    pub async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// A stream stands; the number names it.
+    pub fn opened(&self) -> u64 {
+        let mut waiting = self.lock();
+        waiting.stream += 1;
+        waiting.state = State::Open;
+        self.ready.notify_one();
+        waiting.stream
+    }
+
+    /// The stream is gone. True: frames wait for another one, which somebody must open.
+    pub fn lost(&self, stream: u64) -> bool {
+        let mut waiting = self.lock();
+        if waiting.stream != stream {
+            return false;
+        }
+        let needed = waiting.frames > 0;
+        waiting.state = if needed { State::Opening } else { State::Idle };
+        needed
+    }
+
+    /// No stream can be had: drops what waits, and says how many frames that were.
+    pub fn give_up(&self) -> usize {
+        let mut waiting = self.lock();
+        waiting.state = State::Idle;
+        waiting.bytes = Vec::new();
+        std::mem::take(&mut waiting.frames)
+    }
+
+    /// Drops what waits and keeps the stream.
+    pub fn clear(&self) {
+        let mut waiting = self.lock();
+        waiting.bytes = Vec::new();
+        waiting.frames = 0;
+    }
+
+    pub fn needs_stream(&self) -> bool {
+        self.lock().state == State::Opening
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.lock().state == State::Idle
+    }
+}
+
+/// Appends length and frame. False: longer than a frame may be; nothing was appended.
+fn append(bytes: &mut Vec<u8>, message: &Message) -> bool {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    message.encode_into(bytes);
+    let len = bytes.len() - start - 4;
+    let Some(prefix) = u32::try_from(len).ok().filter(|_| len <= FRAME_MAX) else {
+        bytes.truncate(start);
+        return false;
+    };
+    bytes[start..start + 4].copy_from_slice(&prefix.to_be_bytes());
+    true
+}
+
+/// One peer, as those who send and read see it.
+pub(super) struct Link {
+    outboxes: [Outbox; 3],
+    /// Milliseconds after the table's start at which a frame last came.
+    heard_ms: AtomicU64,
+    /// Whether a malformed frame of this peer has had its line in the log.
+    pub warned: AtomicBool,
+}
+
+impl Link {
+    pub fn outbox(&self, class: Class) -> &Outbox {
+        &self.outboxes[class as usize]
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.outboxes.iter().all(Outbox::is_idle)
+    }
+}
+
+/// What the transport has carried since it started.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub sent: AtomicU64,
+    pub received: AtomicU64,
+    /// Frames that found a full queue, or no way to their peer.
+    pub dropped: AtomicU64,
+    pub malformed: AtomicU64,
+    /// Frames that vanished in a cut.
+    pub swallowed: AtomicU64,
+}
+
+impl Stats {
+    pub(super) fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
+/// All links. Shared by those who send, the writers, the readers and the driver.
+pub(super) struct Links {
+    table: Mutex<HashMap<PeerId, Arc<Link>>>,
+    commands: mpsc::Sender<Command>,
+    pub gate: Gate,
+    pub stats: Stats,
+    start: Instant,
+}
+
+impl Links {
+    pub fn new(commands: mpsc::Sender<Command>, gate: Gate) -> Self {
+        let table = Mutex::new(HashMap::new());
+        Self { table, commands, gate, stats: Stats::default(), start: Instant::now() }
+    }
+
+    /// Never waits. What cannot be queued is dropped and counted.
+    pub fn send(&self, to: PeerId, message: &Message) {
+        if self.gate.blocks(&to) {
+            Stats::add(&self.stats.swallowed, 1);
+            return;
+        }
+        let class = message.class();
+        let pushed = match self.get_or_insert(to) {
+            Some(link) => self.push(&link, to, class, message),
+            None => Pushed::Dropped,
+        };
+        if pushed == Pushed::Dropped {
+            Stats::add(&self.stats.dropped, 1);
+        }
+    }
+
+    fn push(&self, link: &Link, to: PeerId, class: Class, message: &Message) -> Pushed {
+        let pushed = link.outbox(class).push(message);
+        if pushed == Pushed::NeedsStream && !self.command(Command::Open { peer: to, class }) {
+            Stats::add(&self.stats.dropped, link.outbox(class).give_up());
+        }
+        pushed
+    }
+
+    /// False: the driver is too far behind; nothing will be done.
+    pub fn command(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+
+    pub async fn command_or_wait(&self, command: Command) {
+        // An error means that the transport stops.
+        let _ = self.commands.send(command).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<Link>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, peer: &PeerId) -> Option<Arc<Link>> {
+        self.lock().get(peer).cloned()
+    }
+
+    /// `None`: the table is full.
+    pub fn get_or_insert(&self, peer: PeerId) -> Option<Arc<Link>> {
+        let mut table = self.lock();
+        if let Some(link) = table.get(&peer) {
+            return Some(link.clone());
+        }
+        if table.len() >= LINKS_MAX {
+            return None;
+        }
+        let outboxes = [Outbox::new(), Outbox::new(), Outbox::new()];
+        let link = Link { outboxes, heard_ms: AtomicU64::new(0), warned: AtomicBool::new(false) };
+        self.heard(&link);
+        Some(table.entry(peer).or_insert(Arc::new(link)).clone())
+    }
+
+    /// Forgets those for whom nothing waits and who are not in `kept`.
+    pub fn retain(&self, kept: impl Fn(&PeerId) -> bool) {
+        self.lock().retain(|peer, link| kept(peer) || !link.is_idle());
+    }
+
+    pub fn heard(&self, link: &Link) {
+        let now = self.start.elapsed().as_millis() as u64;
+        link.heard_ms.store(now, Ordering::Relaxed);
+    }
+
+    pub fn silent_for(&self, link: &Link) -> std::time::Duration {
+        let heard = std::time::Duration::from_millis(link.heard_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_protocol::member::View;
+    use starling_protocol::message::{Gossip, GossipBody};
+
+    fn ping(seq: u64) -> Message {
+        Message::Gossip(Gossip { view: View::default(), records: vec![], body: GossipBody::Ping { seq } })
+    }
+
+    #[test]
+    fn frames_wait_in_order_with_their_lengths() {
+        let outbox = Outbox::new();
+        assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);
+        assert_eq!(outbox.push(&ping(2)), Pushed::Waits);
+        let stream = outbox.opened();
+        let mut batch = Vec::new();
+        assert_eq!(outbox.take(stream, &mut batch), Taken::Frames(2));
+        for seq in [1, 2] {
+            let (prefix, rest) = batch.split_first_chunk::<4>().unwrap();
+            let (frame, rest) = rest.split_at(u32::from_be_bytes(*prefix) as usize);
+            assert_eq!(Message::decode(frame).unwrap(), ping(seq));
+            batch = rest.to_vec();
+        }
+        assert!(batch.is_empty());
+        assert_eq!(outbox.take(stream, &mut batch), Taken::Nothing);
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_keeps_what_it_has() {
+        let outbox = Outbox::new();
+        for seq in 0..QUEUE_FRAMES as u64 {
+            assert_ne!(outbox.push(&ping(seq)), Pushed::Dropped);
+        }
+        assert_eq!(outbox.push(&ping(0)), Pushed::Dropped);
+        assert_eq!(outbox.give_up(), QUEUE_FRAMES);
+        assert_eq!(outbox.push(&ping(0)), Pushed::NeedsStream);
+    }
+
+    #[test]
+    fn a_replaced_stream_takes_nothing_more() {
+        let outbox = Outbox::new();
+        let first = outbox.opened();
+        let second = outbox.opened();
+        outbox.push(&ping(1));
+        let mut batch = Vec::new();
+        assert_eq!(outbox.take(first, &mut batch), Taken::Replaced);
+        assert!(!outbox.lost(first), "what the first one lost is no matter of the second");
+        assert_eq!(outbox.take(second, &mut batch), Taken::Frames(1));
+    }
+
+    #[test]
+    fn a_lost_stream_is_asked_for_again_only_when_something_waits() {
+        let outbox = Outbox::new();
+        let stream = outbox.opened();
+        assert!(!outbox.lost(stream));
+        assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);
+        let stream = outbox.opened();
+        assert!(outbox.lost(stream));
+        assert!(outbox.needs_stream());
+    }
+}

@@ -1,0 +1,113 @@
+//! What the driver knows of each peer: connections, addresses, dials, streams that are being opened.
+
+use super::backoff::Backoff;
+use libp2p::Multiaddr;
+use libp2p::swarm::ConnectionId;
+use starling_protocol::member::ADDRESSES_MAX;
+use starling_protocol::message::Class;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Streams of one class that a peer may have open towards us: one, and another that replaces it.
+const READERS_MAX: usize = 2;
+/// How long the addresses of a peer without a connection are remembered. The member table has them too.
+const KEPT: Duration = Duration::from_secs(600);
+
+pub(super) struct Connection {
+    pub id: ConnectionId,
+    pub dialled: bool,
+}
+
+pub(super) struct Peer {
+    pub connections: Vec<Connection>,
+    /// When the first of them came.
+    pub connected_at: Instant,
+    /// It has accepted or opened a stream of this network.
+    pub proven: bool,
+    /// The protocol has been told that it is connected.
+    pub told: bool,
+    pub addresses: Vec<Multiaddr>,
+    pub backoff: Backoff,
+    /// When it was last connected or wanted.
+    pub used_at: Instant,
+    /// No dial before.
+    pub not_before: Instant,
+    /// Somebody wants a connection.
+    pub wanted: bool,
+    pub dial: Option<Dial>,
+    /// Streams under way, and the connections that they are opened on.
+    pub opening: [Option<ConnectionId>; 3],
+    readers: [VecDeque<AbortHandle>; 3],
+}
+
+/// A dial under way.
+pub(super) struct Dial {
+    /// Attempts that have neither succeeded nor failed.
+    pub attempts: usize,
+    /// What is tried when those have failed, or at the latest then.
+    pub rest: Vec<Multiaddr>,
+    pub rest_at: Instant,
+}
+
+impl Peer {
+    pub fn new() -> Self {
+        Self {
+            connections: Vec::new(),
+            connected_at: Instant::now(),
+            proven: false,
+            told: false,
+            addresses: Vec::new(),
+            backoff: Backoff::default(),
+            used_at: Instant::now(),
+            not_before: Instant::now(),
+            wanted: false,
+            dial: None,
+            opening: [None; 3],
+            readers: Default::default(),
+        }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    pub fn is_forgettable(&self, now: Instant) -> bool {
+        let is_idle = !self.is_connected() && !self.told && !self.wanted && self.dial.is_none();
+        is_idle && now - self.used_at > KEPT
+    }
+
+    /// Puts these first; of what was known before, as much stays as there is room for.
+    pub fn prefer(&mut self, addresses: Vec<Multiaddr>) {
+        let before = std::mem::replace(&mut self.addresses, addresses);
+        self.learn(before);
+    }
+
+    pub fn learn(&mut self, addresses: Vec<Multiaddr>) {
+        for address in addresses {
+            if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&address) {
+                self.addresses.push(address);
+            }
+        }
+    }
+
+    /// When the driver must look at this peer again, if ever.
+    pub fn due(&self) -> Option<Instant> {
+        match &self.dial {
+            Some(dial) if dial.rest.is_empty() => None,
+            Some(dial) => Some(dial.rest_at),
+            None => (self.wanted && !self.is_connected()).then_some(self.not_before),
+        }
+    }
+
+    /// The newest wins: a peer that opens another stream has given up on the old one.
+    pub fn add_reader(&mut self, class: Class, reader: AbortHandle) {
+        let readers = &mut self.readers[class as usize];
+        readers.retain(|reader| !reader.is_finished());
+        if readers.len() == READERS_MAX {
+            readers.pop_front().inspect(AbortHandle::abort);
+        }
+        readers.push_back(reader);
+    }
+}

@@ -1,0 +1,119 @@
+//! libp2p put together: TCP with Noise and Yamux, QUIC, DNS, limits, identify, mDNS, our streams.
+
+use super::keys::Keys;
+use super::streams::{self, Protocols};
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::transport::dummy::DummyTransport;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{PeerId, Swarm, SwarmBuilder, dns, identify, mdns, noise, quic, tcp, yamux};
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// Streams of one connection. Both sides open three for frames; identify opens some for moments.
+const STREAMS_MAX: usize = 64;
+/// Connections without a stream. Those to peers always have one; strangers are let go sooner.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Events of one connection that wait for the driver before the connection itself waits.
+const CONNECTION_EVENTS: usize = 32;
+
+/// How many connections there may be. One more is refused before anything is spent on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Handshakes under way that others began. Each lasts 10 s at most, so a flood of half-open
+    /// connections holds this many sockets and no more.
+    pub pending_incoming: u32,
+    pub pending_outgoing: u32,
+    /// Connections that others made. Peers of one network talk to all others.
+    pub incoming: u32,
+    pub outgoing: u32,
+    /// One would do; two peers that dial one another at the same moment have two, and a
+    /// connection that has gone silent is replaced before it is closed.
+    pub per_peer: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending_incoming: 128, pending_outgoing: 256, incoming: 1024, outgoing: 1024, per_peer: 4 }
+    }
+}
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    pub streams: streams::Behaviour,
+    identify: identify::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Behaviour {
+    fn new(keys: &Keys, protocols: Protocols, limits: &Limits, with_mdns: bool) -> Self {
+        let agent = concat!("starling/", env!("CARGO_PKG_VERSION"));
+        let identify = identify::Config::new("/starling/1".into(), keys.pair().public())
+            .with_agent_version(agent.into())
+            .with_cache_size(0);
+        Self {
+            limits: connection_limits::Behaviour::new(connection_limits_of(limits)),
+            streams: streams::Behaviour::new(protocols),
+            identify: identify::Behaviour::new(identify),
+            mdns: mdns_or_none(keys.pair().public().to_peer_id(), with_mdns).into(),
+        }
+    }
+}
+
+fn connection_limits_of(limits: &Limits) -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(limits.pending_incoming))
+        .with_max_pending_outgoing(Some(limits.pending_outgoing))
+        .with_max_established_incoming(Some(limits.incoming))
+        .with_max_established_outgoing(Some(limits.outgoing))
+        .with_max_established_per_peer(Some(limits.per_peer))
+}
+
+/// A machine without multicast loses the finding of peers on the LAN, nothing else.
+fn mdns_or_none(me: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
+    if !wanted {
+        return None;
+    }
+    match mdns::tokio::Behaviour::new(mdns::Config::default(), me) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            tracing::warn!(%error, "peers on this LAN will not be found by themselves; name one with --join");
+            None
+        }
+    }
+}
+
+pub(super) fn build(keys: &Keys, protocols: Protocols, limits: &Limits, mdns: bool) -> Swarm<Behaviour> {
+    let behaviour = Behaviour::new(keys, protocols, limits, mdns);
+    let builder = SwarmBuilder::with_existing_identity(keys.pair().clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux_config)
+        .expect("an Ed25519 key signs Noise's key")
+        .with_quic_config(quic_config);
+    if let Err(error) = dns::tokio::Transport::system(DummyTransport::<()>::new()) {
+        tracing::warn!(%error, "host names cannot be looked up, because this machine names no resolver; use IP addresses");
+        return never_fails(builder.with_behaviour(|_| behaviour)).with_swarm_config(swarm_config).build();
+    }
+    let builder = builder.with_dns().expect("the same file could be read a moment ago");
+    never_fails(builder.with_behaviour(|_| behaviour)).with_swarm_config(swarm_config).build()
+}
+
+fn never_fails<T>(result: Result<T, Infallible>) -> T {
+    result.unwrap_or_else(|never| match never {})
+}
+
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(STREAMS_MAX);
+    config
+}
+
+fn quic_config(mut config: quic::Config) -> quic::Config {
+    config.max_concurrent_stream_limit = STREAMS_MAX as u32;
+    config
+}
+
+fn swarm_config(config: libp2p::swarm::Config) -> libp2p::swarm::Config {
+    config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(CONNECTION_EVENTS)
+}

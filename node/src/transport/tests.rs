@@ -1,0 +1,481 @@
+use super::*;
+use crate::peer_handle::FaultHandle;
+use futures::{AsyncReadExt, AsyncWriteExt};
+use serde_bytes::{ByteArray, ByteBuf};
+use starling_protocol::ids::OpId;
+use starling_protocol::member::View;
+use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use streams::{Event, OpenError, Protocols, Purpose};
+use swarm::BehaviourEvent;
+use tokio::io::AsyncWriteExt as _;
+
+/// Far more than anything here takes; reached only when it never comes.
+const DEADLINE: Duration = Duration::from_secs(60);
+const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+fn genesis(name: &str) -> Genesis {
+    let nonce = ByteArray::new([1; 16]);
+    Genesis { format: 1, name: name.into(), created_ms: 0, nonce, partitions: 16, n: 3, r: 2, w: 2 }
+}
+
+struct Node {
+    me: PeerId,
+    transport: Transport,
+    inputs: mpsc::Receiver<Input>,
+    faults: FaultHandle,
+}
+
+/// Everything that a test may choose about a node.
+struct Plan {
+    secret: [u8; 32],
+    listen: &'static str,
+    network: &'static str,
+    named: Vec<String>,
+    limits: Limits,
+}
+
+fn plan(listen: &'static str) -> Plan {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).unwrap();
+    Plan { secret, listen, network: "test", named: vec![], limits: Limits::default() }
+}
+
+impl Node {
+    async fn start(plan: Plan) -> Self {
+        let faults = FaultHandle::new(Default::default());
+        let keys = Keys::from_secret(plan.secret);
+        let me = keys.peer();
+        let config = Config {
+            keys,
+            genesis: genesis(plan.network),
+            listen: vec![plan.listen.parse().unwrap()],
+            named: plan.named.iter().map(|at| vec![at.parse().unwrap()]).collect(),
+            mdns: false,
+            limits: plan.limits,
+            faults: Some(faults.clone()),
+        };
+        let (sender, inputs) = mpsc::channel(1024);
+        let transport = Transport::start(config, sender).await.unwrap();
+        Self { me, transport, inputs, faults }
+    }
+
+    /// The next input that `wanted` takes; others are skipped.
+    async fn until<T>(&mut self, wanted: impl Fn(Input) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let input = self.inputs.recv().await.expect("the transport runs");
+                if let Some(found) = wanted(input) {
+                    return found;
+                }
+            }
+        };
+        timeout(DEADLINE, found).await.expect("what is waited for comes in time")
+    }
+
+    async fn until_input(&mut self, wanted: Input) {
+        self.until(|input| (input == wanted).then_some(())).await;
+    }
+
+    async fn next_message(&mut self) -> (PeerId, Message) {
+        self.until(|input| match input {
+            Input::Received { from, message } => Some((from, message)),
+            _ => None,
+        })
+        .await
+    }
+
+    fn connect_to(&self, other: &Node) {
+        self.transport.connect(other.me, other.transport.listening());
+    }
+
+    fn received(&self) -> u64 {
+        self.transport.stats().received.load(Ordering::Relaxed)
+    }
+
+    fn address(&self) -> Address {
+        self.transport.listening()[0].parse().unwrap()
+    }
+}
+
+fn ping(seq: u64) -> Message {
+    Message::Gossip(Gossip { view: View::default(), records: vec![], body: GossipBody::Ping { seq } })
+}
+
+fn call(op: u64, size: usize) -> Message {
+    let keys = vec![ByteBuf::from(vec![7; size])];
+    Message::Call(Call::KeysFound { op: OpId(op), keys, more: false })
+}
+
+async fn pair(listen: &'static str) -> (Node, Node) {
+    let mut a = Node::start(plan(listen)).await;
+    let mut b = Node::start(plan(listen)).await;
+    a.connect_to(&b);
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.until_input(Input::Connected { peer: a.me }).await;
+    (a, b)
+}
+
+/// Asks `check` again and again until it holds.
+async fn eventually(what: &str, check: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < DEADLINE, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn exchange_over(listen: &'static str) {
+    let (mut a, mut b) = pair(listen).await;
+    for seq in 0..500 {
+        a.transport.send(b.me, &ping(seq));
+        b.transport.send(a.me, &ping(seq));
+    }
+    for seq in 0..500 {
+        assert_eq!(b.next_message().await, (a.me, ping(seq)));
+        assert_eq!(a.next_message().await, (b.me, ping(seq)));
+    }
+    a.transport.send(b.me, &call(1, 10_000_000));
+    assert_eq!(b.next_message().await, (a.me, call(1, 10_000_000)));
+}
+
+#[tokio::test]
+async fn frames_arrive_in_order_over_tcp() {
+    exchange_over(TCP).await;
+}
+
+#[tokio::test]
+async fn frames_arrive_in_order_over_quic() {
+    exchange_over(QUIC).await;
+}
+
+#[tokio::test]
+async fn sending_to_a_peer_that_has_come_back_connects_again() {
+    let (mut a, b) = pair(TCP).await;
+    let secret = [9; 32];
+    let c = Node::start(Plan { secret, ..plan(TCP) }).await;
+    a.connect_to(&c);
+    a.until_input(Input::Connected { peer: c.me }).await;
+    let c_id = c.me;
+    let at = c.transport.listening();
+    c.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: c_id }).await;
+
+    let listen = Box::leak(at[0].clone().into_boxed_str());
+    let mut c = Node::start(Plan { secret, ..plan(listen) }).await;
+    a.transport.send(c_id, &ping(1));
+    assert_eq!(c.next_message().await, (a.me, ping(1)));
+    assert_eq!(a.received(), 0, "nothing came from {} or {}", b.me, c_id);
+}
+
+#[tokio::test]
+async fn frames_for_a_peer_that_is_gone_are_dropped_and_counted() {
+    let (mut a, b) = pair(TCP).await;
+    let b_id = b.me;
+    b.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: b_id }).await;
+    a.transport.connect(b_id, vec!["/ip4/127.0.0.1/tcp/1".into()]);
+    a.until_input(Input::Unreachable { peer: b_id }).await;
+    a.transport.send(b_id, &ping(0));
+    a.until_input(Input::Unreachable { peer: b_id }).await;
+    eventually("the frame that waited is counted as dropped", || {
+        a.transport.stats().dropped.load(Ordering::Relaxed) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_without_an_address_is_unreachable() {
+    let mut a = Node::start(plan(TCP)).await;
+    let nobody = Keys::generate().peer();
+    a.transport.send(nobody, &ping(0));
+    a.until_input(Input::Unreachable { peer: nobody }).await;
+    a.transport.connect(nobody, vec!["nonsense".into()]);
+    a.until_input(Input::Unreachable { peer: nobody }).await;
+}
+
+#[tokio::test]
+async fn whoever_answers_under_another_key_is_not_the_peer_that_was_meant() {
+    let mut a = Node::start(plan(TCP)).await;
+    let b = Node::start(plan(TCP)).await;
+    let other = Keys::generate().peer();
+    a.transport.connect(other, b.transport.listening());
+    a.transport.send(other, &ping(0));
+    a.until_input(Input::Unreachable { peer: other }).await;
+    assert_eq!(b.received(), 0);
+}
+
+#[tokio::test]
+async fn an_address_that_a_person_named_is_tried_until_somebody_answers() {
+    let b = Node::start(plan(TCP)).await;
+    let at = b.address().to_string();
+    let secret = [5; 32];
+    b.transport.stop().await;
+    let mut a = Node::start(Plan { named: vec![at.clone()], ..plan(TCP) }).await;
+    let listen = Box::leak(at.into_boxed_str());
+    let b = Node::start(Plan { secret, ..plan(listen) }).await;
+    a.until_input(Input::Connected { peer: b.me }).await;
+}
+
+#[tokio::test]
+async fn two_that_dial_each_other_at_once_are_connected_once() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut b = Node::start(plan(TCP)).await;
+    a.connect_to(&b);
+    b.connect_to(&a);
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.until_input(Input::Connected { peer: a.me }).await;
+    for seq in 0..100 {
+        a.transport.send(b.me, &ping(seq));
+        b.transport.send(a.me, &ping(seq));
+    }
+    let mut inputs = Vec::new();
+    while inputs.len() < 100 {
+        inputs.push(b.until(Some).await);
+    }
+    let connected = inputs.iter().filter(|input| matches!(input, Input::Connected { .. })).count();
+    assert_eq!(connected, 0, "it was connected already");
+}
+
+#[tokio::test]
+async fn a_cut_swallows_frames_both_ways_and_closes_nothing() {
+    let (mut a, mut b) = pair(TCP).await;
+    a.transport.send(b.me, &ping(1));
+    assert_eq!(b.next_message().await, (a.me, ping(1)));
+    b.transport.send(a.me, &ping(1));
+    a.next_message().await;
+
+    // Only one side knows of the cut; that must be enough.
+    a.faults.block([b.me].into());
+    let received = a.received();
+    b.transport.send(a.me, &ping(2));
+    a.transport.send(b.me, &ping(3));
+    let swallowed = || a.transport.stats().swallowed.load(Ordering::Relaxed) == 2;
+    eventually("both are swallowed", swallowed).await;
+
+    a.faults.block(Default::default());
+    a.transport.send(b.me, &ping(4));
+    assert_eq!(b.next_message().await, (a.me, ping(4)), "3 was swallowed");
+    b.transport.send(a.me, &ping(5));
+    assert_eq!(a.next_message().await, (b.me, ping(5)), "2 was swallowed");
+    assert_eq!(a.received(), received + 1);
+}
+
+#[tokio::test]
+async fn a_cut_keeps_new_connections_out_until_it_heals() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut b = Node::start(plan(TCP)).await;
+    a.faults.block([b.me].into());
+    b.connect_to(&a);
+    b.until_input(Input::Unreachable { peer: a.me }).await;
+    a.connect_to(&b);
+    a.faults.block(Default::default());
+    b.connect_to(&a);
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.until_input(Input::Connected { peer: a.me }).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_died_behind_a_cut_is_missed_when_the_cut_heals() {
+    let (mut a, b) = pair(TCP).await;
+    let b_id = b.me;
+    a.faults.block([b_id].into());
+    b.transport.stop().await;
+    a.faults.block(Default::default());
+    a.until_input(Input::Disconnected { peer: b_id }).await;
+}
+
+#[tokio::test]
+async fn peers_of_another_network_are_never_connected() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut b = Node::start(Plan { network: "other", ..plan(TCP) }).await;
+    a.connect_to(&b);
+    a.transport.send(b.me, &ping(1));
+    a.until_input(Input::Unreachable { peer: b.me }).await;
+    // A third one of b's network shows that b would have told of a by now.
+    let c = Node::start(Plan { network: "other", ..plan(TCP) }).await;
+    b.connect_to(&c);
+    let first = b.until(|input| match input {
+        Input::Connected { peer } | Input::Received { from: peer, .. } => Some(peer),
+        _ => None,
+    });
+    assert_eq!(first.await, c.me);
+    assert_eq!(b.received(), 0);
+}
+
+#[tokio::test]
+async fn whoever_asks_is_told_the_genesis_record() {
+    let mut a = Node::start(plan(TCP)).await;
+    let told = ask_genesis(&a.address(), DEADLINE).await.unwrap();
+    assert_eq!(told, (genesis("test"), a.me));
+    // The one who asked is no peer: the next that is heard of is a real one.
+    let b = Node::start(Plan { named: vec![a.address().to_string()], ..plan(TCP) }).await;
+    let first = a.until(|input| match input {
+        Input::Listening { .. } => None,
+        other => Some(other),
+    });
+    assert_eq!(first.await, Input::Connected { peer: b.me });
+}
+
+#[tokio::test]
+async fn asking_where_nobody_is_says_why() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("/ip4/127.0.0.1/tcp/{free}").parse().unwrap();
+    let error = ask_genesis(&address, DEADLINE).await.unwrap_err();
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+/// A libp2p peer that speaks the network's protocols by hand.
+struct Stranger {
+    swarm: Swarm<Behaviour>,
+    connection: (libp2p::PeerId, libp2p::swarm::ConnectionId),
+}
+
+impl Stranger {
+    async fn dial(to: &Node, network: &str) -> Self {
+        let protocols = Protocols::of(&genesis(network).network_id());
+        let mut swarm = swarm::build(&Keys::generate(), protocols, &Limits::default(), false);
+        swarm.dial(to.address()).unwrap();
+        let connection = timeout(DEADLINE, async {
+            loop {
+                if let SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } =
+                    swarm.select_next_some().await
+                {
+                    return (peer_id, connection_id);
+                }
+            }
+        });
+        Self { connection: connection.await.unwrap(), swarm }
+    }
+
+    async fn open(&mut self, class: Class) -> Result<libp2p::Stream, OpenError> {
+        let (peer, connection) = self.connection;
+        self.swarm.behaviour_mut().streams.open(peer, connection, Purpose::Frames(class));
+        timeout(DEADLINE, async {
+            loop {
+                if let SwarmEvent::Behaviour(BehaviourEvent::Streams(Event::Opened { result, .. })) =
+                    self.swarm.select_next_some().await
+                {
+                    return result;
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Writes, and says whether the other side then ended the stream.
+    async fn say(&mut self, class: Class, bytes: &[u8]) -> bool {
+        let mut stream = self.open(class).await.unwrap();
+        let said = async {
+            // It may be cut off in the middle of what it says.
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.flush().await;
+            matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
+        };
+        let swarm = &mut self.swarm;
+        let drive = async {
+            loop {
+                swarm.select_next_some().await;
+            }
+        };
+        tokio::select! {
+            ended = timeout(DEADLINE, said) => ended.unwrap_or(false),
+            () = drive => false,
+        }
+    }
+}
+
+fn framed(frame: &[u8]) -> Vec<u8> {
+    [&(frame.len() as u32).to_be_bytes()[..], frame].concat()
+}
+
+#[tokio::test]
+async fn malformed_frames_cost_the_sender_its_stream_and_nobody_else_anything() {
+    let (mut a, mut b) = pair(TCP).await;
+    let mut stranger = Stranger::dial(&a, "test").await;
+    let wrong_version = [&[99][..], &ping(1).encode()[1..]].concat();
+    let left_over = [ping(1).encode(), vec![0]].concat();
+    let bad: Vec<Vec<u8>> = vec![
+        framed(b""),
+        framed(b"\x01garbage"),
+        framed(&wrong_version),
+        framed(&left_over),
+        framed(&call(1, 8).encode()),
+        (FRAME_MAX as u32 + 1).to_be_bytes().to_vec(),
+        u32::MAX.to_be_bytes().to_vec(),
+    ];
+    for (count, bytes) in bad.iter().enumerate() {
+        assert!(stranger.say(Class::Probe, bytes).await, "{bytes:?} was taken");
+        assert_eq!(a.transport.stats().malformed.load(Ordering::Relaxed), count as u64 + 1);
+    }
+    a.transport.send(b.me, &ping(7));
+    assert_eq!(b.next_message().await, (a.me, ping(7)));
+    b.transport.send(a.me, &ping(8));
+    assert_eq!(a.next_message().await, (b.me, ping(8)), "nothing of the stranger's was delivered");
+}
+
+#[tokio::test]
+async fn a_stranger_without_our_protocols_gets_no_stream() {
+    let a = Node::start(plan(TCP)).await;
+    let mut stranger = Stranger::dial(&a, "another network").await;
+    let result = stranger.open(Class::Request).await;
+    assert!(matches!(result, Err(OpenError::Unsupported)), "{result:?}");
+}
+
+#[tokio::test]
+async fn garbage_and_floods_on_the_port_leave_the_peer_alive() {
+    let limits = Limits { pending_incoming: 8, ..Limits::default() };
+    let mut a = Node::start(Plan { limits, ..plan(TCP) }).await;
+    let at = a.address().to_string();
+    let port: u16 = at.rsplit('/').next().unwrap().parse().unwrap();
+    let mut half_open = Vec::new();
+    for n in 0..64u8 {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        // Some say nothing, some garbage, some the beginning of a real handshake.
+        let words: &[u8] = match n % 3 {
+            0 => b"",
+            1 => b"GET / HTTP/1.1\r\n\r\n\xff\xff\xff\xff",
+            _ => b"\x13/multistream/1.0.0\n\x07/noise\n\xff\xff",
+        };
+        // It may be closed already.
+        let _ = stream.write_all(words).await;
+        half_open.push(stream);
+    }
+    drop(half_open);
+    let b = Node::start(Plan { named: vec![at], ..plan(TCP) }).await;
+    a.until_input(Input::Connected { peer: b.me }).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let a = Node::start(plan(TCP)).await;
+    for listen in [vec![a.address()], vec![TCP.parse().unwrap(), a.address()]] {
+        let config = Config {
+            keys: Keys::generate(),
+            genesis: genesis("test"),
+            listen,
+            named: vec![],
+            mdns: false,
+            limits: Limits::default(),
+            faults: None,
+        };
+        let error = Transport::start(config, mpsc::channel(16).0).await.err().unwrap();
+        assert!(error.in_use, "{error}");
+        assert_eq!(error.address, a.address());
+    }
+}
+
+#[tokio::test]
+async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
+    let (mut a, b) = pair(TCP).await;
+    // b's inputs are not taken: its queue of 1024 fills, then the stream, then a's queue.
+    for op in 0..40_000 {
+        a.transport.send(b.me, &call(op, 10_000));
+    }
+    eventually("frames are dropped", || a.transport.stats().dropped.load(Ordering::Relaxed) > 0).await;
+    b.transport.send(a.me, &ping(1));
+    assert_eq!(a.next_message().await, (b.me, ping(1)), "the other direction goes on");
+}
