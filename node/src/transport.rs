@@ -38,7 +38,7 @@ use link::Links;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
-use starling_protocol::message::Message;
+use starling_protocol::message::{Class, Message};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
@@ -73,6 +73,21 @@ pub struct ListenError {
     pub in_use: bool,
 }
 
+/// Where to tell what happens. Both should be bounded: while one is full, reading waits.
+#[derive(Clone)]
+pub struct Inputs {
+    /// Who is connected, and probes: few, and late ones look like a dead peer.
+    pub urgent: mpsc::Sender<Input>,
+    /// Requests and repair.
+    pub work: mpsc::Sender<Input>,
+}
+
+impl Inputs {
+    fn of(&self, class: Class) -> &mpsc::Sender<Input> {
+        if class == Class::Probe { &self.urgent } else { &self.work }
+    }
+}
+
 /// A running transport. It stops when this is dropped.
 pub struct Transport {
     links: Arc<Links>,
@@ -84,13 +99,13 @@ pub struct Transport {
 impl Transport {
     /// Listens, then runs by itself. What happens arrives in `inputs`; while those are not taken,
     /// reading from other peers waits. Errors: an address cannot be listened on.
-    pub async fn start(config: Config, inputs: mpsc::Sender<Input>) -> Result<Self, ListenError> {
+    pub async fn start(config: Config, inputs: Inputs) -> Result<Self, ListenError> {
         let protocols = streams::Protocols::of(&config.genesis.network_id());
         let mut swarm = swarm::build(&config.keys, protocols, &config.limits, config.mdns);
         let early = listen(&mut swarm, config.listen).await?;
         let addresses = address::to_tell(swarm.listeners());
         // An error means that nobody listens to us any more.
-        let _ = inputs.send(Input::Listening { addresses: addresses.clone() }).await;
+        let _ = inputs.urgent.send(Input::Listening { addresses: addresses.clone() }).await;
 
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let gate = Gate::new(config.faults.as_ref());

@@ -1,6 +1,7 @@
 //! The one task that owns libp2p's swarm: it dials, opens and accepts streams, and tells the protocol
 //! who is connected.
 
+use super::Inputs;
 use super::address;
 use super::dialling::Named;
 use super::frames;
@@ -58,7 +59,7 @@ pub(super) struct Driver {
     pub me: PeerId,
     pub links: Arc<Links>,
     pub commands: mpsc::Receiver<Command>,
-    pub inputs: mpsc::Sender<Input>,
+    pub inputs: Inputs,
     pub listening: watch::Sender<Vec<String>>,
     pub teller: Teller,
     pub named: Vec<Named>,
@@ -100,7 +101,7 @@ impl Driver {
     async fn pass_on_news(&mut self) {
         for input in self.news.drain(..) {
             // An error means that the event loop has stopped; `stop` follows.
-            let _ = self.inputs.send(input).await;
+            let _ = self.inputs.urgent.send(input).await;
         }
     }
 
@@ -331,7 +332,7 @@ impl Driver {
     }
 
     fn accepted(&mut self, peer: PeerId, class: Class, stream: Stream) {
-        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.clone());
+        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.of(class).clone());
         let reader = tokio::spawn(reader).abort_handle();
         self.peer(peer).add_reader(class, reader);
         self.proven(peer, None);

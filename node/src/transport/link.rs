@@ -297,7 +297,12 @@ mod tests {
     use starling_protocol::message::{Gossip, GossipBody};
 
     fn ping(seq: u64) -> Message {
-        Message::Gossip(Gossip { view: View::default(), records: vec![], body: GossipBody::Ping { seq } })
+        Message::Gossip(Gossip {
+            view: View::default(),
+            records: vec![],
+            accusations: vec![],
+            body: GossipBody::Ping { seq },
+        })
     }
 
     #[test]

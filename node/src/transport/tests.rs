@@ -18,13 +18,24 @@ const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 fn genesis(name: &str) -> Genesis {
     let nonce = ByteArray::new([1; 16]);
-    Genesis { format: 1, name: name.into(), created_ms: 0, nonce, partitions: 16, n: 3, r: 2, w: 2 }
+    Genesis {
+        format: 1,
+        name: name.into(),
+        created_ms: 0,
+        nonce,
+        founder: PeerId::numbered(1),
+        partitions: 16,
+        n: 3,
+        r: 2,
+        w: 2,
+    }
 }
 
 struct Node {
     me: PeerId,
     transport: Transport,
-    inputs: mpsc::Receiver<Input>,
+    urgent: mpsc::Receiver<Input>,
+    work: mpsc::Receiver<Input>,
     faults: FaultHandle,
 }
 
@@ -57,16 +68,21 @@ impl Node {
             limits: plan.limits,
             faults: Some(faults.clone()),
         };
-        let (sender, inputs) = mpsc::channel(1024);
-        let transport = Transport::start(config, sender).await.unwrap();
-        Self { me, transport, inputs, faults }
+        let (to_urgent, urgent) = mpsc::channel(1024);
+        let (to_work, work) = mpsc::channel(1024);
+        let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await.unwrap();
+        Self { me, transport, urgent, work, faults }
     }
 
     /// The next input that `wanted` takes; others are skipped.
     async fn until<T>(&mut self, wanted: impl Fn(Input) -> Option<T>) -> T {
         let found = async {
             loop {
-                let input = self.inputs.recv().await.expect("the transport runs");
+                let input = tokio::select! {
+                    input = self.urgent.recv() => input,
+                    input = self.work.recv() => input,
+                };
+                let input = input.expect("the transport runs");
                 if let Some(found) = wanted(input) {
                     return found;
                 }
@@ -101,7 +117,12 @@ impl Node {
 }
 
 fn ping(seq: u64) -> Message {
-    Message::Gossip(Gossip { view: View::default(), records: vec![], body: GossipBody::Ping { seq } })
+    Message::Gossip(Gossip {
+        view: View::default(),
+        records: vec![],
+        accusations: vec![],
+        body: GossipBody::Ping { seq },
+    })
 }
 
 fn call(op: u64, size: usize) -> Message {
@@ -462,7 +483,8 @@ async fn a_port_that_is_taken_is_named() {
             limits: Limits::default(),
             faults: None,
         };
-        let error = Transport::start(config, mpsc::channel(16).0).await.err().unwrap();
+        let inputs = Inputs { urgent: mpsc::channel(16).0, work: mpsc::channel(16).0 };
+        let error = Transport::start(config, inputs).await.err().unwrap();
         assert!(error.in_use, "{error}");
         assert_eq!(error.address, a.address());
     }
@@ -470,12 +492,15 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
-    let (mut a, b) = pair(TCP).await;
-    // b's inputs are not taken: its queue of 1024 fills, then the stream, then a's queue.
+    let (mut a, mut b) = pair(TCP).await;
+    // b's work is not taken: its queue of 1024 fills, then the stream, then a's queue.
     for op in 0..40_000 {
         a.transport.send(b.me, &call(op, 10_000));
     }
     eventually("frames are dropped", || a.transport.stats().dropped.load(Ordering::Relaxed) > 0).await;
-    b.transport.send(a.me, &ping(1));
-    assert_eq!(a.next_message().await, (b.me, ping(1)), "the other direction goes on");
+    a.transport.send(b.me, &ping(1));
+    let probe = timeout(DEADLINE, b.urgent.recv()).await.unwrap();
+    assert_eq!(probe, Some(Input::Received { from: a.me, message: ping(1) }), "probes go on");
+    b.transport.send(a.me, &call(1, 1));
+    assert_eq!(a.next_message().await, (b.me, call(1, 1)), "the other direction goes on");
 }
