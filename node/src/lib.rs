@@ -2,10 +2,18 @@
 //! command line. What peers decide is not here but in `starling-protocol`.
 
 pub mod cli;
+pub mod config;
 pub mod directory;
 pub mod error;
+pub mod event_loop;
+pub mod holder;
+pub mod identity;
+pub mod logging;
+pub mod members;
+pub mod network;
 pub mod peer_handle;
 pub mod resp;
+pub mod running;
 pub mod storage;
 pub mod transport;
 pub mod words;

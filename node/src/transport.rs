@@ -229,6 +229,11 @@ impl ListenError {
         Self { address, why, in_use }
     }
 
+    /// The port, where it is one of TCP.
+    pub fn tcp_port(&self) -> Option<u16> {
+        address::tcp_socket(&self.address).map(|socket| socket.port())
+    }
+
     fn unsupported(address: Address) -> Self {
         Self { address, why: "it is neither TCP nor QUIC at an IP address".into(), in_use: false }
     }

@@ -1,0 +1,115 @@
+//! Settings in TOML.
+
+use super::{Origin, SETTINGS, Setting, Value};
+use crate::error::Error;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Longest file that is read, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
+/// All settings of the file. `None`: there is no file, and it was not asked for by name.
+/// Errors: it cannot be read, is no TOML, has an unknown key or a value of the wrong shape.
+pub fn read(path: &Path, named: bool) -> Result<Option<Vec<(&'static str, Value)>>, Error> {
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
+        Err(error) => {
+            return Err(Error::usage(format!("cannot read the settings in {}", path.display())).why(error));
+        }
+    };
+    let table = DeTable::parse(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(&text, span.start));
+        Error::usage(format!("{}:{line}: this is not TOML", path.display())).why(error.message())
+    })?;
+    let table = table.into_inner();
+    let settings = table.iter().map(|(key, value)| one(path, &text, key, value));
+    settings.collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn one(
+    path: &Path,
+    text: &str,
+    key: &Spanned<std::borrow::Cow<'_, str>>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(&'static str, Value), Error> {
+    let line = line_of(text, key.span().start);
+    let origin = Origin::File { path: path.to_path_buf(), line };
+    let name = key.get_ref();
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name && setting.key != "config") else {
+        return Err(unknown(&origin, name));
+    };
+    match texts(setting, value.get_ref()) {
+        Some(texts) => Ok((setting.key, Value { texts, origin })),
+        None => {
+            let shape = if setting.is_list() {
+                "a text or a list of texts"
+            } else {
+                "one text, number or truth value"
+            };
+            Err(Error::usage(format!("{origin}: `{name}` has a value of the wrong shape"))
+                .why(format!("it must be {shape}")))
+        }
+    }
+}
+
+fn texts(setting: &Setting, value: &DeValue<'_>) -> Option<Vec<String>> {
+    match value {
+        DeValue::Array(values) if setting.is_list() => {
+            values.iter().map(|value| scalar(value.get_ref())).collect()
+        }
+        value => scalar(value).map(|text| vec![text]),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
+        }
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
+    }
+}
+
+fn unknown(origin: &Origin, name: &str) -> Error {
+    let near = SETTINGS
+        .iter()
+        .filter(|setting| !setting.hidden && setting.key != "config")
+        .min_by_key(|setting| distance(setting.key, name));
+    let hint = match near.filter(|setting| distance(setting.key, name) <= 3) {
+        Some(setting) => format!("did you mean `{}`?", setting.key),
+        None => "`starling config show` prints every setting".to_owned(),
+    };
+    Error::usage(format!("{origin}: there is no setting `{name}`")).hint(hint)
+}
+
+/// How many letters must be added, removed or changed to make one of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,190 @@
+//! The settings, read and checked.
+
+use super::{Origin, Values};
+use crate::error::Error;
+use crate::network::Wishes;
+use crate::storage::Durability;
+use crate::transport::{Address, Limits, parse_address, parse_peer};
+use starling_protocol::config::NAME_MAX;
+use starling_protocol::ids::PeerId;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Between two syncs with `--durability interval`.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Any port on every interface, TCP and QUIC.
+const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+/// Most share that a peer may claim: a hundred times the usual.
+const WEIGHT_MAX: u32 = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub dir: PathBuf,
+    pub name: String,
+    pub resp: SocketAddr,
+    pub insecure_resp: bool,
+    pub listen: Vec<Address>,
+    /// Each entry is one place, with the addresses to try there in turn.
+    pub join: Vec<Vec<Address>>,
+    pub mdns: bool,
+    pub durability: Durability,
+    pub zone: String,
+    pub weight: u32,
+    /// What a network that is made now shall be.
+    pub wishes: Wishes,
+    /// Which of those a person has asked for, as they wrote it.
+    pub asked_wishes: Vec<String>,
+    pub log_format: LogFormat,
+    pub limits: Limits,
+    /// Peers to be cut off from at the start; `None`: cuts are not possible.
+    pub faults: Option<BTreeSet<PeerId>>,
+    pub stop_on_stdin_eof: bool,
+}
+
+impl Options {
+    /// Errors: a value cannot be used.
+    pub fn new(values: &Values) -> Result<Self, Error> {
+        Ok(Self {
+            dir: required(values, "dir", "a directory")?,
+            name: short(values, "name")?,
+            resp: socket(values, "resp")?,
+            insecure_resp: values.switch("insecure-resp")?,
+            listen: listen(values)?,
+            join: values
+                .list("join")
+                .iter()
+                .map(|at| address(values, "join", at))
+                .collect::<Result<_, _>>()?,
+            mdns: values.switch("mdns")?,
+            durability: durability(values)?,
+            zone: short(values, "zone")?,
+            weight: number(values, "weight", WEIGHT_MAX)?,
+            wishes: wishes(values)?,
+            asked_wishes: asked_wishes(values),
+            log_format: required(values, "log-format", "auto, human or json")?,
+            limits: limits(values)?,
+            faults: faults(values)?,
+            stop_on_stdin_eof: values.switch("stop-on-stdin-eof")?,
+        })
+    }
+}
+
+fn required<T: FromStr>(values: &Values, key: &str, expected: &str) -> Result<T, Error> {
+    values.parse(key, expected)?.ok_or_else(|| values.refuse(key, "", expected))
+}
+
+fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
+    values: &Values,
+    key: &str,
+    most: T,
+) -> Result<T, Error> {
+    let expected = format!("a whole number up to {most}");
+    let found: T = required(values, key, &expected)?;
+    if found > most { Err(values.refuse(key, &found.to_string(), expected)) } else { Ok(found) }
+}
+
+fn short(values: &Values, key: &str) -> Result<String, Error> {
+    let text = values.text(key).unwrap_or_default();
+    if text.len() > NAME_MAX || text.chars().any(char::is_control) {
+        return Err(values.refuse(key, text, format!("plain text of at most {NAME_MAX} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
+fn socket(values: &Values, key: &str) -> Result<SocketAddr, Error> {
+    let text: String = required(values, key, "host:port")?;
+    let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| values.refuse(key, &text, "host:port, like 127.0.0.1:7379"))
+}
+
+fn address(values: &Values, key: &str, text: &str) -> Result<Vec<Address>, Error> {
+    parse_address(text).map_err(|why| Error::usage(format!("{}: {why}", values.value(key).origin)))
+}
+
+fn listen(values: &Values) -> Result<Vec<Address>, Error> {
+    let texts = values.list("listen");
+    if texts.is_empty() {
+        return Ok(LISTEN.iter().map(|text| text.parse().expect("it is a multiaddr")).collect());
+    }
+    let addresses: Result<Vec<_>, _> = texts.iter().map(|text| address(values, "listen", text)).collect();
+    Ok(addresses?.concat())
+}
+
+fn durability(values: &Values) -> Result<Durability, Error> {
+    match values.text("durability").unwrap_or_default() {
+        "synced" => Ok(Durability::Synced),
+        "interval" => Ok(Durability::Interval(SYNC_INTERVAL)),
+        other => Err(values.refuse("durability", other, "synced or interval")),
+    }
+}
+
+/// Without a wish, R and W are a majority of N: then what is read includes what was written last.
+fn wishes(values: &Values) -> Result<Wishes, Error> {
+    let n: u8 = number(values, "replicas", u8::MAX)?;
+    let majority = n / 2 + 1;
+    Ok(Wishes {
+        name: short(values, "network")?,
+        partitions: number(values, "partitions", u16::MAX)?,
+        n,
+        r: values.parse("read-quorum", "a whole number up to the replicas")?.unwrap_or(majority),
+        w: values.parse("write-quorum", "a whole number up to the replicas")?.unwrap_or(majority),
+    })
+}
+
+fn asked_wishes(values: &Values) -> Vec<String> {
+    let keys = ["network", "partitions", "replicas", "read-quorum", "write-quorum"];
+    let flags = keys.iter().filter(|key| matches!(values.value(key).origin, Origin::Flag(_)));
+    flags.map(|key| format!("--{key}")).collect()
+}
+
+fn limits(values: &Values) -> Result<Limits, Error> {
+    let usual = Limits::default();
+    let pending = number(values, "connections-pending", u32::from(u16::MAX))?;
+    Ok(Limits {
+        pending_incoming: pending,
+        pending_outgoing: pending.max(usual.pending_outgoing),
+        incoming: number(values, "connections-in", u32::from(u16::MAX))?,
+        outgoing: number(values, "connections-out", u32::from(u16::MAX))?,
+        per_peer: usual.per_peer,
+    })
+}
+
+fn faults(values: &Values) -> Result<Option<BTreeSet<PeerId>>, Error> {
+    let blocked = values
+        .list("block")
+        .iter()
+        .map(|text| parse_peer(text).ok_or_else(|| values.refuse("block", text, "a peer id like 12D3Koo…")));
+    let blocked = blocked.collect::<Result<BTreeSet<_>, _>>()?;
+    if values.switch("faults")? {
+        return Ok(Some(blocked));
+    }
+    match blocked.is_empty() {
+        true => Ok(None),
+        false => {
+            Err(Error::usage("peers can be blocked only in a testnet").hint("start with --faults as well"))
+        }
+    }
+}

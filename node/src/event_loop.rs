@@ -1,0 +1,239 @@
+//! The one task that owns the `Peer`: takes what happens, hands it over, carries out what comes back.
+//!
+//! It never waits for the transport, for storage or for a client, so those may wait for it.
+
+use crate::members::Saver;
+use crate::network::wall_ms;
+use crate::peer_handle::ClientRequest;
+use crate::storage::{StorageFailure, StorageHandle};
+use crate::transport::{Transport, peer_text};
+use starling_protocol::effect::{Effect, Notice};
+use starling_protocol::ids::{RequestId, StoreId};
+use starling_protocol::input::Input;
+use starling_protocol::peer::Peer;
+use starling_protocol::request::Response;
+use starling_protocol::store::Answer;
+use starling_protocol::time::{Now, Time};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Inputs from the transport that wait, per queue; while one is full, reading from other peers waits.
+pub const INPUTS_MAX: usize = 4096;
+/// Taken from one queue before the others have their turn.
+const TURN: usize = 64;
+/// How long requests under way get to finish when the peer stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// Where things to do come from.
+pub struct Sources {
+    pub urgent: mpsc::Receiver<Input>,
+    pub work: mpsc::Receiver<Input>,
+    /// Not bounded by itself: at most one answer for each question, and no more work is taken in while
+    /// storage is behind.
+    pub answers: mpsc::UnboundedReceiver<(StoreId, Answer)>,
+    pub requests: mpsc::Receiver<ClientRequest>,
+    /// Storage has failed: nothing that it was asked will be answered.
+    pub failure: mpsc::Receiver<StorageFailure>,
+    /// Stop; dropped by the one who wants that.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// Clocks of this process. Time begins at zero.
+#[derive(Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(&self) -> Now {
+        let time = Time(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
+        Now { time, wall_ms: wall_ms() }
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        self.0 + Duration::from_micros(time.0)
+    }
+}
+
+pub struct EventLoop {
+    pub peer: Peer,
+    pub transport: Transport,
+    pub storage: StorageHandle,
+    pub saver: Saver,
+    pub clock: Clock,
+    waiting: HashMap<RequestId, oneshot::Sender<Response>>,
+    last_request: u64,
+}
+
+/// What woke the loop.
+enum Woken {
+    Input(Input),
+    Answer(StoreId, Answer),
+    Request(ClientRequest),
+    Timeout,
+    Stop,
+    Failed(StorageFailure),
+}
+
+impl EventLoop {
+    pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
+        Self { peer, transport, storage, saver, clock, waiting: HashMap::new(), last_request: 0 }
+    }
+
+    /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
+    /// Errors: storage has failed, now or while it was closed.
+    pub async fn run(mut self, mut sources: Sources) -> Result<(), StorageFailure> {
+        self.timeout();
+        loop {
+            match self.next(&mut sources).await {
+                Woken::Stop => break,
+                Woken::Failed(failure) => return Err(failure),
+                woken => self.handle(woken),
+            }
+            self.drain(&mut sources);
+            self.timeout();
+        }
+        self.finish(sources).await
+    }
+
+    /// Waits for something to do. While storage is behind, only what makes room is taken.
+    async fn next(&mut self, sources: &mut Sources) -> Woken {
+        let takes_work = !self.storage.is_congested();
+        let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
+        tokio::select! {
+            Some(input) = sources.urgent.recv() => Woken::Input(input),
+            Some((id, answer)) = sources.answers.recv() => Woken::Answer(id, answer),
+            Some(input) = sources.work.recv(), if takes_work => Woken::Input(input),
+            Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
+            () = sleep_until(due) => Woken::Timeout,
+            Some(failure) = sources.failure.recv() => Woken::Failed(failure),
+            _ = &mut sources.stop => Woken::Stop,
+        }
+    }
+
+    /// Takes what is there without waiting, some of each, so that one wake-up serves many.
+    fn drain(&mut self, sources: &mut Sources) {
+        for _ in 0..TURN {
+            let Ok(input) = sources.urgent.try_recv() else { break };
+            self.handle(Woken::Input(input));
+        }
+        for _ in 0..TURN {
+            let Ok((id, answer)) = sources.answers.try_recv() else { break };
+            self.handle(Woken::Answer(id, answer));
+        }
+        if self.storage.is_congested() {
+            return;
+        }
+        for _ in 0..TURN {
+            let Ok(input) = sources.work.try_recv() else { break };
+            self.handle(Woken::Input(input));
+        }
+        for _ in 0..TURN {
+            let Ok(request) = sources.requests.try_recv() else { break };
+            self.handle(Woken::Request(request));
+        }
+    }
+
+    fn handle(&mut self, woken: Woken) {
+        let input = match woken {
+            Woken::Input(input) => input,
+            Woken::Answer(id, answer) => Input::Stored { id, answer },
+            Woken::Request(ClientRequest { request, reply }) => {
+                self.last_request += 1;
+                let id = RequestId(self.last_request);
+                self.waiting.insert(id, reply);
+                Input::Request { id, request }
+            }
+            // What is due is looked after once a turn.
+            Woken::Timeout | Woken::Stop | Woken::Failed(_) => return,
+        };
+        self.feed(input);
+    }
+
+    fn timeout(&mut self) {
+        let now = self.clock.now().time;
+        if self.peer.next_timeout().is_some_and(|due| due <= now) {
+            self.feed(Input::Timeout);
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let Self { peer, transport, storage, saver, waiting, clock, .. } = self;
+        for effect in peer.handle(clock.now(), input) {
+            match effect {
+                Effect::Send { to, message } => transport.send(to, &message),
+                Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
+                Effect::Store { id, question } => storage.send(id, question),
+                Effect::Reply { id, response } => {
+                    if let Some(reply) = waiting.remove(&id) {
+                        // A client that has gone does not mind.
+                        let _ = reply.send(response);
+                    }
+                }
+                Effect::Save { table } => saver.save(table),
+                Effect::Notify(notice) => log(notice),
+            }
+        }
+    }
+
+    async fn finish(mut self, mut sources: Sources) -> Result<(), StorageFailure> {
+        sources.requests.close();
+        let last_requests = self.last_requests(&mut sources);
+        if let Ok(Err(failure)) = tokio::time::timeout(LAST_REQUESTS, last_requests).await {
+            return Err(failure);
+        }
+        let Self { transport, storage, saver, .. } = self;
+        transport.stop().await;
+        saver.finish().await;
+        tokio::task::spawn_blocking(|| storage.close()).await.unwrap_or(Ok(()))
+    }
+
+    async fn last_requests(&mut self, sources: &mut Sources) -> Result<(), StorageFailure> {
+        while !self.waiting.is_empty() || !sources.requests.is_empty() {
+            let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
+            let woken = tokio::select! {
+                Some(input) = sources.urgent.recv() => Woken::Input(input),
+                Some((id, answer)) = sources.answers.recv() => Woken::Answer(id, answer),
+                Some(input) = sources.work.recv() => Woken::Input(input),
+                Some(request) = sources.requests.recv() => Woken::Request(request),
+                () = sleep_until(due) => Woken::Timeout,
+                Some(failure) = sources.failure.recv() => return Err(failure),
+            };
+            self.handle(woken);
+            self.timeout();
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A line in the log. Keys and values never come here.
+fn log(notice: Notice) {
+    match notice {
+        Notice::Health { peer, name, health } => {
+            tracing::info!(peer = peer_text(&peer), name, ?health, "a peer's health has changed");
+        }
+        Notice::Stepped { peer, name, step } => {
+            tracing::info!(peer = peer_text(&peer), name, ?step, "a peer has taken a step");
+        }
+        Notice::Refuted { incarnation } => {
+            tracing::warn!(incarnation, "others believed this peer dead; it has told them that it is not");
+        }
+        Notice::LetGo { partition } => {
+            tracing::debug!(partition, "a partition that others own was handed over and dropped");
+        }
+        Notice::Misbehaved { peer, why } => {
+            tracing::warn!(peer = peer_text(&peer), why, "a peer sent what no honest one sends");
+        }
+    }
+}

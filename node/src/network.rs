@@ -1,0 +1,150 @@
+//! Which network a data directory belongs to.
+
+use crate::directory::{Directory, write_atomically};
+use crate::error::Error;
+use serde_bytes::ByteArray;
+use starling_protocol::config::{GENESIS_FORMAT, Genesis};
+use starling_protocol::ids::PeerId;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const FILE: &str = "genesis.cbor";
+/// Present from the moment this peer founds its network until its member table is saved for the first
+/// time: a founder that was killed in between must not wait for somebody to let it in.
+const FOUNDING: &str = "founding";
+/// Longest record that is read, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// What a founder chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    pub name: String,
+    pub partitions: u16,
+    pub n: u8,
+    pub r: u8,
+    pub w: u8,
+}
+
+/// The network that this directory belongs to, if it belongs to one yet.
+pub fn load(directory: &Directory) -> Result<Option<Genesis>, Error> {
+    let path = directory.path().join(FILE);
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(&path, "read", error)),
+    };
+    let genesis = Genesis::decode(&bytes).map_err(|error| unusable(&path, "use", error))?;
+    Ok(Some(genesis))
+}
+
+/// Makes a network of which this peer is the first member. Errors: the wishes are out of range; the
+/// directory cannot be written.
+pub fn found(directory: &Directory, founder: PeerId, wishes: Wishes) -> Result<Genesis, Error> {
+    let Wishes { name, partitions, n, r, w } = wishes;
+    let nonce = ByteArray::new(random()?);
+    let format = GENESIS_FORMAT;
+    let genesis = Genesis { format, name, created_ms: wall_ms(), nonce, founder, partitions, n, r, w };
+    genesis.validate().map_err(|error| {
+        Error::usage("such a network cannot be")
+            .why(error)
+            .hint("see `starling up --help` for what is possible")
+    })?;
+    save(directory, FOUNDING, b"")?;
+    join(directory, &genesis)?;
+    Ok(genesis)
+}
+
+/// Makes the directory one of this network.
+pub fn join(directory: &Directory, genesis: &Genesis) -> Result<(), Error> {
+    save(directory, FILE, &genesis.encode())
+}
+
+pub fn is_founding(directory: &Directory) -> bool {
+    directory.path().join(FOUNDING).exists()
+}
+
+/// Where the mark of `is_founding` lies; it goes once the member table is saved.
+pub fn founding_mark(directory: &Directory) -> PathBuf {
+    directory.path().join(FOUNDING)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn save(directory: &Directory, file: &str, bytes: &[u8]) -> Result<(), Error> {
+    let path = directory.path().join(file);
+    write_atomically(&path, bytes).map_err(|error| unusable(&path, "write", error))
+}
+
+fn unusable(path: &Path, what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(format!("cannot {what} the network's record {}", path.display())).why(why).hint(
+        "see that this user may use that file; if it is damaged, join the network anew with another --dir",
+    )
+}
+
+fn random() -> Result<[u8; 16], Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new("cannot make a network: the system has no random numbers").why(error))?;
+    Ok(bytes)
+}
+
+/// Milliseconds since the Unix epoch; 0 on a machine whose clock is before it.
+pub fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes() -> Wishes {
+        Wishes { name: "home".into(), partitions: 256, n: 3, r: 2, w: 2 }
+    }
+
+    #[test]
+    fn a_founded_network_is_found_again() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        assert_eq!(load(&directory).unwrap(), None);
+        assert!(!is_founding(&directory));
+        let genesis = found(&directory, PeerId::numbered(1), wishes()).unwrap();
+        assert_eq!(load(&directory).unwrap(), Some(genesis));
+        assert!(is_founding(&directory));
+    }
+
+    #[test]
+    fn two_networks_of_one_name_are_two() {
+        let found_one = || {
+            let home = tempfile::tempdir().unwrap();
+            let directory = Directory::open(home.path()).unwrap();
+            found(&directory, PeerId::numbered(1), wishes()).unwrap().network_id()
+        };
+        assert_ne!(found_one(), found_one());
+    }
+
+    #[test]
+    fn wishes_out_of_range_leave_no_trace() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        let error = found(&directory, PeerId::numbered(1), Wishes { w: 4, ..wishes() }).unwrap_err();
+        assert!(error.to_string().contains("W is 4; it must be from 1 to 3"), "{error}");
+        assert_eq!(load(&directory).unwrap(), None);
+        assert!(!is_founding(&directory));
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_names_the_file() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        std::fs::write(home.path().join(FILE), b"nonsense").unwrap();
+        let error = load(&directory).unwrap_err().to_string();
+        assert!(error.contains("genesis.cbor") && error.contains("damaged"), "{error}");
+    }
+}

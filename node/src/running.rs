@@ -1,0 +1,139 @@
+//! A peer in this process, put together from its parts.
+
+use crate::config::Options;
+use crate::directory::Directory;
+use crate::error::{Error, STORAGE};
+use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
+use crate::members::{self, Saver};
+use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
+use crate::storage::{self, StorageFailure};
+use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
+use crate::{holder, network};
+use starling_protocol::config::{Config, Genesis};
+use starling_protocol::peer::{Peer, Start};
+use std::net::SocketAddr;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// A peer that runs. Dropping it stops it without waiting.
+pub struct Running {
+    pub handle: PeerHandle,
+    /// For as long as it lives, no other process uses the directory.
+    directory: Directory,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), StorageFailure>>,
+}
+
+/// What a peer is made of.
+pub struct Parts {
+    pub directory: Directory,
+    pub keys: Keys,
+    pub genesis: Genesis,
+    /// Where its clients connect; bound by the caller.
+    pub resp: SocketAddr,
+}
+
+impl Running {
+    /// Opens storage, listens and starts the event loop. Errors: one of them cannot be done.
+    pub async fn start(options: &Options, parts: Parts) -> Result<Self, Error> {
+        let Parts { directory, keys, genesis, resp } = parts;
+        let peer = keys.peer();
+        let clock = Clock::start();
+        let (to_answers, answers) = mpsc::unbounded_channel();
+        let (to_failure, failure) = mpsc::channel(1);
+        let (storage, actor, opened) = storage::spawn(
+            &directory.store(),
+            options.durability,
+            // Both find nobody only when the event loop has ended.
+            move |id, answer| drop(to_answers.send((id, answer))),
+            move |failed| drop(to_failure.try_send(failed)),
+        )?;
+
+        let (to_urgent, urgent) = mpsc::channel(INPUTS_MAX);
+        let (to_work, work) = mpsc::channel(INPUTS_MAX);
+        let faults = options.faults.clone().map(FaultHandle::new);
+        let config = transport::Config {
+            keys,
+            genesis: genesis.clone(),
+            listen: options.listen.clone(),
+            named: options.join.clone(),
+            mdns: options.mdns,
+            limits: options.limits.clone(),
+            faults: faults.clone(),
+        };
+        let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await?;
+
+        let facts = Facts {
+            peer,
+            peer_id: peer_text(&peer),
+            name: options.name.clone(),
+            resp,
+            listen: transport.listening(),
+            genesis: genesis.clone(),
+            dir: directory.path().to_path_buf(),
+            started: SystemTime::now(),
+        };
+        let start = Start {
+            id: peer,
+            name: options.name.clone(),
+            zone: options.zone.clone(),
+            weight: options.weight,
+            addresses: transport.listening(),
+            life: actor.0,
+            genesis,
+            config: Config::default(),
+            seed: seed()?,
+            table: members::load(&directory),
+            founding: network::is_founding(&directory),
+            fresh: opened.fresh,
+        };
+        let saver = Saver::start(&directory, network::founding_mark(&directory));
+        let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
+        let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
+        let task = tokio::spawn(event_loop.run(sources));
+        let handle = PeerHandle::new(facts, to_requests, faults);
+        Ok(Self { handle, directory, stop: Some(stop), task })
+    }
+
+    /// Until it has ended by itself, which it does only when storage fails.
+    pub async fn ended(&mut self) -> Error {
+        ended(&mut self.task).await.err().unwrap_or_else(|| Error::new("the peer has stopped by itself"))
+    }
+
+    /// Lets requests under way finish, flushes and closes everything. Not a leave: the others keep its place.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        drop(self.stop.take());
+        let result = ended(&mut self.task).await;
+        drop(self.directory);
+        result
+    }
+}
+
+async fn ended(task: &mut JoinHandle<Result<(), StorageFailure>>) -> Result<(), Error> {
+    match task.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) => Err(Error::from(failure).with_code(STORAGE)),
+        Err(fault) => Err(Error::new("the peer has stopped because of a fault in the program").why(fault)),
+    }
+}
+
+fn seed() -> Result<u64, Error> {
+    getrandom::u64().map_err(|error| Error::new("the system has no random numbers").why(error))
+}
+
+impl From<ListenError> for Error {
+    fn from(error: ListenError) -> Self {
+        let what = format!("cannot listen for other peers at {}", error.address);
+        let holder = error.tcp_port().filter(|_| error.in_use).and_then(holder::of_tcp_port);
+        let why = match holder {
+            Some(holder) => format!("{holder} has that port"),
+            None => error.why,
+        };
+        Error::new(what)
+            .why(why)
+            .hint("give another address with --listen; without one any free port is taken")
+    }
+}
