@@ -23,7 +23,7 @@ use forward::Forward;
 use read::Read;
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use write::Write;
 
 /// Who waits for the outcome.
@@ -100,8 +100,14 @@ pub struct Coordinator {
     alarms: BTreeMap<OpId, Time>,
     clock: BTreeSet<(Time, OpId)>,
     last: u64,
+    /// Requests of peers that were taken up lately, so that a frame that comes twice counts once.
+    taken: BTreeSet<(PeerId, OpId)>,
+    taken_order: VecDeque<(PeerId, OpId)>,
     out: Vec<Out>,
 }
+
+/// Of how many requests of peers is remembered that they were taken up.
+const TAKEN_MAX: usize = 65_536;
 
 /// What the rooms of single operations need to know and to say.
 struct Scene<'a> {
@@ -127,9 +133,24 @@ impl Scene<'_> {
 }
 
 impl Coordinator {
-    pub fn new(me: PeerId, config: Config) -> Self {
+    /// `life`: another number at every start, so that an answer, or a request that comes twice, is never
+    /// taken for one of an earlier life.
+    pub fn new(me: PeerId, config: Config, life: u64) -> Self {
         let (ops, alarms, clock) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { me, config, ops, alarms, clock, last: 0, out: Vec::new() }
+        let (taken, taken_order, out) = (BTreeSet::new(), VecDeque::new(), Vec::new());
+        Self { me, config, ops, alarms, clock, last: life >> 2, taken, taken_order, out }
+    }
+
+    /// Notes a request that a peer has forwarded to us. False if it was taken up before.
+    pub fn take_up(&mut self, peer: PeerId, op: OpId) -> bool {
+        if !self.taken.insert((peer, op)) {
+            return false;
+        }
+        self.taken_order.push_back((peer, op));
+        if self.taken_order.len() > TAKEN_MAX {
+            self.taken_order.pop_front().map(|oldest| self.taken.remove(&oldest));
+        }
+        true
     }
 
     /// Operations under way.

@@ -80,7 +80,7 @@ impl Peer {
             amnesiac: fresh && me.standing.step != Step::Member,
             leaving: None,
             placement: Placement::new(genesis.partitions, genesis.n),
-            coordinator: Coordinator::new(id, config.clone()),
+            coordinator: Coordinator::new(id, config.clone(), life),
             replica: Replica::new(limit),
             repair: Repair::new(config.clone(), life, now.time),
             membership: Membership::new(me, known, config, seed, now.time),

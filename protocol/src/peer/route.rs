@@ -14,8 +14,10 @@ impl Peer {
     pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
         match call {
             Call::Forward { op, key, command, r, w, explain } => {
-                let client = Client::Peer { peer: from, op };
-                self.forwarded_here(now, client, key, command, (r, w), explain)
+                if self.coordinator.take_up(from, op) {
+                    let client = Client::Peer { peer: from, op };
+                    self.forwarded_here(now, client, key, command, (r, w), explain);
+                }
             }
             Call::Apply { view, .. } | Call::Read { view, .. } => {
                 self.heard_view(now, from, view);

@@ -25,7 +25,11 @@ struct Node {
     id: PeerId,
     peer: Option<Peer>,
     replica: Option<Replica>,
+    /// What the peer sees, and what a crash leaves.
     disk: Memory,
+    synced: Memory,
+    /// Answers that wait for the next commit.
+    waiting: Vec<(StoreId, Answer)>,
     table: Vec<Record>,
     /// Counts starts; what was scheduled in an earlier life is void.
     life: u64,
@@ -36,6 +40,7 @@ enum Event {
     Input { to: usize, life: u64, input: Input },
     Frame { from: usize, to: usize, message: Message },
     Wake { node: usize },
+    Commit { node: usize, life: u64 },
 }
 
 /// Not every test uses all of it.
@@ -50,6 +55,10 @@ pub struct World {
     cut: BTreeSet<(usize, usize)>,
     replies: BTreeMap<RequestId, Response>,
     requests: u64,
+    /// How many frames in a thousand are lost, and how many come twice.
+    pub loss: u64,
+    pub twice: u64,
+    chance: u64,
     /// Frames that were delivered, in words, while somebody listens.
     pub log: Option<Vec<String>>,
     pub frames: u64,
@@ -71,6 +80,9 @@ impl World {
             cut: BTreeSet::new(),
             replies: BTreeMap::new(),
             requests: 0,
+            loss: 0,
+            twice: 0,
+            chance: seed,
             log: None,
             frames: 0,
         }
@@ -84,8 +96,9 @@ impl World {
     pub fn add(&mut self) -> usize {
         let index = self.nodes.len();
         let (name, id) = (format!("p{}", index + 1), PeerId::numbered(index as u64 + 1));
-        let (disk, table) = (Memory::default(), Vec::new());
-        self.nodes.push(Node { name, id, peer: None, replica: None, disk, table, life: 0, wake: None });
+        let (disk, synced, waiting, table) = (Memory::default(), Memory::default(), Vec::new(), Vec::new());
+        let (peer, replica, life, wake) = (None, None, 0, None);
+        self.nodes.push(Node { name, id, peer, replica, disk, synced, waiting, table, life, wake });
         self.start(index, true);
         index
     }
@@ -130,6 +143,8 @@ impl World {
         let node = &mut self.nodes[index];
         node.peer = None;
         node.replica = None;
+        node.waiting.clear();
+        node.disk = node.synced.clone();
         let id = node.id;
         for other in (0..self.nodes.len()).filter(|other| *other != index) {
             if self.reaches(index, other) {
@@ -141,6 +156,7 @@ impl World {
     /// The disk is replaced by an empty one; the peer's key and the genesis record were kept elsewhere.
     pub fn wipe(&mut self, index: usize) {
         self.nodes[index].disk = Memory::default();
+        self.nodes[index].synced = Memory::default();
         self.nodes[index].table = Vec::new();
     }
 
@@ -202,7 +218,7 @@ impl World {
                 let bytes = message.encode();
                 let message = Message::decode(&bytes).expect("what a peer sends can be read");
                 if let Some(to) = self.nodes.iter().position(|node| node.id == to) {
-                    self.schedule(LATENCY, Event::Frame { from: index, to, message });
+                    self.frame(index, to, message);
                 }
             }
             Effect::Connect { peer, .. } => {
@@ -217,15 +233,41 @@ impl World {
         }
     }
 
+    fn frame(&mut self, from: usize, to: usize, message: Message) {
+        if self.loss > 0 && self.draw(1000) < self.loss {
+            return;
+        }
+        if self.twice > 0 && self.draw(1000) < self.twice {
+            let late = LATENCY * (2 + self.draw(200) as u32);
+            self.schedule(late, Event::Frame { from, to, message: message.clone() });
+        }
+        self.schedule(LATENCY, Event::Frame { from, to, message });
+    }
+
     fn store(&mut self, index: usize, id: StoreId, question: Question) {
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
-        if matches!(told, Answer::Executed { .. }) {
+        let told = if matches!(told, Answer::Executed { .. }) {
             self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
-            self.schedule_input(index, SYNC, Input::Stored { id, answer: Answer::Synced });
+            Answer::Synced
         } else {
-            self.schedule_input(index, SYNC, Input::Stored { id, answer: told });
+            told
+        };
+        let node = &mut self.nodes[index];
+        node.waiting.push((id, told));
+        if node.waiting.len() == 1 {
+            let life = node.life;
+            self.schedule(SYNC, Event::Commit { node: index, life });
+        }
+    }
+
+    /// What was changed since the last commit becomes durable at once, and only then is it told.
+    fn commit(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.synced = node.disk.clone();
+        for (id, answer) in std::mem::take(&mut node.waiting) {
+            self.input(index, Input::Stored { id, answer });
         }
     }
 
@@ -255,12 +297,25 @@ impl World {
             Event::Input { to, life, input } if self.nodes[to].life == life => self.input(to, input),
             Event::Input { .. } => {}
             Event::Frame { from, to, message } => self.deliver(from, to, message),
+            Event::Commit { node, life } if self.nodes[node].life == life && self.is_up(node) => {
+                self.commit(node)
+            }
+            Event::Commit { .. } => {}
             Event::Wake { node } => {
                 self.nodes[node].wake = None;
                 self.input(node, Input::Timeout);
                 self.set_wake(node);
             }
         }
+    }
+
+    /// A number below `n`, from the seed alone (splitmix64; Steele et al. 2014).
+    pub fn draw(&mut self, n: u64) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n.max(1)
     }
 
     fn deliver(&mut self, from: usize, to: usize, message: Message) {
@@ -350,6 +405,30 @@ impl World {
             let status = self.status(*index);
             status.held_for_others == 0 && status.repairing == 0
         })
+    }
+}
+
+impl World {
+    /// Whether all owners that are up have the same events and the same cells of every partition.
+    pub fn owners_agree(&mut self) -> bool {
+        let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
+        (0..self.genesis.partitions).all(|partition| {
+            let owners = self.owners(up[0], partition);
+            let mut summaries = up.iter().filter(|i| owners.contains(&self.id(**i))).filter_map(|i| {
+                let summary = self.nodes[*i].replica.as_ref()?.summary(partition);
+                Some((summary.context, summary.fingerprint))
+            });
+            let first = summaries.next();
+            summaries.all(|summary| Some(summary) == first)
+        })
+    }
+
+    fn owners(&mut self, asked: usize, partition: u16) -> Vec<PeerId> {
+        let key = (0..).map(|n: u32| ByteBuf::from(n.to_string())).find_map(|key| {
+            let Response::Where(found) = self.ask(asked, Request::Where { key }) else { return None };
+            (found.partition == partition).then_some(found)
+        });
+        key.map(|found| found.owners.iter().map(|seat| seat.peer).collect()).unwrap_or_default()
     }
 }
 
