@@ -260,8 +260,9 @@ impl Repair {
 
     /// Owners have changed, or what this peer itself is.
     pub fn replanned(&mut self, scene: &Scene<'_>) {
-        let held: Vec<_> = self.mine.iter().filter(|(_, c)| !c.is_empty()).map(|(p, _)| *p).collect();
-        self.foreign = held.into_iter().filter(|p| !scene.map.owns(scene.me, *p)).collect();
+        let held = self.mine.iter().filter(|(_, context)| !context.is_empty()).map(|(p, _)| *p);
+        self.foreign.extend(held);
+        self.foreign.retain(|partition| !scene.map.owns(scene.me, *partition));
         self.next_tick = scene.now.time;
     }
 

@@ -18,6 +18,9 @@ use world::World;
 const SEEDS: u64 = 60;
 const STEPS: u64 = 160;
 const KEYS: u64 = 6;
+/// Seeds that once failed: an increment counted twice (0), a partition held for others forgotten when its
+/// owners changed (362).
+const FOUND: [u64; 2] = [0, 362];
 
 #[test]
 fn acknowledged_writes_survive_whatever_happens() {
@@ -26,9 +29,20 @@ fn acknowledged_writes_survive_whatever_happens() {
         (Some(seed), _) => seed..seed + 1,
         (None, count) => 0..count.unwrap_or(SEEDS),
     };
-    for seed in seeds {
+    let many = seeds.end - seeds.start >= SEEDS;
+    let mut happened = BTreeMap::new();
+    for seed in FOUND.into_iter().chain(seeds) {
         let played = std::panic::catch_unwind(|| play(seed));
-        assert!(played.is_ok(), "replay: STARLING_SEED={seed} cargo test -p starling-protocol --test seeds");
+        let Ok(marks) = played else {
+            panic!("replay: STARLING_SEED={seed} cargo test -p starling-protocol --test seeds");
+        };
+        marks.into_iter().for_each(|mark| *happened.entry(mark).or_insert(0) += 1);
+    }
+    for mark in ["stop", "start", "cut", "heal", "add", "wipe"] {
+        assert!(
+            !many || happened.contains_key(mark),
+            "in all these seeds there was never a {mark}: {happened:?}"
+        );
     }
 }
 
@@ -93,7 +107,9 @@ impl History {
     }
 }
 
-fn play(seed: u64) {
+/// Plays one seed, and tells what happened in it.
+fn play(seed: u64) -> BTreeSet<&'static str> {
+    let mut marks = BTreeSet::new();
     let mut world = World::new(4, 3, 2, 2, seed);
     let peers = 3 + world.draw(3) as usize;
     (0..peers).for_each(|_| {
@@ -104,7 +120,7 @@ fn play(seed: u64) {
     let mut history = History::default();
     for step in 0..STEPS {
         history.begin(&mut world, step);
-        happen(&mut world);
+        marks.extend(happen(&mut world));
         let span = Duration::from_millis(world.draw(120));
         world.run(span);
         history.collect(&mut world);
@@ -121,25 +137,44 @@ fn play(seed: u64) {
     history.end();
     settle(&mut world, seed);
     check(&mut world, &history, seed);
+    marks
 }
 
 /// Most steps nothing happens.
-fn happen(world: &mut World) {
+fn happen(world: &mut World) -> Option<&'static str> {
     let index = world.draw(world.len() as u64) as usize;
     let up = (0..world.len()).filter(|index| world.is_up(*index)).count();
     match world.draw(60) {
-        0..=1 if up > 2 => world.stop(index),
-        2..=4 if !world.is_up(index) => world.start(index, false),
+        0..=1 if up > 2 && world.is_up(index) => {
+            world.stop(index);
+            Some("stop")
+        }
+        2..=4 if !world.is_up(index) => {
+            world.start(index, false);
+            Some("start")
+        }
         5 => {
             let (mut sides, all) = ([Vec::new(), Vec::new()], world.len());
             (0..all).for_each(|i| sides[world.draw(2) as usize].push(i));
             world.cut(&sides);
+            Some("cut")
         }
-        6..=8 => world.heal(),
+        6..=8 => {
+            world.heal();
+            Some("heal")
+        }
         9 if world.len() < 7 => {
             world.add();
+            Some("add")
         }
-        _ => {}
+        10..=13 if up == world.len() && world.is_settled() && world.owners_agree() => {
+            // One disk at a time: an event is lost when W of the disks that held it are.
+            world.stop(index);
+            world.wipe(index);
+            world.start(index, true);
+            Some("wipe")
+        }
+        _ => None,
     }
 }
 
@@ -154,6 +189,7 @@ fn settle(world: &mut World, seed: u64) {
         if agreed && world.is_settled() && world.owners_agree() {
             return;
         }
+        world.dial_again();
         world.run(Duration::from_millis(100));
     }
     let status: Vec<_> = (0..world.len()).map(|index| world.status(index)).collect();
