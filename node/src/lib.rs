@@ -2,16 +2,19 @@
 //! command line. What peers decide is not here but in `starling-protocol`.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod directory;
 pub mod error;
 pub mod event_loop;
+pub mod glob;
 pub mod holder;
 pub mod identity;
 pub mod logging;
 pub mod members;
 pub mod network;
 pub mod peer_handle;
+pub mod render;
 pub mod resp;
 pub mod running;
 pub mod storage;

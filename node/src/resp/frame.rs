@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 pub const DEPTH_MAX: usize = 16;
 /// Most elements of one aggregate that are read.
 pub const ELEMENTS_MAX: usize = 1 << 20;
-/// Longest string that is read, in bytes: an answer of the largest slice (8 MiB) as escaped JSON.
+/// Longest string that is read, in bytes: the largest slice (16 MiB) as escaped JSON, usually.
 pub const STRING_MAX: usize = 64 << 20;
 
 /// One value on the wire.

@@ -1,0 +1,112 @@
+//! From words to a call: the command is looked up and its arguments are checked.
+
+use super::{Arguments, Plan, Run, Spec, find, refused, shown};
+use crate::resp::frame::Frame;
+use serde_bytes::ByteBuf;
+use starling_crdt::Reply;
+
+/// A command whose words have been checked.
+pub enum Prepared {
+    Data(DataCall),
+    Other(&'static Spec, Arguments),
+    /// Nothing is left to do: the words were wrong.
+    Refused(Frame),
+}
+
+/// A command on keys, ready to run.
+pub struct DataCall {
+    pub spec: &'static Spec,
+    pub plan: Plan,
+    pub combine: fn(Vec<Reply>) -> Reply,
+}
+
+/// Looks the first word up and checks the others.
+pub fn prepare(mut words: Arguments) -> Prepared {
+    if words.is_empty() {
+        return Prepared::Refused(Frame::error("ERR a command is missing; HELP lists all"));
+    }
+    let args = words.split_off(1);
+    let name = &words[0];
+    let Some(spec) = find(name) else {
+        return Prepared::Refused(Frame::error(refused::unknown(name)));
+    };
+    if !spec.accepts(args.len() + 1) {
+        return Prepared::Refused(Frame::error(wrong_arity(spec)));
+    }
+    match spec.run {
+        Run::Data { plan, combine } => match plan(args) {
+            Ok(plan) => Prepared::Data(DataCall { spec, plan, combine }),
+            Err(line) => Prepared::Refused(Frame::error(line)),
+        },
+        _ => Prepared::Other(spec, args),
+    }
+}
+
+pub fn wrong_arity(spec: &Spec) -> String {
+    format!("ERR wrong number of arguments for '{}' command; usage: {}", spec.name, spec.synopsis())
+}
+
+/// The wrong arity of a command that wants pairs, found by its plan.
+pub fn wrong_arity_of(name: &str) -> String {
+    find(name.as_bytes()).map(wrong_arity).unwrap_or_else(|| refused::unknown(name.as_bytes()))
+}
+
+/// A signed 64-bit number, as Redis reads one.
+pub fn integer(word: &[u8]) -> Result<i64, String> {
+    let text = std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+'));
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| "ERR value is not an integer or out of range".into())
+}
+
+/// A word that must be a number of that kind; `what` names it in the error line.
+pub fn parsed<T: std::str::FromStr>(what: &str, word: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(word).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("ERR {what} cannot be '{}'", shown(word)))
+}
+
+/// The key, and the words after it as data.
+pub fn key_and_rest(args: Arguments) -> (ByteBuf, Vec<ByteBuf>) {
+    let mut words = args.into_iter().map(ByteBuf::from);
+    (words.next().unwrap_or_default(), words.collect())
+}
+
+/// Words in pairs. `None`: one is left over.
+pub fn pairs(words: Vec<ByteBuf>) -> Option<Vec<(ByteBuf, ByteBuf)>> {
+    if !words.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut words = words.into_iter();
+    Some(std::iter::from_fn(|| words.next().zip(words.next())).collect())
+}
+
+/// The reply of the only key.
+pub fn only(mut replies: Vec<Reply>) -> Reply {
+    replies.pop().unwrap_or(Reply::Nil)
+}
+
+/// `+OK`, unless a key could not be written.
+pub fn all_ok(replies: Vec<Reply>) -> Reply {
+    replies.into_iter().find(is_error).unwrap_or(Reply::Ok)
+}
+
+/// The sum of numbers.
+pub fn sum(replies: Vec<Reply>) -> Reply {
+    let mut total = 0i64;
+    for reply in replies {
+        match reply {
+            Reply::Int(number) => total = total.saturating_add(number),
+            error => return error,
+        }
+    }
+    Reply::Int(total)
+}
+
+/// A reply per key; nothing where a key holds another type, as Redis' `MGET` does.
+pub fn each(replies: Vec<Reply>) -> Reply {
+    let shown = |reply| if is_error(&reply) { Reply::Nil } else { reply };
+    Reply::Array(replies.into_iter().map(shown).collect())
+}
+
+fn is_error(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(_))
+}

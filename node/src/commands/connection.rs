@@ -1,0 +1,271 @@
+//! Commands about the connection itself.
+
+use super::session::{ClientFacts, Quorum, Session};
+use super::{Arguments, BASE, Group, Run, Spec, refused, shown, subcommand, unknown_subcommand, upper};
+use crate::resp::frame::{Frame, Version};
+
+const LOCAL: Spec = Spec { group: Group::Connection, ..BASE };
+/// Longest name that a client may give itself or its library.
+const NAME_MAX: usize = 128;
+/// The version of Redis whose replies ours follow; some clients choose their words by it.
+pub const REDIS_VERSION: &str = "7.2.0";
+
+pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "ping",
+        arity: -1,
+        usage: "[message]",
+        summary: "Answer PONG, or the message",
+        example: "ping",
+        run: Run::Here(ping),
+        ..LOCAL
+    },
+    Spec {
+        name: "echo",
+        arity: 2,
+        usage: "message",
+        summary: "Answer the message",
+        example: "echo hello",
+        run: Run::Here(|_, mut args| args.pop().map_or(Frame::Null, Frame::Bulk)),
+        ..LOCAL
+    },
+    Spec {
+        name: "hello",
+        arity: -1,
+        usage: "[2|3 [SETNAME name]]",
+        summary: "Choose RESP2 or RESP3, and tell about the peer",
+        example: "hello 3",
+        run: Run::Here(hello),
+        ..LOCAL
+    },
+    Spec {
+        name: "auth",
+        arity: -2,
+        usage: "[username] password",
+        summary: "Refused: there are no passwords",
+        example: "auth secret",
+        run: Run::Here(|_, _| no_password()),
+        ..LOCAL
+    },
+    Spec {
+        name: "select",
+        arity: 2,
+        usage: "0",
+        summary: "Accept database 0, the only one",
+        caveat: "for more name spaces give keys a prefix",
+        example: "select 0",
+        run: Run::Here(select),
+        ..LOCAL
+    },
+    Spec {
+        name: "client",
+        arity: -2,
+        usage: "ID | INFO | LIST | GETNAME | SETNAME name | SETINFO LIB-NAME|LIB-VER value | NO-EVICT ON|OFF | \
+                NO-TOUCH ON|OFF | NOTES ON|OFF",
+        summary: "About this connection and the others",
+        caveat: "NOTES ON (ours, RESP3): replies that do not show concurrent values carry the attribute 'hidden'",
+        example: "client list",
+        run: Run::Here(client),
+        ..LOCAL
+    },
+    Spec {
+        name: "reset",
+        arity: 1,
+        summary: "Put the connection back as it was when it was new",
+        example: "reset",
+        run: Run::Here(reset),
+        ..LOCAL
+    },
+    Spec {
+        name: "quit",
+        arity: -1,
+        summary: "Answer OK and close the connection",
+        example: "quit",
+        run: Run::Here(quit),
+        ..LOCAL
+    },
+    Spec {
+        name: "readonly",
+        arity: 1,
+        summary: "Refused: for Redis Cluster",
+        example: "readonly",
+        run: Run::Here(|_, _| no_cluster()),
+        ..LOCAL
+    },
+    Spec {
+        name: "readwrite",
+        arity: 1,
+        summary: "Refused: for Redis Cluster",
+        example: "readwrite",
+        run: Run::Here(|_, _| no_cluster()),
+        ..LOCAL
+    },
+];
+
+/// In the words of Redis: clients look for them to learn that any one address will do.
+pub fn no_cluster() -> Frame {
+    Frame::error("ERR This instance has cluster support disabled")
+}
+
+fn no_password() -> Frame {
+    Frame::error("ERR this peer has no password; connect without one")
+}
+
+fn ping(_: &mut Session, mut args: Arguments) -> Frame {
+    match args.len() {
+        0 => Frame::Simple("PONG".into()),
+        1 => Frame::Bulk(args.remove(0)),
+        _ => Frame::error("ERR wrong number of arguments for 'ping' command; usage: PING [message]"),
+    }
+}
+
+fn quit(session: &mut Session, _: Arguments) -> Frame {
+    session.closing = true;
+    Frame::ok()
+}
+
+fn reset(session: &mut Session, _: Arguments) -> Frame {
+    set_version(session, Version::Resp2);
+    session.quorum = Quorum::default();
+    session.notes = false;
+    session.describe(|facts| facts.name.clear());
+    Frame::Simple("RESET".into())
+}
+
+fn set_version(session: &mut Session, version: Version) {
+    session.version = version;
+    session.describe(|facts| facts.version = version);
+}
+
+fn select(_: &mut Session, args: Arguments) -> Frame {
+    match args[0].as_slice() {
+        b"0" => Frame::ok(),
+        other => Frame::error(refused::line(
+            &format!("SELECT {}", shown(other)),
+            "there is one key space",
+            "give keys a prefix, such as app1:key",
+        )),
+    }
+}
+
+fn hello(session: &mut Session, args: Arguments) -> Frame {
+    let version = match args.first().map(Vec::as_slice) {
+        None => session.version,
+        Some(b"2") => Version::Resp2,
+        Some(b"3") => Version::Resp3,
+        Some(_) => return Frame::error("NOPROTO unsupported protocol version"),
+    };
+    let mut options = args.get(1..).unwrap_or_default();
+    let mut name = None;
+    while let Some((option, rest)) = options.split_first() {
+        match (upper(option).as_str(), rest) {
+            ("SETNAME", [wanted, rest @ ..]) => {
+                if let Err(line) = check_name(wanted) {
+                    return Frame::error(line);
+                }
+                name = Some(wanted);
+                options = rest;
+            }
+            ("AUTH", [_, _, ..]) => return no_password(),
+            _ => return Frame::error(format!("ERR syntax error in HELLO option '{}'", shown(option))),
+        }
+    }
+    set_version(session, version);
+    if let Some(name) = name {
+        session.describe(|facts| facts.name = text(name));
+    }
+    about(session)
+}
+
+fn about(session: &Session) -> Frame {
+    let version = if session.version == Version::Resp3 { 3 } else { 2 };
+    let entry = |name: &str, value| (Frame::bulk(name), value);
+    Frame::Map(vec![
+        entry("server", Frame::bulk("redis")),
+        entry("version", Frame::bulk(REDIS_VERSION)),
+        entry("proto", Frame::Int(version)),
+        entry("id", id(session)),
+        entry("mode", Frame::bulk("standalone")),
+        entry("role", Frame::bulk("master")),
+        entry("modules", Frame::Array(Vec::new())),
+    ])
+}
+
+fn id(session: &Session) -> Frame {
+    Frame::Int(i64::try_from(session.id).unwrap_or(i64::MAX))
+}
+
+fn client(session: &mut Session, args: Arguments) -> Frame {
+    let (word, args) = subcommand(args);
+    let on = args.first().map(|word| upper(word));
+    match (word.as_str(), args.as_slice(), on.as_deref()) {
+        ("ID", [], _) => id(session),
+        ("INFO", [], _) => Frame::Verbatim(clients(session, |id| id == session.id)),
+        ("LIST", _, _) => Frame::Verbatim(clients(session, |_| true)),
+        ("GETNAME", [], _) => {
+            Frame::bulk(session.server.clients().get(&session.id).map_or("", |facts| &facts.name))
+        }
+        ("SETNAME", [name], _) => describe(session, name, |facts, name| facts.name = name),
+        ("SETINFO", [field, value], _) => match upper(field).as_str() {
+            "LIB-NAME" => describe(session, value, |facts, value| facts.library = value),
+            "LIB-VER" => describe(session, value, |facts, value| facts.library_version = value),
+            _ => Frame::error(format!("ERR Unrecognized option '{}'", shown(field))),
+        },
+        ("NO-EVICT" | "NO-TOUCH", [_], Some("ON" | "OFF")) => Frame::ok(),
+        ("NOTES", [_], Some(on @ ("ON" | "OFF"))) => {
+            session.notes = on == "ON";
+            Frame::ok()
+        }
+        ("CAPA", [_, ..], _) => Frame::ok(),
+        ("GETREDIR", [], _) => Frame::Int(-1),
+        (
+            "KILL" | "PAUSE" | "UNPAUSE" | "UNBLOCK" | "REPLY" | "TRACKING" | "CACHING" | "TRACKINGINFO",
+            ..,
+        ) => Frame::error(refused::line(
+            &format!("CLIENT {word}"),
+            "is not built",
+            "CLIENT LIST shows who is connected",
+        )),
+        _ => unknown_subcommand("client", &word),
+    }
+}
+
+fn describe(session: &Session, value: &[u8], change: fn(&mut ClientFacts, String)) -> Frame {
+    match check_name(value) {
+        Ok(()) => {
+            session.describe(|facts| change(facts, text(value)));
+            Frame::ok()
+        }
+        Err(line) => Frame::error(line),
+    }
+}
+
+/// Names stand in lists with spaces between: as Redis, only printable ASCII without spaces.
+fn check_name(name: &[u8]) -> Result<(), String> {
+    if name.len() <= NAME_MAX && name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Ok(());
+    }
+    Err(format!(
+        "ERR a name is at most {NAME_MAX} characters, without spaces, newlines or special characters"
+    ))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn clients(session: &Session, wanted: impl Fn(u64) -> bool) -> String {
+    let clients = session.server.clients();
+    let line = |(id, facts): (&u64, &ClientFacts)| {
+        let version = if facts.version == Version::Resp3 { 3 } else { 2 };
+        format!(
+            "id={id} addr={} name={} age={} db=0 resp={version} lib-name={} lib-ver={}\n",
+            facts.address,
+            facts.name,
+            facts.since.elapsed().as_secs(),
+            facts.library,
+            facts.library_version,
+        )
+    };
+    clients.iter().filter(|(id, _)| wanted(**id)).map(line).collect()
+}

@@ -1,0 +1,51 @@
+//! `EXPLAIN`: runs a command and tells how it went.
+
+use super::failure::failure_line;
+use super::session::{Session, frame_of};
+use super::{Arguments, DataCall, Prepared, Spec, prepare, upper};
+use crate::render::explain::ExplainPage;
+use crate::render::json;
+use crate::resp::frame::Frame;
+use serde_bytes::ByteBuf;
+use starling_crdt::Command;
+
+/// Most keys of one command that are explained.
+const KEYS_MAX: usize = 16;
+
+pub async fn explain(session: &mut Session, mut args: Arguments) -> Frame {
+    let as_json = args.len() > 1 && upper(&args[0]) == "JSON";
+    if as_json {
+        args.remove(0);
+    }
+    let name = upper(&args[0]);
+    let call = match prepare(args) {
+        Prepared::Data(call) if call.plan.len() <= KEYS_MAX => call,
+        Prepared::Data(_) => return Frame::error(format!("ERR EXPLAIN takes at most {KEYS_MAX} keys")),
+        Prepared::Refused(frame) => return frame,
+        Prepared::Other(..) => {
+            return Frame::error(format!(
+                "ERR {name} reads and writes no key; EXPLAIN takes commands such as GET key"
+            ));
+        }
+    };
+    let mut pages = Vec::new();
+    let DataCall { spec, plan, .. } = call;
+    for (key, command) in plan {
+        pages.push(explain_one(session, spec, key, command).await);
+    }
+    match pages.as_slice() {
+        [page] if as_json => Frame::bulk(json(page)),
+        pages if as_json => Frame::bulk(json(&pages)),
+        pages => session.page(&pages.iter().map(ExplainPage::text).collect::<Vec<_>>().join("\n\n")),
+    }
+}
+
+async fn explain_one(session: &Session, spec: &Spec, key: ByteBuf, command: Command) -> ExplainPage {
+    match session.ask(key.clone(), command, true).await {
+        Ok(outcome) => ExplainPage::new(spec.name, &key, outcome.trace.as_deref())
+            .with_reply(&frame_of(outcome.reply), outcome.hidden),
+        Err(failure) => {
+            ExplainPage::new(spec.name, &key, failure.trace.as_deref()).with_error(failure_line(&failure))
+        }
+    }
+}

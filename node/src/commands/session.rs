@@ -1,0 +1,239 @@
+//! What a connection remembers, and what all connections of a peer share.
+
+use super::cursors::Cursors;
+use super::failure::{failure_frame, mismatch};
+use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, prepare};
+use crate::peer_handle::PeerHandle;
+use crate::resp::frame::{Frame, Version};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde_bytes::ByteBuf;
+use starling_crdt::{Command, Reply};
+use starling_protocol::request::{Failure, FailureKind, Outcome, Request, Response, Status};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Keys of one command that are under way at once.
+const KEYS_AT_ONCE: usize = 128;
+/// Largest answer of one command over several keys, in bytes of data. It is held in memory whole.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+
+/// What all connections of this peer share.
+pub struct Server {
+    pub peer: PeerHandle,
+    pub clients_max: usize,
+    pub totals: Totals,
+    clients: Mutex<BTreeMap<u64, ClientFacts>>,
+    cursors: Mutex<Cursors>,
+}
+
+/// Counted since the start, for `INFO`.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub connections: AtomicU64,
+    pub refused: AtomicU64,
+    pub commands: AtomicU64,
+}
+
+/// What `CLIENT LIST` tells of a connection.
+#[derive(Clone, Debug)]
+pub struct ClientFacts {
+    pub address: SocketAddr,
+    pub since: Instant,
+    pub name: String,
+    pub library: String,
+    pub library_version: String,
+    pub version: Version,
+}
+
+impl Server {
+    pub fn new(peer: PeerHandle, clients_max: usize) -> Self {
+        let started = peer.facts().started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            peer,
+            clients_max,
+            totals: Totals::default(),
+            clients: Mutex::default(),
+            cursors: Mutex::new(Cursors::starting_at(started)),
+        }
+    }
+
+    pub fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, ClientFacts>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cursors(&self) -> MutexGuard<'_, Cursors> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub async fn status(&self) -> Result<Status, Failure> {
+        match self.peer.request(Request::Status).await {
+            Response::Status(status) => Ok(*status),
+            Response::Failed(failure) => Err(failure),
+            _ => Err(mismatch()),
+        }
+    }
+}
+
+/// Copies to read and copies to sync; `None`: the network's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quorum {
+    pub r: Option<u8>,
+    pub w: Option<u8>,
+}
+
+/// One connection.
+pub struct Session {
+    pub server: Arc<Server>,
+    pub id: u64,
+    pub version: Version,
+    pub quorum: Quorum,
+    /// Replies carry notes, such as how many concurrent values they do not show.
+    pub notes: bool,
+    /// The connection ends after the next reply.
+    pub closing: bool,
+}
+
+impl Session {
+    pub fn open(server: Arc<Server>, address: SocketAddr) -> Self {
+        let id = server.totals.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let facts = ClientFacts {
+            address,
+            since: Instant::now(),
+            name: String::new(),
+            library: String::new(),
+            library_version: String::new(),
+            version: Version::Resp2,
+        };
+        server.clients().insert(id, facts);
+        Self { server, id, version: Version::Resp2, quorum: Quorum::default(), notes: false, closing: false }
+    }
+
+    /// Runs one command.
+    pub async fn call(&mut self, words: Arguments) -> Frame {
+        match prepare(words) {
+            Prepared::Data(call) => self.data(call).await,
+            Prepared::Other(spec, args) => self.other(spec, args).await,
+            Prepared::Refused(frame) => frame,
+        }
+    }
+
+    pub fn other<'a>(&'a mut self, spec: &Spec, args: Arguments) -> BoxFuture<'a, Frame> {
+        match spec.run {
+            Run::Here(run) => futures::future::ready(run(self, args)).boxed(),
+            Run::Ask(run) => run(self, args),
+            Run::Data { .. } => unreachable!("{} is prepared as a data call", spec.name),
+        }
+    }
+
+    /// Runs a command on keys. Several may run at once; none changes the session.
+    pub async fn data(&self, call: DataCall) -> Frame {
+        match self.gather(call.plan).await {
+            Ok((replies, hidden)) => self.noted(frame_of((call.combine)(replies)), hidden),
+            Err(failure) => failure_frame(&failure),
+        }
+    }
+
+    fn noted(&self, frame: Frame, hidden: u32) -> Frame {
+        if !self.notes || hidden == 0 {
+            return frame;
+        }
+        Frame::Attributed(vec![(Frame::bulk("hidden"), Frame::Int(hidden.into()))], Box::new(frame))
+    }
+
+    /// All replies in the order of the plan, and how many concurrent values they do not show.
+    async fn gather(&self, plan: Plan) -> Result<(Vec<Reply>, u32), Failure> {
+        let several = plan.len() > 1;
+        let outcomes =
+            stream::iter(plan).map(|(key, command)| self.ask(key, command, false)).buffered(KEYS_AT_ONCE);
+        let gathered =
+            outcomes.try_fold((Vec::new(), 0u32, 0usize), |(mut replies, hidden, size), outcome| {
+                let size = size + size_of_reply(&outcome.reply);
+                replies.push(outcome.reply);
+                let gathered = (replies, hidden.saturating_add(outcome.hidden), size);
+                futures::future::ready(if size > ANSWER_MAX { Err(too_large()) } else { Ok(gathered) })
+            });
+        let (replies, hidden, _) = gathered.await.map_err(|failure| of_several(failure, several))?;
+        Ok((replies, hidden))
+    }
+
+    /// One command on one key, at the R and W of this connection.
+    pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
+        let Quorum { r, w } = self.quorum;
+        match self.server.peer.request(Request::Data { key, command, r, w, explain }).await {
+            Response::Data(result) => result,
+            Response::Failed(failure) => Err(failure),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Changes what `CLIENT LIST` tells of this connection.
+    pub fn describe(&self, change: impl FnOnce(&mut ClientFacts)) {
+        if let Some(facts) = self.server.clients().get_mut(&self.id) {
+            change(facts);
+        }
+    }
+
+    /// Text over several lines: shown as it is by RESP3 clients, a line per element to others.
+    pub fn page(&self, text: &str) -> Frame {
+        match self.version {
+            Version::Resp3 => Frame::Verbatim(text.into()),
+            Version::Resp2 => Frame::Array(text.lines().map(Frame::bulk).collect()),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.clients().remove(&self.id);
+    }
+}
+
+fn of_several(mut failure: Failure, several: bool) -> Failure {
+    if several {
+        failure.state =
+            format!("{}; each key goes on its own: others may be done", failure.state.trim_end_matches('.'));
+    }
+    failure
+}
+
+fn too_large() -> Failure {
+    Failure {
+        kind: FailureKind::Invalid,
+        why: format!("the answer is larger than {ANSWER_MAX} bytes"),
+        state: String::new(),
+        hint: "ask for fewer keys at once".into(),
+        trace: None,
+    }
+}
+
+fn size_of_reply(reply: &Reply) -> usize {
+    match reply {
+        Reply::Bytes(bytes) => bytes.len(),
+        Reply::Array(replies) => replies.iter().map(size_of_reply).sum(),
+        Reply::Set(members) => members.iter().map(|member| member.len()).sum(),
+        Reply::Map(entries) => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        Reply::Siblings(siblings) => siblings.iter().map(|sibling| sibling.value.len()).sum(),
+        Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) => 16,
+    }
+}
+
+/// The reply in the shape that Redis gives it.
+pub fn frame_of(reply: Reply) -> Frame {
+    let bulk = |bytes: ByteBuf| Frame::Bulk(bytes.into_vec());
+    match reply {
+        Reply::Nil => Frame::Null,
+        Reply::Ok => Frame::ok(),
+        Reply::Int(number) => Frame::Int(number),
+        Reply::Bytes(bytes) => bulk(bytes),
+        Reply::Word(word) => Frame::Simple(word),
+        Reply::Array(replies) => Frame::Array(replies.into_iter().map(frame_of).collect()),
+        Reply::Set(members) => Frame::Set(members.into_iter().map(bulk).collect()),
+        Reply::Map(entries) => Frame::Map(entries.into_iter().map(|(f, v)| (bulk(f), bulk(v))).collect()),
+        Reply::Siblings(siblings) => Frame::Array(siblings.into_iter().map(|s| bulk(s.value)).collect()),
+        Reply::Error(error) => Frame::error(error.to_string()),
+    }
+}

@@ -1,0 +1,240 @@
+//! What peers tell of themselves, for programs (JSON) and for people (text).
+
+pub mod explain;
+pub mod reply;
+
+use crate::transport::peer_text;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::{Deserialize, Serialize};
+use starling_protocol::member::{Health, Step};
+use starling_protocol::request::{MemberView, SeatView, Status, Whereabouts};
+use std::fmt::Write as _;
+
+/// The object that `STATUS JSON` and `starling status --json` print.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusPage {
+    pub peer_id: String,
+    pub name: String,
+    pub network: String,
+    pub network_id: String,
+    pub partitions: u16,
+    pub n: u8,
+    pub r: u8,
+    pub w: u8,
+    /// Members that answer.
+    pub alive: usize,
+    /// Members that have not left.
+    pub all: usize,
+    /// Partitions that this peer owns.
+    pub owned: u32,
+    /// Partitions of which it holds writes for other owners.
+    pub held_for_others: u32,
+    /// Partitions in which a copy elsewhere differed when last compared.
+    pub repairing: u32,
+    /// Operations under way.
+    pub operations: u32,
+    pub members: Vec<MemberLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberLine {
+    pub peer_id: String,
+    pub name: String,
+    /// `alive`, `suspect` or `dead`, as this peer believes.
+    pub health: String,
+    /// `waiting`, `joining`, `arriving`, `member`, `leaving`, `departing` or `left`.
+    pub step: String,
+    pub incarnation: u64,
+    pub addresses: Vec<String>,
+    pub zone: String,
+    pub weight: u32,
+    /// Share of all partitions that it owns, from 0 to 1.
+    pub share: f64,
+}
+
+/// The object that `WHERE key JSON` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WherePage {
+    pub key: String,
+    pub partition: u16,
+    pub owners: Vec<Seat>,
+    pub stand_ins: Vec<Seat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seat {
+    pub peer_id: String,
+    pub name: String,
+    pub health: String,
+    pub step: String,
+}
+
+pub fn health_text(health: Health) -> &'static str {
+    match health {
+        Health::Alive => "alive",
+        Health::Suspect => "suspect",
+        Health::Dead => "dead",
+    }
+}
+
+pub fn step_text(step: Step) -> &'static str {
+    match step {
+        Step::Waiting => "waiting",
+        Step::Joining => "joining",
+        Step::Arriving => "arriving",
+        Step::Member => "member",
+        Step::Leaving => "leaving",
+        Step::Departing => "departing",
+        Step::Left => "left",
+    }
+}
+
+impl StatusPage {
+    pub fn new(status: &Status) -> Self {
+        let here: Vec<_> = status.members.iter().filter(|member| member.step != Step::Left).collect();
+        let me = status.members.iter().find(|member| member.id == status.me);
+        Self {
+            peer_id: peer_text(&status.me),
+            name: me.map(|me| me.name.clone()).unwrap_or_default(),
+            network: status.network_name.clone(),
+            network_id: status.network.to_string(),
+            partitions: status.partitions,
+            n: status.n,
+            r: status.r,
+            w: status.w,
+            alive: here.iter().filter(|member| member.health == Health::Alive).count(),
+            all: here.len(),
+            owned: status.owned,
+            held_for_others: status.held_for_others,
+            repairing: status.repairing,
+            operations: status.operations,
+            members: status.members.iter().map(MemberLine::new).collect(),
+        }
+    }
+
+    /// A table of the members and two lines about the network and this peer.
+    pub fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["NAME", "PEER ID", "STATE", "SHARE", "ADDRESS"]);
+        for member in &self.members {
+            let me = if member.peer_id == self.peer_id { " (here)" } else { "" };
+            table.add_row([
+                format!("{}{me}", plain(&member.name)),
+                short(&member.peer_id),
+                member.state(),
+                format!("{:.1} %", member.share * 100.0),
+                member.addresses.first().map(|address| plain(address)).unwrap_or_default(),
+            ]);
+        }
+        let rows = table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        format!(
+            "network {} ({})   {} of {} alive   N={} R={} W={}   {} partitions\n{}\n\
+             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way",
+            plain(&self.network),
+            self.network_id,
+            self.alive,
+            self.all,
+            self.n,
+            self.r,
+            self.w,
+            self.partitions,
+            rows.join("\n"),
+            plain(&self.name),
+            self.owned,
+            self.held_for_others,
+            self.repairing,
+            self.operations,
+        )
+    }
+}
+
+impl MemberLine {
+    fn new(member: &MemberView) -> Self {
+        Self {
+            peer_id: peer_text(&member.id),
+            name: member.name.clone(),
+            health: health_text(member.health).into(),
+            step: step_text(member.step).into(),
+            incarnation: member.incarnation,
+            addresses: member.addresses.clone(),
+            zone: member.zone.clone(),
+            weight: member.weight,
+            share: f64::from(member.share) / 1000.0,
+        }
+    }
+
+    fn state(&self) -> String {
+        match self.step.as_str() {
+            "left" => "left".into(),
+            "member" => self.health.clone(),
+            step => format!("{}, {step}", self.health),
+        }
+    }
+}
+
+impl WherePage {
+    pub fn new(key: &[u8], found: &Whereabouts) -> Self {
+        let seats = |seats: &[SeatView]| seats.iter().map(Seat::new).collect();
+        Self {
+            key: reply::text_or_hex(key),
+            partition: found.partition,
+            owners: seats(&found.owners),
+            stand_ins: seats(&found.stand_ins),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = format!("{} -> partition {}\n", plain(&self.key), self.partition);
+        let mut line = |what: &str, seats: &[Seat]| {
+            let names: Vec<_> = seats.iter().map(Seat::text).collect();
+            let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+            writeln!(text, "{what:<10} {names}").expect("writing to memory does not fail");
+        };
+        line("owners", &self.owners);
+        line("stand-ins", &self.stand_ins);
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+impl Seat {
+    fn new(seat: &SeatView) -> Self {
+        Self {
+            peer_id: peer_text(&seat.peer),
+            name: seat.name.clone(),
+            health: health_text(seat.health).into(),
+            step: step_text(seat.step).into(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match (self.health.as_str(), self.step.as_str()) {
+            ("alive", "member") => plain(&self.name),
+            (health, "member") => format!("{} ({health})", plain(&self.name)),
+            (health, step) => format!("{} ({health}, {step})", plain(&self.name)),
+        }
+    }
+}
+
+/// A peer id as far as it is needed to tell peers apart: its end, since all begin alike.
+pub fn short(peer_id: &str) -> String {
+    const KEPT: usize = 8;
+    match peer_id.char_indices().rev().nth(KEPT - 1) {
+        Some((at, _)) if at > 0 => format!("…{}", &peer_id[at..]),
+        _ => peer_id.into(),
+    }
+}
+
+/// Names and addresses come from other peers: what a terminal would obey is shown, not sent.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON on one line.
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("maps with text as keys can be written")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! One client: reads commands, runs them in order, writes the replies together.
+
+use super::frame::Frame;
+use super::request::RequestReader;
+use crate::commands::session::Session;
+use crate::commands::{DataCall, Prepared, prepare};
+use futures::future::join_all;
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Bytes read at once.
+const READ_SIZE: usize = 16 * 1024;
+/// Replies are written when so many bytes of them wait, even though more commands are at hand.
+const WRITE_SIZE: usize = 256 * 1024;
+/// Pipelined commands that run at once.
+const PIPELINE_MAX: usize = 128;
+/// A client that takes nothing of its replies for so long is let go; its memory is needed for others.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves the client until it goes, breaks the protocol, or the peer stops.
+pub async fn run(
+    mut stream: TcpStream,
+    mut session: Session,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut reader = RequestReader::default();
+    let mut replies = Vec::new();
+    loop {
+        if let Err(error) = answer(&mut stream, &mut reader, &mut session, &mut replies).await? {
+            Frame::error(format!("ERR {error}")).encode(session.version, &mut replies);
+            session.closing = true;
+        }
+        write(&mut stream, &mut replies).await?;
+        if session.closing || *stopped.borrow() {
+            return stream.shutdown().await;
+        }
+        reader.relax();
+        tokio::select! {
+            readable = stream.readable() => readable?,
+            _ = stopped.changed() => continue,
+        }
+        let buffer = reader.buffer();
+        buffer.reserve(READ_SIZE);
+        match stream.try_read_buf(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Answers all commands that are at hand. The inner error is what the client got wrong.
+async fn answer(
+    stream: &mut TcpStream,
+    reader: &mut RequestReader,
+    session: &mut Session,
+    replies: &mut Vec<u8>,
+) -> io::Result<Result<(), super::frame::ProtocolError>> {
+    let mut batch = Batch::default();
+    while !session.closing {
+        let command = match reader.next_command() {
+            Ok(Some(words)) => prepare(words),
+            outcome => {
+                batch.run(session, replies).await;
+                return Ok(outcome.map(|_| ()));
+            }
+        };
+        session.server.totals.commands.fetch_add(1, Ordering::Relaxed);
+        match command {
+            Prepared::Data(call) => {
+                if !batch.fits(&call) {
+                    batch.run(session, replies).await;
+                }
+                batch.push(call);
+            }
+            Prepared::Other(spec, args) => {
+                batch.run(session, replies).await;
+                let frame = session.other(spec, args).await;
+                frame.encode(session.version, replies);
+            }
+            Prepared::Refused(frame) => {
+                batch.run(session, replies).await;
+                frame.encode(session.version, replies);
+            }
+        }
+        if replies.len() >= WRITE_SIZE {
+            write(stream, replies).await?;
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Pipelined commands that may run at once: no key is written beside another command on it. Replies
+/// keep the order of the commands.
+#[derive(Default)]
+struct Batch {
+    calls: Vec<DataCall>,
+    /// The keys of these commands, and whether one of them writes there.
+    keys: BTreeMap<ByteBuf, bool>,
+}
+
+impl Batch {
+    fn fits(&self, call: &DataCall) -> bool {
+        self.calls.len() < PIPELINE_MAX
+            && call
+                .plan
+                .iter()
+                .all(|(key, command)| self.keys.get(key).is_none_or(|written| !written && !command.writes()))
+    }
+
+    fn push(&mut self, call: DataCall) {
+        for (key, command) in &call.plan {
+            *self.keys.entry(key.clone()).or_default() |= command.writes();
+        }
+        self.calls.push(call);
+    }
+
+    async fn run(&mut self, session: &Session, replies: &mut Vec<u8>) {
+        self.keys.clear();
+        let calls = std::mem::take(&mut self.calls).into_iter().map(|call| session.data(call));
+        for frame in join_all(calls).await {
+            frame.encode(session.version, replies);
+        }
+    }
+}
+
+/// Writes what waits, as long as the client takes something of it now and then.
+async fn write(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
+    let mut rest = replies.as_slice();
+    while !rest.is_empty() {
+        let taken = tokio::time::timeout(WRITE_PATIENCE, stream.write(rest)).await;
+        let taken =
+            taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))??;
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[taken..];
+    }
+    if replies.capacity() > WRITE_SIZE {
+        *replies = Vec::new();
+    } else {
+        replies.clear();
+    }
+    Ok(())
+}

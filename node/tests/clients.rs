@@ -1,0 +1,521 @@
+//! What Redis clients see of the client port, byte for byte.
+
+mod common;
+
+use common::{FakePeer, bytes};
+use starling_crdt::Command;
+use starling_node::peer_handle::FaultHandle;
+use starling_node::resp::frame::{Frame, decode, encode_command};
+use starling_protocol::request::FailureKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Long enough for a busy machine; no test waits for it to pass.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Client(TcpStream);
+
+impl Client {
+    fn of(peer: &FakePeer) -> Self {
+        let stream = TcpStream::connect(peer.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(stream)
+    }
+
+    /// Sends the bytes and reads as many as are expected.
+    fn says(&mut self, sent: &str, expected: &str) {
+        self.0.write_all(sent.as_bytes()).unwrap();
+        let mut answer = vec![0; expected.len()];
+        self.0.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), expected, "after {sent:?}");
+    }
+
+    fn send(&mut self, words: &[&str]) {
+        let mut command = Vec::new();
+        encode_command(words, &mut command);
+        self.0.write_all(&command).unwrap();
+    }
+
+    fn reply(&mut self) -> Frame {
+        let mut buffer = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            if let Some((frame, length)) = decode(&buffer).unwrap() {
+                assert_eq!(length, buffer.len(), "one command has one reply");
+                return frame;
+            }
+            let read = self.0.read(&mut piece).unwrap();
+            assert_ne!(read, 0, "the connection ended");
+            buffer.extend_from_slice(&piece[..read]);
+        }
+    }
+
+    /// A command without quoting.
+    fn call(&mut self, line: &str) -> Frame {
+        self.send(&line.split(' ').collect::<Vec<_>>());
+        self.reply()
+    }
+
+    fn error(&mut self, line: &str) -> String {
+        match self.call(line) {
+            Frame::Error(error) => error,
+            other => panic!("{line} is answered with {other:?}"),
+        }
+    }
+
+    fn text(&mut self, line: &str) -> String {
+        match self.call(line) {
+            Frame::Bulk(text) => String::from_utf8(text).unwrap(),
+            Frame::Simple(text) | Frame::Verbatim(text) => text,
+            Frame::Array(lines) => {
+                let line = |line| {
+                    if let Frame::Bulk(line) = line { String::from_utf8(line).unwrap() } else { panic!() }
+                };
+                lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+            }
+            other => panic!("{line} is answered with {other:?}"),
+        }
+    }
+
+    /// The rest, up to the end of the connection.
+    fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).unwrap();
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+fn bulks(words: &[&str]) -> Vec<Frame> {
+    words.iter().map(|word| Frame::bulk(*word)).collect()
+}
+
+#[test]
+fn data_commands_answer_in_the_shapes_of_redis() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n", "+OK\r\n");
+    client.says("get k\r\nGET nothing\r\nstrlen k\r\n", "$5\r\nhello\r\n$-1\r\n:5\r\n");
+    client.says("mset a 1 b 2\r\nmget a b c\r\n", "+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n");
+    client.says(
+        "incr n\r\nincrby n 10\r\ndecr n\r\ndecrby n 4\r\nget n\r\n",
+        ":1\r\n:11\r\n:10\r\n:6\r\n$1\r\n6\r\n",
+    );
+    client.says("sadd s x y x\r\nsadd s x\r\nscard s\r\nsismember s y\r\n", ":2\r\n:0\r\n:2\r\n:1\r\n");
+    client.says(
+        "smembers s\r\nsmismember s x z\r\nsrem s x\r\n",
+        "*2\r\n$1\r\nx\r\n$1\r\ny\r\n*2\r\n:1\r\n:0\r\n:1\r\n",
+    );
+    client.says("hset h f 1 g 2\r\nhmset h f 3\r\nhget h f\r\nhlen h\r\n", ":2\r\n+OK\r\n$1\r\n3\r\n:2\r\n");
+    client.says("hgetall h\r\n", "*4\r\n$1\r\nf\r\n$1\r\n3\r\n$1\r\ng\r\n$1\r\n2\r\n");
+    client.says("hmget h f x\r\nhexists h g\r\nhdel h g x\r\n", "*2\r\n$1\r\n3\r\n$-1\r\n:1\r\n:1\r\n");
+    client.says("hkeys h\r\nhvals h\r\n", "*1\r\n$1\r\nf\r\n*1\r\n$1\r\n3\r\n");
+    client.says("type s\r\ntype h\r\ntype k\r\ntype none\r\n", "+set\r\n+hash\r\n+string\r\n+none\r\n");
+    client.says("exists k s k none\r\nttl k\r\npttl none\r\n", ":3\r\n:-1\r\n:-2\r\n");
+    client.says("dbsize\r\ndel k s k\r\nunlink h\r\ndbsize\r\n", ":6\r\n:2\r\n:1\r\n:3\r\n");
+    assert!(client.error("get").starts_with("ERR wrong number of arguments for 'get' command"));
+    client.call("sadd s x");
+    assert_eq!(client.error("get s"), "WRONGTYPE Operation against a key holding the wrong kind of value");
+    assert_eq!(client.call("mget s a"), Frame::Array(vec![Frame::Null, Frame::bulk("1")]));
+}
+
+#[test]
+fn resp3_has_maps_sets_and_nulls() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("hset h f 1\r\nsadd s x\r\n", ":1\r\n:1\r\n");
+    let hello = client.call("hello 3");
+    let Frame::Map(about) = &hello else { panic!("{hello:?}") };
+    assert!(about.contains(&(Frame::bulk("proto"), Frame::Int(3))));
+    client.says(
+        "hgetall h\r\nsmembers s\r\nget none\r\n",
+        "%1\r\n$1\r\nf\r\n$1\r\n1\r\n~1\r\n$1\r\nx\r\n_\r\n",
+    );
+    client.says("reset\r\nget none\r\n", "+RESET\r\n$-1\r\n");
+}
+
+/// The first bytes of clients, as their sources send them; none may be answered with an error.
+#[test]
+fn the_handshakes_of_common_clients_are_answered_without_an_error() {
+    let handshakes: [(&str, &[&str]); 8] = [
+        ("redis-cli", &["HELLO 3", "COMMAND DOCS", "PING"]),
+        ("redis-benchmark", &["CONFIG GET save", "CONFIG GET appendonly", "PING"]),
+        (
+            "redis-py",
+            &[
+                "HELLO 3",
+                "CLIENT SETINFO LIB-NAME redis-py",
+                "CLIENT SETINFO LIB-VER 5.0.1",
+                "SELECT 0",
+                "INFO",
+            ],
+        ),
+        (
+            "go-redis",
+            &[
+                "HELLO 3",
+                "CLIENT SETINFO LIB-NAME go-redis(,go1.22.0)",
+                "CLIENT SETINFO LIB-VER 9.5.1",
+                "PING",
+            ],
+        ),
+        ("jedis", &["HELLO 3", "CLIENT SETINFO lib-name jedis", "CLIENT SETINFO lib-ver 5.1.0", "SELECT 0"]),
+        ("ioredis", &["INFO", "CLIENT SETNAME worker", "COMMAND", "SELECT 0"]),
+        ("lettuce", &["HELLO 3 SETNAME app", "CLIENT SETINFO lib-name Lettuce", "CLIENT ID", "PING"]),
+        (
+            "redis-rs",
+            &["HELLO 2", "CLIENT SETINFO LIB-NAME redis-rs", "CLIENT NO-EVICT ON", "ECHO x", "QUIT"],
+        ),
+    ];
+    let peer = FakePeer::start();
+    for (name, commands) in handshakes {
+        let mut client = Client::of(&peer);
+        for command in commands {
+            let reply = client.call(command);
+            assert!(!matches!(reply, Frame::Error(_)), "{name}: {command}: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn what_clients_look_for_in_their_handshake_is_there() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("CONFIG GET save\r\n", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
+    client.says("CONFIG GET appendonly\r\n", "*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n");
+    client.says("PING\r\nPING hi\r\nECHO hi\r\nSELECT 0\r\n", "+PONG\r\n$2\r\nhi\r\n$2\r\nhi\r\n+OK\r\n");
+    let info = client.text("INFO");
+    for expected in
+        ["# Server\r\nredis_version:", "loading:0", "cluster_enabled:0", "role:master", "members_alive:4"]
+    {
+        assert!(info.contains(expected), "{expected} in {info}");
+    }
+    assert!(!client.text("info clients").contains("redis_version"));
+    client.says("CLIENT SETNAME worker\r\nCLIENT GETNAME\r\n", "+OK\r\n$6\r\nworker\r\n");
+    assert!(client.text("client list").contains("name=worker"));
+    assert_eq!(client.error("cluster info"), "ERR This instance has cluster support disabled");
+    assert!(client.error("auth secret").contains("no password"));
+    assert!(client.error("hello 3 AUTH default secret").contains("no password"));
+    assert_eq!(client.error("hello 4"), "NOPROTO unsupported protocol version");
+    assert!(client.error("select 1").starts_with("NOTSUPPORTED SELECT 1 "));
+    assert!(client.error("config set save x").starts_with("NOTSUPPORTED CONFIG SET "));
+    let Frame::Array(time) = client.call("time") else { panic!() };
+    assert_eq!(time.len(), 2);
+}
+
+#[test]
+fn the_table_is_told_to_programs_and_to_people() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let Frame::Int(count) = client.call("command count") else { panic!() };
+    let Frame::Array(names) = client.call("command list") else { panic!() };
+    assert_eq!(names.len() as i64, count);
+    let Frame::Array(info) = client.call("command info get nothing") else { panic!() };
+    assert_eq!(info[1], Frame::Null);
+    let Frame::Array(get) = &info[0] else { panic!() };
+    assert_eq!(
+        get[..3],
+        [Frame::bulk("get"), Frame::Int(2), Frame::Array(vec![Frame::Simple("readonly".into())])]
+    );
+    assert_eq!(client.call("command getkeys mset a 1 b 2"), Frame::Array(bulks(&["a", "b"])));
+    assert_eq!(client.call("command getkeys get k"), Frame::Array(bulks(&["k"])));
+    let help = client.text("help");
+    for name in names {
+        let Frame::Bulk(name) = name else { panic!() };
+        assert!(help.contains(std::str::from_utf8(&name).unwrap()));
+    }
+    assert!(client.text("help mset").contains("not atomic"));
+    assert!(client.text("help @set").contains("smembers"));
+    assert!(client.text("help multi").contains("needs isolation"));
+    assert!(client.error("help nonsense").contains("unknown command"));
+}
+
+#[test]
+fn pipelined_commands_are_answered_in_order_and_see_each_other() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let (mut sent, mut expected) = (String::new(), String::new());
+    for i in 0..500 {
+        sent += &format!("set k{} {i}\r\nincr n\r\nget k{}\r\n", i % 7, i % 7);
+        expected += &format!("+OK\r\n:{}\r\n${}\r\n{i}\r\n", i + 1, i.to_string().len());
+    }
+    client.says(&sent, &expected);
+}
+
+#[test]
+fn a_scan_goes_through_all_keys_and_tells_when_it_is_done() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    for i in 0..50 {
+        client.call(&format!("set user:{i} x"));
+    }
+    client.call("sadd user:team x");
+    let mut all = |options: &str| {
+        let (mut cursor, mut found, mut pages) = ("0".to_owned(), BTreeSet::new(), 0);
+        loop {
+            let Frame::Array(page) = client.call(&format!("scan {cursor}{options}")) else { panic!() };
+            let [Frame::Bulk(next), Frame::Array(keys)] = page.as_slice() else { panic!("{page:?}") };
+            found.extend(keys.iter().map(|key| format!("{key:?}")));
+            pages += 1;
+            cursor = String::from_utf8(next.clone()).unwrap();
+            if cursor == "0" {
+                return (found.len(), pages);
+            }
+        }
+    };
+    let (keys, pages) = all("");
+    assert_eq!(keys, 51);
+    assert!(pages > 3, "{pages} pages of about 10");
+    assert_eq!(all(" COUNT 1000"), (51, 1));
+    assert_eq!(all(" MATCH user:1*").0, 11);
+    assert_eq!(all(" TYPE set COUNT 20").0, 1);
+    assert!(client.error("scan 12345").contains("begin again at 0"));
+    assert!(client.error("scan x").starts_with("ERR a cursor cannot be"));
+    assert!(client.error("scan 0 MATCH").starts_with("ERR syntax error"));
+}
+
+#[test]
+fn a_connection_has_its_own_quorum() {
+    let peer = FakePeer::start();
+    let (mut client, mut other) = (Client::of(&peer), Client::of(&peer));
+    client.says("QUORUM 1 3\r\nget k\r\n", "+OK\r\n$-1\r\n");
+    assert_eq!(peer.asked(), (Some(1), Some(3)));
+    other.call("get k");
+    assert_eq!(peer.asked(), (None, None));
+    client.says("WITH 2 - get k\r\n", "$-1\r\n");
+    assert_eq!(peer.asked(), (Some(2), Some(3)));
+    client.says("get k\r\nquorum\r\n", "$-1\r\n*6\r\n$1\r\nn\r\n:3\r\n$1\r\nr\r\n:1\r\n$1\r\nw\r\n:3\r\n");
+    assert_eq!(peer.asked(), (Some(1), Some(3)));
+    client.says("QUORUM DEFAULT\r\nget k\r\n", "+OK\r\n$-1\r\n");
+    assert_eq!(peer.asked(), (None, None));
+    for line in ["quorum 0 1", "quorum 1 4", "quorum x 1", "with 9 - get k", "with 1 1 with 1 1 get k"] {
+        assert!(client.error(line).starts_with("ERR "), "{line}");
+    }
+}
+
+#[test]
+fn concurrent_values_are_listed_and_those_who_ask_are_told_that_some_are_hidden() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.call("set greeting hola");
+    peer.write_elsewhere("greeting", Command::Set { value: bytes("bonjour") });
+    assert_eq!(client.call("get greeting"), Frame::bulk("bonjour"));
+    assert_eq!(client.call("siblings greeting"), Frame::Array(bulks(&["bonjour", "hola"])));
+    let json: serde_json::Value = serde_json::from_str(&client.text("siblings greeting json")).unwrap();
+    assert_eq!((&json[0]["value"], &json[1]["value"]), (&"bonjour".into(), &"hola".into()));
+    client.call("hello 3");
+    assert_eq!(client.call("get greeting"), Frame::bulk("bonjour"));
+    client.call("client notes on");
+    let hidden = vec![(Frame::bulk("hidden"), Frame::Int(1))];
+    assert_eq!(client.call("get greeting"), Frame::Attributed(hidden, Box::new(Frame::bulk("bonjour"))));
+    client.call("set greeting hello");
+    assert_eq!(client.call("get greeting"), Frame::bulk("hello"));
+}
+
+#[test]
+fn explain_where_and_status_tell_people_and_programs_the_same() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let text = client.text("explain set k v");
+    for expected in [
+        "-> partition 3 -> p1 p2 p3",
+        "p2   owner ",
+        "stand-in for p3",
+        "1.2 ms",
+        "reply        OK",
+        "verdict      2 of 2 needed answers agree",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&client.text("explain json get k")).unwrap();
+    assert_eq!(json["reply"], "v");
+    assert_eq!(json["trace"]["asked"][3]["instead_of"], "p3");
+    assert!(client.text("where k").contains("owners     p1, p2, p3\nstand-ins  p4, p5"));
+    let json: serde_json::Value = serde_json::from_str(&client.text("where k json")).unwrap();
+    assert_eq!(json["owners"][0]["name"], "p1");
+    assert!(client.text("status").contains("4 of 5 alive"));
+    let json: serde_json::Value = serde_json::from_str(&client.text("status json")).unwrap();
+    assert_eq!(
+        (&json["alive"], &json["all"], &json["members"][4]["health"]),
+        (&4.into(), &5.into(), &"dead".into())
+    );
+    assert!(client.error("explain status").contains("reads and writes no key"));
+    assert!(client.error("explain gte k").contains("did you mean 'get'"));
+}
+
+#[test]
+fn failures_say_why_what_holds_and_what_to_do_in_one_line() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    for (kind, code) in [
+        (FailureKind::Quorum, "QUORUM"),
+        (FailureKind::Timeout, "TIMEOUT"),
+        (FailureKind::Busy, "BUSY"),
+        (FailureKind::NotReady, "NOTREADY"),
+    ] {
+        peer.fail(Some(kind));
+        let line = client.error("set k v");
+        assert_eq!(
+            line,
+            format!(
+                "{code} 1 of the 2 copies required (W=2) answered in 2 s; It may still take effect; Accept one copy: --w 1"
+            )
+        );
+    }
+    assert!(client.error("mset a 1 b 2").contains("each key goes on its own"));
+    assert!(client.text("explain set k v").contains("failed       NOTREADY"));
+    peer.fail(None);
+    assert_eq!(client.call("set k v"), Frame::ok());
+}
+
+#[test]
+fn members_are_administered_by_name_and_faults_only_where_they_are_allowed() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    assert_eq!(client.call("forget p5"), Frame::ok());
+    assert!(client.error("forget p9").contains("no member is called 'p9'"));
+    assert_eq!(client.call("leave"), Frame::ok());
+    assert!(client.error("fault show").contains("--faults"));
+
+    let faults = FaultHandle::new(BTreeSet::new());
+    let peer = FakePeer::start_with(10, Some(faults.clone()));
+    let mut client = Client::of(&peer);
+    assert_eq!(client.call("fault block p4 p5"), Frame::ok());
+    assert_eq!(faults.blocked().len(), 2);
+    let Frame::Array(blocked) = client.call("fault show") else { panic!() };
+    let Frame::Bulk(id) = &blocked[0] else { panic!() };
+    let id = std::str::from_utf8(id).unwrap().to_owned();
+    assert_eq!(client.call(&format!("fault block {id}")), Frame::ok());
+    assert_eq!(client.call("fault show"), Frame::Array(vec![Frame::bulk(id)]));
+    assert_eq!(client.call("fault clear"), Frame::ok());
+    assert!(faults.blocked().is_empty());
+    assert!(client.error("fault nonsense").contains("usage: FAULT BLOCK"));
+}
+
+#[test]
+fn garbage_is_answered_with_an_error_and_the_end_of_the_connection() {
+    let peer = FakePeer::start();
+    for garbage in [
+        "*1\r\n$2147483648\r\n",
+        "*2147483648\r\n",
+        "*1\r\n$-5\r\n",
+        "*1\r\nGET\r\n",
+        "get \"open\r\n",
+        "POST / HTTP/1.1\r\n",
+        "*x\r\n",
+    ] {
+        let mut client = Client::of(&peer);
+        client.0.write_all(garbage.as_bytes()).unwrap();
+        let rest = client.rest();
+        assert!(rest.starts_with("-ERR Protocol error: ") && rest.ends_with("\r\n"), "{garbage:?}: {rest:?}");
+    }
+    let mut client = Client::of(&peer);
+    client.says("set k v\r\n", "+OK\r\n");
+    client.0.write_all(b"get k\r\n*1\r\n$2147483648\r\nget k\r\n").unwrap();
+    let rest = client.rest();
+    assert!(rest.starts_with("$1\r\nv\r\n-ERR Protocol error"), "what came before is answered: {rest}");
+}
+
+#[test]
+fn values_may_be_large_and_one_too_large_is_an_error_not_the_end() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let largest = "x".repeat(starling_crdt::cell::VALUE_MAX);
+    client.send(&["set", "k", &largest]);
+    assert_eq!(client.reply(), Frame::ok());
+    client.send(&["set", "k", &format!("{largest}x")]);
+    let Frame::Error(line) = client.reply() else { panic!() };
+    assert!(line.contains("the limit is"), "{line}");
+    assert_eq!(client.call("ping"), Frame::Simple("PONG".into()));
+}
+
+#[test]
+fn one_client_too_many_is_told_so_and_a_place_is_given_back() {
+    let peer = FakePeer::start_with(2, None);
+    let mut first = Client::of(&peer);
+    let mut second = Client::of(&peer);
+    first.says("PING\r\n", "+PONG\r\n");
+    second.says("PING\r\n", "+PONG\r\n");
+    assert!(Client::of(&peer).rest().starts_with("-ERR max number of clients reached"));
+    drop(second);
+    // The peer learns of the closed connection in its own time.
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let mut third = Client::of(&peer);
+        third.0.write_all(b"PING\r\n").unwrap();
+        let mut answer = [0; 7];
+        if third.0.read_exact(&mut answer).is_ok() && answer == *b"+PONG\r\n" {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the place is not given back");
+    }
+}
+
+#[test]
+fn when_the_peer_stops_connections_end_in_order() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("set k v\r\n", "+OK\r\n");
+    peer.stop();
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn the_redis_crate_works() {
+    let peer = FakePeer::start();
+    for protocol in ["", "?protocol=resp3"] {
+        let client = redis::Client::open(format!("redis://{}/{protocol}", peer.address)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut ask = |words: &[&str]| {
+            let mut command = redis::cmd(words[0]);
+            words[1..].iter().for_each(|word| {
+                command.arg(*word);
+            });
+            command.query::<redis::Value>(&mut connection).unwrap()
+        };
+        ask(&["SET", "greeting", "hello"]);
+        assert_eq!(ask(&["GET", "greeting"]), redis::Value::BulkString(b"hello".to_vec()));
+        ask(&["HSET", "user:1", "name", "ada", "born", "1815"]);
+        let all: BTreeMap<String, String> =
+            redis::cmd("HGETALL").arg("user:1").query(&mut connection).unwrap();
+        assert_eq!(all["name"], "ada");
+        let (a, b): (Option<String>, i64) = redis::pipe()
+            .cmd("GET")
+            .arg("greeting")
+            .cmd("INCRBY")
+            .arg("visits")
+            .arg(0)
+            .query(&mut connection)
+            .unwrap();
+        assert_eq!((a.as_deref(), b), (Some("hello"), 0));
+        let error = redis::cmd("MULTI").query::<redis::Value>(&mut connection).unwrap_err();
+        assert!(error.to_string().contains("isolation"), "{error}");
+    }
+}
+
+/// The output of `redis-cli`, where it is installed.
+fn redis_cli(peer: &FakePeer, args: &[&str]) -> Option<String> {
+    let mut command = std::process::Command::new("redis-cli");
+    command.args(["-p", &peer.address.port().to_string()]).args(args);
+    match command.output() {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+        Err(_) => {
+            eprintln!("redis-cli is not installed; this test has checked nothing");
+            None
+        }
+    }
+}
+
+#[test]
+fn redis_cli_works() {
+    let peer = FakePeer::start();
+    let Some(set) = redis_cli(&peer, &["set", "greeting", "hello"]) else { return };
+    assert_eq!(set, "OK\n");
+    assert_eq!(redis_cli(&peer, &["get", "greeting"]).unwrap(), "hello\n");
+    assert_eq!(redis_cli(&peer, &["-3", "--no-raw", "get", "greeting"]).unwrap(), "\"hello\"\n");
+    assert!(redis_cli(&peer, &["multi"]).unwrap().starts_with("NOTSUPPORTED MULTI"));
+    assert!(redis_cli(&peer, &["-3", "help", "get"]).is_some());
+    assert!(redis_cli(&peer, &["-3", "status"]).unwrap().contains("4 of 5 alive"));
+    assert_eq!(redis_cli(&peer, &["--scan"]).unwrap(), "greeting\n");
+}
