@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// The last counter a dot may have. Far more than any actor can issue, and far from overflow.
 pub const COUNTER_MAX: u64 = 1 << 48;
 
-/// Most ranges a context from elsewhere may have.
+/// Most ranges a context may have that is stored or sent.
 pub const RANGES_MAX: usize = 65_536;
 
 /// A set of dots: a vector clock, plus the dots beyond it, as intervals.
@@ -151,6 +151,17 @@ impl Context {
             }
         }
         first_u64(&hasher.finalize())
+    }
+
+    /// How many ranges: what the set costs.
+    pub fn range_count(&self) -> usize {
+        self.clock.dots.len() + self.beyond.values().map(BTreeMap::len).sum::<usize>()
+    }
+
+    /// True where `dot` can be added without going beyond [`RANGES_MAX`].
+    pub(crate) fn has_room(&self, dot: Dot) -> bool {
+        let neighbour = |counter| self.contains(Dot::new(dot.actor, counter));
+        self.range_count() < RANGES_MAX || neighbour(dot.counter - 1) || neighbour(dot.counter + 1)
     }
 
     /// Every actor with a dot in the set, in order.

@@ -1,6 +1,7 @@
 //! Events: what replicas exchange.
 
 use crate::cell::{Cell, EVENT_MAX, Field, KEY_MAX, Key, VALUE_MAX};
+use crate::context::RANGES_MAX;
 use crate::rows;
 use crate::wire::{Malformed, array_shaped, bytes_shaped, require};
 use crate::{Context, Dot, Stamp};
@@ -86,7 +87,7 @@ impl Event {
         self.puts.iter().any(|(cell, _)| cell.key == key && cell.field == *field)
     }
 
-    /// Bytes of keys, fields and values.
+    /// Bytes of keys, fields and values, and a few for each cell and each target.
     pub fn size(&self) -> usize {
         let place =
             |key: &Key, field: Option<&Field>| key.len() + field.map_or(0, |field| field.name().len());
@@ -112,6 +113,7 @@ impl Event {
         for (target, dots) in &self.drops {
             target.check()?;
             require(!dots.contains(self.dot), "an event drops itself")?;
+            require(dots.range_count() <= RANGES_MAX, "too many ranges")?;
         }
         let cells: BTreeSet<_> = self.puts.iter().map(|(cell, _)| cell).collect();
         let targets: BTreeSet<_> = self.drops.iter().map(|(target, _)| target).collect();

@@ -62,15 +62,20 @@ impl Partition {
         s.put(&rows::row(self.id, Kind::Meta), &rows::encode(&meta));
     }
 
-    /// Applies an event: any order, any number of times. True where it was new. `seed`: what has been
-    /// read already of the cells it touches.
+    /// Applies an event: any order, any number of times. True where it was new, and there was room: of a set
+    /// with more gaps than `RANGES_MAX`, nothing could be told to others. `seed`: what has been read already
+    /// of the cells it touches.
     pub fn apply(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         event: &Event,
         seed: Option<Seed>,
     ) -> Result<bool, StorageError> {
-        if self.context.contains(event.dot) {
+        let drops = event.drops.iter().map(|(target, dots)| (target, dots));
+        let Some(waits) = self.deferred.plan(drops, &self.context) else {
+            return Ok(false);
+        };
+        if self.context.contains(event.dot) || !self.context.has_room(event.dot) {
             return Ok(false);
         }
         // All that can fail comes first: then nothing in memory is half changed.
@@ -78,9 +83,7 @@ impl Partition {
         edits.write(s, self);
         self.context.insert(event.dot);
         self.stamp = self.stamp.max(event.stamp);
-        for (target, dots) in &event.drops {
-            self.deferred.add(s, self.id, target, dots.difference(&self.context));
-        }
+        self.deferred.add(s, self.id, waits);
         self.deferred.settle(s, self.id, &event.dot.into());
         log::write(s, self.id, event);
         self.log += 1;

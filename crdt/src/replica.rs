@@ -1,12 +1,13 @@
 //! The replica: all partitions of one peer, and the dots it issues.
 
-use crate::context::{COUNTER_MAX, first_u64};
-use crate::partition::{Loaded, Partition, Seed, Snapshot};
+use crate::cell::EVENT_MAX;
+use crate::context::{COUNTER_MAX, RANGES_MAX, first_u64};
+use crate::partition::{Loaded, Partition, Snapshot};
 use crate::rows::{self, Kind};
 use crate::types::{self, Change, Issuer};
 use crate::{
-    Actor, Cell, Clock, Command, Context, Dot, Event, Fingerprint, Key, Missing, Piece, Reply, Slice,
-    Storage, StorageError, Target,
+    Actor, Cell, Clock, Command, CommandError, Context, Dot, Event, Fingerprint, Key, Missing, Piece, Reply,
+    Slice, Storage, StorageError, Target,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -142,12 +143,15 @@ impl Replica {
         if change.puts.is_empty() && change.drops.is_empty() {
             return Ok(Executed::reply(change.reply));
         }
-        let Change { reply, puts, drops } = change;
-        let puts = puts.into_iter().map(|(field, value)| (Cell::new(key, field), Some(value)));
-        let drops = drops.into_iter().map(|(field, dots)| (Target::at((Key::from(key), field)), dots));
-        let seed = loaded.into_seed(key);
-        let event = self.record(s, p, puts.collect(), drops.collect(), wall_ms, Some(seed))?;
-        Ok(Executed { event: Some(event), ..Executed::reply(reply) })
+        let puts = change.puts.into_iter().map(|(field, value)| (Cell::new(key, field), Some(value)));
+        let drops = change.drops.into_iter();
+        let drops = drops.map(|(field, dots)| (Target::at((Key::from(key), field)), dots));
+        let event = self.event(p, puts.collect(), drops.collect(), wall_ms);
+        if let Some(error) = self.refusal(p, &event) {
+            return Ok(Executed::reply(Reply::Error(error)));
+        }
+        self.partition_mut(p).apply(s, &event, Some(loaded.into_seed(key)))?;
+        Ok(Executed { event: Some(event), ..Executed::reply(change.reply) })
     }
 
     fn change(&mut self, p: PartitionId, command: &Command, loaded: &Loaded) -> Change {
@@ -166,26 +170,34 @@ impl Replica {
         drops: Vec<(Target, Context)>,
         wall_ms: u64,
     ) -> Result<Event, StorageError> {
-        self.record(s, p, puts, drops, wall_ms, None)
+        let event = self.event(p, puts, drops, wall_ms);
+        self.partition_mut(p).apply(s, &event, None)?;
+        Ok(event)
     }
 
-    /// Gives a change its dot and stamp, and applies it.
-    fn record(
+    /// Gives a change its dot and stamp.
+    fn event(
         &mut self,
-        s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         puts: Vec<(Cell, Option<ByteBuf>)>,
         drops: Vec<(Target, Context)>,
         wall_ms: u64,
-        seed: Option<Seed>,
-    ) -> Result<Event, StorageError> {
-        let event = Event { dot: self.next_dot(p), stamp: self.clock.tick(wall_ms), puts, drops };
-        self.partition_mut(p).apply(s, &event, seed)?;
-        Ok(event)
+    ) -> Event {
+        Event { dot: self.next_dot(p), stamp: self.clock.tick(wall_ms), puts, drops }
+    }
+
+    /// Why an own event must not be issued: others would refuse it, or there is no room for its dot.
+    fn refusal(&self, p: PartitionId, event: &Event) -> Option<CommandError> {
+        if event.check().is_err() {
+            return Some(types::too_long("the change", event.size(), EVENT_MAX));
+        }
+        let context = self.context(p);
+        let full = !context.has_room(event.dot);
+        full.then(|| types::too_long("the partition's context", context.range_count(), RANGES_MAX))
     }
 
     /// Applies an event from elsewhere: any order, any number of times. True where it was new. A malformed
-    /// event is refused: false, and its dot is not in the context.
+    /// event is refused, and one whose contexts have too many gaps: false, and its dot is not in the context.
     pub fn apply(
         &mut self,
         s: &mut (impl Storage + ?Sized),
@@ -242,7 +254,7 @@ impl Replica {
     }
 
     /// Merges a snapshot in one step (rule `staged`). False: the pieces are not one whole, sound
-    /// snapshot, and nothing has changed.
+    /// snapshot, or their contexts have too many gaps, and nothing has changed.
     pub fn install(
         &mut self,
         s: &mut (impl Storage + ?Sized),
@@ -257,8 +269,7 @@ impl Replica {
         for (_, dots) in &snapshot.deferred {
             self.witness(p, dots);
         }
-        self.partition_mut(p).install(s, &snapshot)?;
-        Ok(true)
+        self.partition_mut(p).install(s, &snapshot)
     }
 
     /// Gives a partition up, if all that it holds now is within `held` (rule `letgo-now`). The own
@@ -282,6 +293,15 @@ impl Replica {
             self.floors.insert(p, counter);
         }
         Ok(true)
+    }
+
+    /// Gives a partition up whatever others have: its rows are damaged (rule `cells-with-context`). It is to be
+    /// filled again by others, and issues under a new actor.
+    pub fn give_up(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
+        rows::delete_all(s, &rows::whole(p))?;
+        self.partitions.remove(&p);
+        self.take_actor();
+        Ok(())
     }
 
     /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.

@@ -131,14 +131,12 @@ impl Head {
         self.names.is_empty() && !self.more
     }
 
-    /// As far as both reach. Where nothing is left of that, but either has more, elements are taken
-    /// to be there: only a replica that is many removals behind makes that wrong, and not for long.
+    /// Of elements that one lists and the other's head does not reach, nothing is known, and `more` stands
+    /// for them: then the type is taken to be there. Only a replica that is many removals behind makes that
+    /// wrong, and not for long.
     fn merge(&self, seen: &Context, other: &Head, other_seen: &Context) -> Head {
-        let ends = [self, other].into_iter().filter(|head| head.more);
-        let end = ends.map(|head| head.names.last_key_value().map(|(name, _)| name)).min();
-        let covered = |name: &ByteBuf| end.is_none_or(|end| Some(name) <= end);
         let mut names = BTreeMap::new();
-        for name in self.names.keys().chain(other.names.keys()).filter(|name| covered(name)) {
+        for name in self.names.keys().chain(other.names.keys()) {
             let dots = |head: &Head| head.names.get(name).cloned().unwrap_or_default();
             let both = merge(dots(self), seen, dots(other), other_seen, |dot| *dot);
             if !both.is_empty() {
@@ -149,7 +147,7 @@ impl Head {
     }
 
     fn check(&self) -> Result<(), Malformed> {
-        require(self.names.len() <= 2 * HEAD_LEN, "head too long")?;
+        require(self.names.len() <= 16 * HEAD_LEN, "head too long")?;
         for dots in self.names.values() {
             require(!dots.is_empty() && dots.is_sorted(), "dots out of order")?;
         }

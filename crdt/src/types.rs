@@ -161,17 +161,16 @@ impl Command {
         }
     }
 
-    /// Checks the lengths of what the client gave.
-    pub(crate) fn check(&self, key: &[u8]) -> Result<(), CommandError> {
+    /// Checks the lengths of what the client gave. `execute` does; so should who only reads.
+    pub fn check(&self, key: &[u8]) -> Result<(), CommandError> {
         fits("the key", key.len(), KEY_MAX)?;
         let needs = self.needs();
-        let mut total = key.len();
+        let mut total = 0_usize;
         for wanted in [&needs.entries, &needs.members] {
             let Wanted::Named(names) = wanted else { continue };
             for name in names {
                 fits("the field", name.len(), FIELD_MAX)?;
-                // Every element names the key again.
-                total = total.saturating_add(key.len() + name.len());
+                total = total.saturating_add(name.len());
             }
         }
         for value in self.values() {
@@ -191,10 +190,11 @@ impl Command {
 }
 
 fn fits(what: &str, size: usize, limit: usize) -> Result<(), CommandError> {
-    if size <= limit {
-        return Ok(());
-    }
-    Err(CommandError::TooLong { what: what.into(), size: size as u64, limit: limit as u64 })
+    if size <= limit { Ok(()) } else { Err(too_long(what, size, limit)) }
+}
+
+pub(crate) fn too_long(what: &str, size: usize, limit: usize) -> CommandError {
+    CommandError::TooLong { what: what.into(), size: size as u64, limit: limit as u64 }
 }
 
 /// The dots live in one field: what a put that sees them drops.

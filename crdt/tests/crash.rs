@@ -6,7 +6,7 @@ mod common;
 use common::{P, Step, bytes, mixed, pull, schedule};
 use proptest::prelude::*;
 use starling_crdt::cell::Visit;
-use starling_crdt::{Actor, Command, Context, Event, Memory, Missing, Replica, Storage, StorageError};
+use starling_crdt::{Actor, Command, Context, Event, Memory, Missing, Replica, Reply, Storage, StorageError};
 
 /// A disk whose uncommitted rows a crash drops.
 #[derive(Default)]
@@ -186,6 +186,27 @@ fn letting_go_keeps_the_own_counter_for_the_next_clean_start() {
     let less = Context::from(event.dot);
     assert!(!same.replica.let_go(&mut same.disk, P, &less).unwrap(), "rule letgo-now");
     assert!(same.scrubs());
+}
+
+#[test]
+fn all_partitions_are_there_after_a_restart() {
+    let mut disk = Memory::default();
+    let mut replica = Replica::open(&disk, Actor(1), 1).unwrap();
+    let ids = [0, 1, 255, 256, 40_000, u16::MAX];
+    for p in ids {
+        let command = Command::Set { value: bytes(&p.to_string()) };
+        replica.execute(&mut disk, p, b"k", &command, 1).unwrap();
+    }
+    assert!(replica.let_go(&mut disk, 255, &replica.context(255).clone()).unwrap());
+    let replica = Replica::open(&disk, Actor(2), 2).unwrap();
+    assert_eq!(replica.partitions().collect::<Vec<_>>(), [0, 1, 256, 40_000, u16::MAX]);
+    for p in replica.partitions() {
+        let slice = replica.read(&disk, p, b"k", &Command::Get).unwrap();
+        assert_eq!(Command::Get.answer(&slice).reply, Reply::Bytes(bytes(&p.to_string())));
+        assert_eq!((replica.log_len(p), replica.summary(p).events), (1, 1));
+    }
+    let slice = replica.read(&disk, 255, b"k", &Command::Get).unwrap();
+    assert_eq!(Command::Get.answer(&slice).reply, Reply::Nil);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use common::{P, Peer, bytes, cbor};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
-use starling_crdt::context::COUNTER_MAX;
+use starling_crdt::context::{COUNTER_MAX, RANGES_MAX};
 use starling_crdt::{
-    Actor, Cell, Command, Context, Dot, Event, Field, Key, Missing, Piece, Slice, Stamp, Target, Version,
+    Actor, Cell, Command, CommandError, Context, Dot, Event, Field, Fingerprint, Key, Missing, Piece, Reply,
+    Slice, Stamp, Target, Version,
 };
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -123,7 +124,7 @@ fn pieces_that_are_not_one_whole_snapshot_are_refused() {
 
 /// The piece that these numbers and cells make, put together from outside.
 fn forged(context: Context, cells: Vec<(Cell, Vec<Version>)>) -> Option<Piece> {
-    let mut sum = starling_crdt::Fingerprint::default();
+    let mut sum = Fingerprint::default();
     for (cell, versions) in &cells {
         versions.iter().for_each(|version| sum.add(cell, version));
     }
@@ -148,6 +149,46 @@ fn forged_pieces_are_refused() {
     assert!(!Peer::new(1).install(&[beyond]), "a version that its context does not have");
     let twice = forged(seen(2), vec![(at(), vec![version(1)]), (at(), vec![version(2)])]).unwrap();
     assert!(!Peer::new(1).install(&[twice]), "a cell twice");
+    let empty = read(&cbor(&(1, 0, 1, seen(2), Fingerprint([1; 4]), Stamp(1), [(); 0], [(); 0]))).unwrap();
+    assert!(!Peer::new(1).install(&[empty]), "cells that do not add up");
+}
+
+#[test]
+fn a_context_does_not_grow_beyond_what_can_be_stored() {
+    let holes = (1..=RANGES_MAX as u64).map(|i| Dot::new(Actor(9), 2 * i)).collect::<Context>();
+    let mut peer = Peer::new(1);
+    assert!(peer.install(&[forged(holes.clone(), vec![]).unwrap()]));
+    let other = |counter| Event { dot: Dot::new(Actor(9), counter), puts: vec![], drops: vec![], ..sample() };
+    assert!(!peer.apply(&other(4 * RANGES_MAX as u64)), "no room");
+    assert!(!peer.apply(&sample()), "no room");
+    let more = forged(Context::from(Dot::new(Actor(8), 1)), vec![]).unwrap();
+    assert!(!peer.install(&[more]), "no room");
+    let set = Command::Set { value: bytes("v") };
+    let refused = peer.execute("k", &set, 1);
+    assert!(matches!(refused.reply, Reply::Error(CommandError::TooLong { .. })) && refused.event.is_none());
+    let mut reopened = Peer::on(peer.disk.clone(), 2);
+    assert_eq!(*reopened.context(), holes);
+    assert!(reopened.apply(&other(3)), "a gap filled makes room");
+    assert!(reopened.execute("k", &set, 1).event.is_some());
+    // The same for what a target waits for.
+    let drops = |dots: &Context| vec![(Target::Key(Key::from("k")), dots.clone())];
+    let event = |counter, dots| Event { drops: drops(dots), ..other(counter) };
+    let mut peer = Peer::new(1);
+    assert!(peer.apply(&event(1, &holes)));
+    let odd = (1..=9).map(|i| Dot::new(Actor(8), 2 * i)).collect::<Context>();
+    assert!(!peer.apply(&event(3, &odd)));
+    assert!(Peer::on(peer.disk.clone(), 2).canonical() == peer.canonical());
+}
+
+#[test]
+fn a_damaged_partition_is_given_up_and_filled_again_under_another_actor() {
+    let (mut peer, from) = (full(), full());
+    peer.replica.give_up(&mut peer.disk, P).unwrap();
+    assert_ne!(peer.replica.actor(), Actor(1));
+    assert_eq!(peer.disk.rows().count(), 0);
+    assert!(peer.install(&from.snapshot(100)) && peer.canonical() == from.canonical());
+    let event = peer.execute("n", &Command::IncrBy { by: 1 }, 1).event.unwrap();
+    assert_eq!(event.dot, Dot::new(peer.replica.actor(), 1));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Removals that came before what they remove.
 
+use crate::context::RANGES_MAX;
 use crate::rows::{self, Kind};
 use crate::{Cell, Context, Dot, PartitionId, Storage, StorageError, Target};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+
+/// Targets, and all that each will wait for.
+pub(super) type Waits<'a> = Vec<(&'a Target, Context)>;
 
 /// Of each target, the dots that have been dropped there and not been seen yet. Like the cells, a function of
 /// the set of events applied. A dot of an ended life may never come: then its entry stays for ever.
@@ -46,15 +50,35 @@ impl Deferred {
             && (waits(Target::Cell(cell.clone())) || waits(Target::Key(cell.key.clone())))
     }
 
-    /// Lets a target wait for `dots`, none of which has been seen.
-    pub fn add(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, target: &Target, dots: Context) {
-        if dots.is_empty() {
-            return;
+    /// What each target of these drops will wait for, where `context` has been seen. `None`: a set would have
+    /// too many ranges to be stored.
+    pub fn plan<'a>(
+        &self,
+        drops: impl IntoIterator<Item = (&'a Target, &'a Context)>,
+        context: &Context,
+    ) -> Option<Waits<'a>> {
+        let mut waits = Vec::new();
+        for (target, dots) in drops {
+            let mut all = dots.difference(context);
+            if all.is_empty() {
+                continue;
+            }
+            if let Some(before) = self.targets.get(target) {
+                all.union(before);
+            }
+            (all.range_count() <= RANGES_MAX).then_some(())?;
+            waits.push((target, all));
         }
-        self.waiting.union(&dots);
-        let all = self.targets.entry(target.clone()).or_default();
-        all.union(&dots);
-        s.put(&rows::deferred_row(p, target), &rows::encode(all));
+        Some(waits)
+    }
+
+    /// Lets targets wait as planned.
+    pub fn add(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, waits: Waits) {
+        for (target, dots) in waits {
+            s.put(&rows::deferred_row(p, target), &rows::encode(&dots));
+            self.waiting.union(&dots);
+            self.targets.insert(target.clone(), dots);
+        }
     }
 
     /// Takes note that `seen` has come. Rows of targets that still wait are left as they are: `load`

@@ -127,7 +127,6 @@ impl Partition {
 
 /// About how many bytes an event is on the wire.
 fn weight(event: &Event) -> usize {
-    let contexts = event.drops.iter();
-    let ranges: usize = contexts.map(|(_, dots)| dots.ranges().count()).sum();
-    event.size() + 16 * (2 + event.puts.len() + event.drops.len() + ranges)
+    let ranges: usize = event.drops.iter().map(|(_, dots)| dots.range_count()).sum();
+    event.size() + 16 * (2 + ranges)
 }

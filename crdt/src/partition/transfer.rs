@@ -1,6 +1,7 @@
 //! State transfer: the whole state at one instant, in pieces that are installed in one step.
 
 use super::{Partition, edits::Edits};
+use crate::context::RANGES_MAX;
 use crate::rows::{self, Kind};
 use crate::wire::{Malformed, array_shaped, require};
 use crate::{Cell, Context, Dot, Fingerprint, Stamp, Storage, StorageError, Target, Version};
@@ -92,11 +93,21 @@ impl Partition {
 
     /// Merges a snapshot in one step (rule `staged`): what the sender has seen and no longer has goes,
     /// what it has and was not seen here comes.
+    /// False: there is no room for its contexts.
     pub fn install(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         snapshot: &Snapshot,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
+        let mut context = self.context.clone();
+        context.union(snapshot.context);
+        let waits = snapshot.deferred.iter().map(|(target, dots)| (target, dots));
+        let Some(waits) = self.deferred.plan(waits, &context) else {
+            return Ok(false);
+        };
+        if context.range_count() > RANGES_MAX {
+            return Ok(false);
+        }
         let mut edits = Edits::new(self.id, self.fingerprint, None);
         for (cell, gone) in self.gone(s, snapshot)? {
             edits.remove(s, &Target::Cell(cell), &gone)?;
@@ -114,14 +125,12 @@ impl Partition {
         }
         let edits = edits.finish(s)?;
         edits.write(s, self);
-        self.context.union(snapshot.context);
+        self.context = context;
         self.stamp = self.stamp.max(snapshot.stamp);
-        for (target, dots) in &snapshot.deferred {
-            self.deferred.add(s, self.id, target, dots.difference(&self.context));
-        }
+        self.deferred.add(s, self.id, waits);
         self.deferred.settle(s, self.id, snapshot.context);
         self.save(s);
-        Ok(())
+        Ok(true)
     }
 
     /// The versions here that the sender has seen and no longer has.

@@ -178,6 +178,7 @@ fn a_deletion_takes_the_increments_it_has_seen_and_no_others() {
     a.ask("n", incr(3));
     assert_eq!(b.ask("n", Command::Del), Reply::Int(1));
     assert_eq!(b.ask("n", Command::Exists), Reply::Int(0));
+    assert_eq!(b.replica.summary(P).cells, 2, "the total is its actor's, and a base beside it");
     sync(&mut a, &mut b);
     assert_eq!(a.ask("n", Command::Get), text("3"));
     assert_eq!(b.ask("n", Command::Del), Reply::Int(1));

@@ -1,0 +1,126 @@
+//! What commands cost in rows: it does not grow with the size of what they do not touch.
+
+mod common;
+
+use common::{P, bytes};
+use starling_crdt::cell::Visit;
+use starling_crdt::{Actor, Command, Event, Memory, Replica, Storage, StorageError};
+use std::cell::Cell;
+
+/// A disk that counts.
+#[derive(Default)]
+struct Counted {
+    rows: Memory,
+    gets: Cell<u32>,
+    scans: Cell<u32>,
+    visited: Cell<u32>,
+    puts: u32,
+    deletes: u32,
+}
+
+impl Storage for Counted {
+    fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.gets.update(|n| n + 1);
+        self.rows.get(row)
+    }
+
+    fn put(&mut self, row: &[u8], value: &[u8]) {
+        self.puts += 1;
+        self.rows.put(row, value);
+    }
+
+    fn delete(&mut self, row: &[u8]) {
+        self.deletes += 1;
+        self.rows.delete(row);
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
+        self.scans.update(|n| n + 1);
+        self.rows.scan(from, to, &mut |row, value| {
+            self.visited.update(|n| n + 1);
+            visit(row, value)
+        })
+    }
+}
+
+struct Peer {
+    replica: Replica,
+    disk: Counted,
+}
+
+impl Peer {
+    fn new(actor: u64) -> Self {
+        let disk = Counted::default();
+        Self { replica: Replica::open(&disk, Actor(actor), 1).unwrap(), disk }
+    }
+
+    /// (scans, rows visited, gets, puts, deletes) of one command, and its event.
+    fn cost(&mut self, key: &str, command: &Command) -> ([u32; 5], Option<Event>) {
+        self.count(|peer| peer.replica.execute(&mut peer.disk, P, key.as_bytes(), command, 1).unwrap().event)
+    }
+
+    fn cost_of_applying(&mut self, event: &Event) -> [u32; 5] {
+        self.count(|peer| assert!(peer.replica.apply(&mut peer.disk, P, event).unwrap())).0
+    }
+
+    fn count<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> ([u32; 5], T) {
+        self.disk = Counted { rows: std::mem::take(&mut self.disk.rows), ..Counted::default() };
+        let out = run(self);
+        let Counted { gets, scans, visited, puts, deletes, .. } = &self.disk;
+        ([scans.get(), visited.get(), gets.get(), *puts, *deletes], out)
+    }
+}
+
+fn set(value: &str) -> Command {
+    Command::Set { value: bytes(value) }
+}
+
+#[test]
+fn a_string_is_written_with_one_short_scan_and_three_puts() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let (cost, event) = a.cost("k", &set("v"));
+    assert_eq!(cost, [1, 0, 0, 3, 0]);
+    assert_eq!(b.cost_of_applying(&event.unwrap()), [1, 0, 1, 3, 0]);
+    let (cost, event) = a.cost("k", &set("w"));
+    assert_eq!(cost, [1, 1, 0, 3, 0]);
+    assert_eq!(b.cost_of_applying(&event.unwrap()), [0, 0, 1, 3, 0]);
+    assert_eq!(a.cost("k", &Command::Get).0, [1, 1, 0, 0, 0]);
+    assert_eq!(a.cost("n", &Command::IncrBy { by: 1 }).0, [1, 0, 0, 3, 0]);
+    assert_eq!(a.cost("n", &Command::IncrBy { by: 1 }).0, [1, 1, 0, 3, 0]);
+    assert_eq!(a.cost("k", &Command::Del).0, [1, 1, 0, 2, 1]);
+}
+
+#[test]
+fn elements_cost_the_same_in_a_small_and_in_a_large_collection() {
+    let names = |range: std::ops::Range<u32>| range.map(|i| bytes(&format!("{i:06}"))).collect::<Vec<_>>();
+    let mut costs = Vec::new();
+    for size in [20, 20_000] {
+        let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+        let fill = a.cost("s", &Command::SAdd { members: names(1..size) }).1.unwrap();
+        b.cost_of_applying(&fill);
+        let entries = names(1..size).into_iter().map(|name| (name, bytes("v"))).collect();
+        b.cost_of_applying(&a.cost("h", &Command::HSet { entries }).1.unwrap());
+        let (old, new) = (names(10..11), names(size..size + 1));
+        let entry = |name: &[serde_bytes::ByteBuf]| (name[0].clone(), bytes("w"));
+        let commands = [
+            ("s", Command::SAdd { members: new.clone() }),
+            ("s", Command::SRem { members: old.clone() }),
+            ("s", Command::SIsMember { member: new[0].clone() }),
+            ("h", Command::HSet { entries: vec![entry(&new), entry(&old)] }),
+            ("h", Command::HGet { field: old[0].clone() }),
+            ("h", Command::HDel { fields: old.clone() }),
+            ("s", Command::Exists),
+            ("h", Command::Type),
+            ("s", Command::Get),
+        ];
+        for (key, command) in commands {
+            let (cost, event) = a.cost(key, &command);
+            assert!(cost[0] <= 2 && cost[1] <= 10, "{command:?}: {cost:?}");
+            costs.push((size, cost, event.map(|event| b.cost_of_applying(&event))));
+        }
+    }
+    let (small, large) = costs.split_at(costs.len() / 2);
+    for (small, large) in small.iter().zip(large) {
+        assert_eq!((small.1, small.2), (large.1, large.2));
+    }
+}
