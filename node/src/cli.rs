@@ -3,8 +3,11 @@
 mod config;
 mod console;
 mod data;
+mod entering;
 mod join;
+mod ready;
 mod status;
+mod stop;
 mod up;
 
 use crate::error::Error;
@@ -53,4 +56,15 @@ fn show(error: &Error) -> ExitCode {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     anstream::eprintln!("{red}error{red:#}: {error}");
     ExitCode::from(error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -19,7 +19,7 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 
-pub use address::parse as parse_address;
+pub use address::{dial_text, parse as parse_address};
 pub use genesis::{AskError, ask as ask_genesis};
 pub use keys::{Keys, parse_peer, peer_text};
 pub use libp2p::Multiaddr as Address;

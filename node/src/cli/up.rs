@@ -1,11 +1,104 @@
-//! `starling up`.
+//! `starling up`: a peer, from its start to its stop.
 
+use super::entering::choose_network;
+use super::ready::Ready;
+use super::stop::Stop;
+use crate::config::{Options, SettingFlags, Values};
+use crate::directory::Directory;
 use crate::error::Error;
+use crate::running::{Parts, Running};
+use crate::{holder, identity, logging, resp};
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
 
+/// How long clients get for what they have begun, once the peer is to stop.
+const LAST_COMMANDS: Duration = Duration::from_secs(2);
+/// How long threads that are in the middle of something may hold up the end of the process.
+const LAST_THREADS: Duration = Duration::from_millis(200);
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    pub settings: SettingFlags,
+    /// Print one line of JSON once the peer is ready
+    #[arg(long)]
+    json: bool,
+    /// Say more in the log; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
 
-pub fn run(_args: Args) -> Result<ExitCode, Error> {
-    Err(Error::new("this build has no `up` yet"))
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
+    let options = Options::new(&values)?;
+    logging::start(options.log_format, args.verbose);
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
+    let result = runtime.block_on(up(&options, args.json));
+    runtime.shutdown_timeout(LAST_THREADS);
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn up(options: &Options, json: bool) -> Result<(), Error> {
+    let stop = Stop::install(options.stop_on_stdin_eof)?;
+    refuse_open_door(options)?;
+    let directory = Directory::open(&options.dir)?;
+    let keys = identity::load_or_create(&directory)?;
+    let clients = bind(options.resp).await?;
+    let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;
+    let genesis = tokio::select! {
+        genesis = choose_network(options, &directory, keys.peer()) => genesis?,
+        // Nothing has begun that would have to be ended well.
+        () = stop.wanted() => return Ok(()),
+    };
+    let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
+    let ready = Ready::of(running.handle.facts());
+    ready.save()?;
+    ready.print(json);
+    let result = serve(running, clients, stop).await;
+    ready.remove();
+    result
+}
+
+/// Serves clients until somebody wants this peer to stop or storage fails.
+async fn serve(mut running: Running, clients: TcpListener, stop: Stop) -> Result<(), Error> {
+    let stopping = stop.clone();
+    let mut clients =
+        tokio::spawn(resp::serve(clients, running.handle.clone(), async move { stopping.wanted().await }));
+    tokio::select! {
+        () = stop.wanted() => {}
+        error = running.ended() => return Err(error),
+    }
+    tracing::info!("stopping; the other peers keep this one's place");
+    if tokio::time::timeout(LAST_COMMANDS, &mut clients).await.is_err() {
+        clients.abort();
+    }
+    running.stop().await
+}
+
+/// Until there are credentials, whoever reaches the client port may do everything.
+fn refuse_open_door(options: &Options) -> Result<(), Error> {
+    if options.resp.ip().is_loopback() || options.insecure_resp {
+        return Ok(());
+    }
+    Err(Error::usage(format!("clients would be served at {}, to everybody who reaches it", options.resp))
+        .why("there are no passwords yet, so every machine that can connect could read and change all data")
+        .hint("keep --resp on 127.0.0.1, or accept that with --insecure-resp"))
+}
+
+async fn bind(resp: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(resp).await.map_err(|error| cannot_bind(resp, &error))
+}
+
+fn cannot_bind(resp: SocketAddr, error: &io::Error) -> Error {
+    let what = format!("cannot listen for clients at {resp}");
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Error::new(what).why(error).hint("give another address with --resp");
+    }
+    let holder = holder::of_tcp_port(resp.port()).unwrap_or_else(|| "another process".into());
+    Error::new(what)
+        .why(format!("{holder} has port {}", resp.port()))
+        .hint("give another with --resp, like --resp 127.0.0.1:7380; with port 0 any free one is taken")
 }

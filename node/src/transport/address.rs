@@ -53,6 +53,11 @@ fn is_quic(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::QuicV1))
 }
 
+/// The short form for people, `host:port`, of a TCP address; `None` for others.
+pub fn dial_text(address: &str) -> Option<String> {
+    tcp_socket(&address.parse().ok()?).map(|socket| socket.to_string())
+}
+
 /// The socket of a TCP address with an IP; `None` for others.
 pub(super) fn tcp_socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();

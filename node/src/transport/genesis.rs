@@ -61,8 +61,6 @@ pub enum AskError {
     TimedOut,
     #[error("whoever answers there is no Starling peer")]
     NotStarling,
-    #[error("that is this peer itself")]
-    Myself,
     #[error("the answer is not a network's record: {0}")]
     Damaged(String),
 }
@@ -128,10 +126,7 @@ async fn read(stream: &mut Stream) -> Result<Genesis, AskError> {
 }
 
 fn dial_error(error: &DialError) -> AskError {
-    match error {
-        DialError::LocalPeerId { .. } => AskError::Myself,
-        other => AskError::NoAnswer(why(other)),
-    }
+    AskError::NoAnswer(why(error))
 }
 
 /// The cause of a failed dial in a few words.
