@@ -11,6 +11,9 @@ use crate::log2::{LOG2_POINT, log2};
 use crate::member::{Health, Record, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(test)]
+mod tests;
+
 /// How many peers beyond the owners, at most, are named in a preference list.
 const STAND_INS_MAX: usize = 8;
 /// Bits by which a distance is raised before it is divided by a weight: as many as a u64 has room for
