@@ -36,6 +36,9 @@ const TELL_ALL_MAX: usize = 64;
 const TELL_SOME: usize = 8;
 /// Least time between two full tables sent to one peer.
 const EXCHANGE_GAP: Duration = Duration::from_millis(200);
+/// Most exchanges that this peer begins in one period, strangers apart. When a large network starts or
+/// heals, every pair finds a difference; if each exchanged tables, that were n^3 records.
+const EXCHANGES_MAX: u32 = 8;
 
 /// What membership asks of the world, and what it has to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +123,8 @@ pub struct Membership {
     answered: BTreeSet<PeerId>,
     /// When a full table was last sent to whom; only those of the last `EXCHANGE_GAP`.
     exchanged: BTreeMap<PeerId, Time>,
+    /// Exchanges begun in this period.
+    exchanges: u32,
     /// Those whose view differs, and when to exchange tables with them if it then still does.
     differing: BTreeMap<PeerId, Time>,
     /// Those who were probed out of turn in this period.
@@ -151,6 +156,7 @@ impl Membership {
             connected: BTreeSet::new(),
             answered: BTreeSet::new(),
             exchanged: BTreeMap::new(),
+            exchanges: 0,
             differing: BTreeMap::new(),
             looked_into: BTreeSet::new(),
             started: false,
@@ -167,11 +173,12 @@ impl Membership {
         if self.connected.len() < self.config.members_max * 2 {
             self.connected.insert(peer);
         }
-        if matches!(self.table.other(peer), Some(record) if record.health != Health::Dead) {
+        let health = self.table.other(peer).map(|record| record.health);
+        if health.is_none() || (health == Some(Health::Dead) && self.may_exchange()) {
+            self.exchange(now, peer, true, out);
+        } else {
             let digest = self.table.digest();
             self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);
-        } else {
-            self.exchange(now, peer, true, out);
         }
         self.finish(out);
     }
@@ -183,11 +190,15 @@ impl Membership {
         self.finish(out);
     }
 
-    /// No connection to this peer could be had: others are asked to probe it, if it was being probed.
+    /// No connection to this peer could be had: others are asked to probe it, at once if it was being
+    /// probed.
     pub fn unreachable(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         self.connected.remove(&peer);
         let outcomes = self.probes.unreachable(peer);
         self.probes_came_to(now, outcomes, out);
+        if self.health(peer) == Health::Alive && self.probes.probing(peer).is_none() {
+            self.look_into(now, peer, out);
+        }
         self.finish(out);
     }
 

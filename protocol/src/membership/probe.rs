@@ -108,8 +108,9 @@ impl Probes {
         self.period * (self.score + 1)
     }
 
-    pub fn is_probing(&self, target: PeerId) -> bool {
-        self.open.values().any(|probe| probe.target == target)
+    /// The number that this peer is being pinged with, if it is.
+    pub fn probing(&self, target: PeerId) -> Option<u64> {
+        self.open.iter().find(|(_, probe)| probe.target == target).map(|(seq, _)| *seq)
     }
 
     /// The sequence number to ping with; none if too many are open.

@@ -12,6 +12,8 @@ use rand::Rng;
 
 /// Most accusations in one message.
 const ACCUSATIONS_MAX: usize = 64;
+/// How many, on average, probe a suspect out of turn: twice as many as it takes to confirm.
+const CONFIRMERS: usize = 6;
 /// When one of the dead answers, so many others are tried at once: a cut may have healed.
 const BURST: usize = 8;
 
@@ -42,14 +44,13 @@ impl Membership {
             return;
         }
         let mut heard = Heard::default();
-        let whole = matches!(body, GossipBody::Exchange { .. });
         let (own, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.id == from);
         for record in own {
-            self.claimed(now, from, record, false, &mut heard, out);
+            self.claimed(now, from, record, &mut heard, out);
         }
         if self.table.other(from).is_some() {
             for record in others {
-                self.claimed(now, from, record, whole, &mut heard, out);
+                self.claimed(now, from, record, &mut heard, out);
             }
             for accusation in accusations {
                 self.accused(now, from, accusation, &mut heard, out);
@@ -65,16 +66,7 @@ impl Membership {
         self.finish(out);
     }
 
-    /// `whole`: the claim is from a table, which may be old, and not from a rumor, which is new.
-    fn claimed(
-        &mut self,
-        now: Time,
-        from: PeerId,
-        mut claim: Record,
-        whole: bool,
-        heard: &mut Heard,
-        out: &mut Vec<Out>,
-    ) {
+    fn claimed(&mut self, now: Time, from: PeerId, mut claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
         if !claim.is_sane() {
             heard.misbehaved = Some("one of its records is out of bounds");
             return;
@@ -86,24 +78,35 @@ impl Membership {
         if claim.id == self.me().id {
             return self.claimed_of_me(claim, heard, out);
         }
-        // As in memberlist: whom another table holds dead is only suspect here, and gets its chance to
-        // refute. Else the halves of a cut network would kill each other when they meet.
-        let contested = whole
-            && claim.health == Health::Dead
-            && self.table.other(claim.id).is_some_and(|known| known.health != Health::Dead);
-        if contested {
+        // Nobody is dead here that was not suspect here for the least time: another's belief may be old,
+        // or forged. Else the halves of a cut network would kill each other when they meet. (memberlist
+        // does so for tables; SWIM itself believes whoever confirms a death.)
+        let known = self.table.other(claim.id);
+        let said_dead = claim.health == Health::Dead
+            && known.is_some_and(|k| k.health != Health::Dead && k.incarnation <= claim.incarnation);
+        if said_dead {
             claim.health = Health::Suspect;
         }
         let peer = claim.id;
         let said = (from == peer).then(|| claim.clone());
         let change = self.table.merge(now, claim);
         self.merged(now, peer, change, out);
-        if contested && change.life {
-            self.look_into(now, peer, out);
+        if said_dead {
+            self.said_dead(now, peer, change, out);
         }
         if let Some(said) = said {
             heard.revived |= change.was == Some(Health::Dead) && self.health(peer) == Health::Alive;
             heard.about_them |= self.table.held(peer).is_some_and(|held| held != said);
+        }
+    }
+
+    /// Whoever says so has waited already: here it has the least time left, and is probed if that is news.
+    fn said_dead(&mut self, now: Time, peer: PeerId, change: Change, out: &mut Vec<Out>) {
+        if let Some(suspicion) = self.suspicions.get_mut(&peer) {
+            suspicion.hurry();
+        }
+        if change.life {
+            self.look_into(now, peer, out);
         }
     }
 
@@ -185,12 +188,13 @@ impl Membership {
         let Accusation { suspect, incarnation, by } = accusation;
         if suspect == self.me().id {
             let claim = Record { incarnation, health: Health::Suspect, ..self.me().clone() };
-            return self.claimed(now, from, claim, false, heard, out);
+            return self.claimed(now, from, claim, heard, out);
         }
         let is_current = |known: &Record| known.incarnation == incarnation && known.health != Health::Dead;
         let current = self.table.other(suspect).is_some_and(is_current);
         if current && by != suspect && self.table.other(by).is_some() {
             self.accuse(now, suspect, by, out);
+            self.probe_soon(suspect);
         }
     }
 
@@ -207,6 +211,17 @@ impl Membership {
         }
         if self.suspicions.get_mut(&suspect).is_some_and(|suspicion| suspicion.accuse(by)) {
             self.rumors.add(Rumor::Accusation { suspect, by });
+        }
+    }
+
+    /// A few of those who hear of a suspicion probe the suspect next, so that it is soon confirmed, or
+    /// soon heard and refuted.
+    fn probe_soon(&mut self, suspect: PeerId) {
+        let chosen = self.rng.random_range(0..self.table.living()) < CONFIRMERS;
+        let me = self.me().id;
+        if chosen && self.suspicions.get(&suspect).is_some_and(|suspicion| suspicion.wants(me)) {
+            self.round.retain(|peer| *peer != suspect);
+            self.round.push(suspect);
         }
     }
 
@@ -232,7 +247,7 @@ impl Membership {
                 self.probes_came_to(now, outcome, out);
             }
             GossipBody::Exchange { reply } if reply => self.exchange(now, from, false, out),
-            GossipBody::Compare { digest } if digest != self.table.digest() => {
+            GossipBody::Compare { digest } if digest != self.table.digest() && self.may_exchange() => {
                 self.exchange(now, from, true, out);
             }
             _ => {}
@@ -241,7 +256,9 @@ impl Membership {
             self.send(from, GossipBody::Update, first, out);
         }
         if heard.revived {
-            self.exchange(now, from, true, out);
+            if self.may_exchange() {
+                self.exchange(now, from, true, out);
+            }
             self.burst(now, out);
         }
     }

@@ -84,7 +84,7 @@ impl Membership {
     fn next_of_round(&mut self) -> Option<PeerId> {
         while let Some(peer) = self.round.pop() {
             let known = self.table.other(peer).is_some_and(|record| record.health != Health::Dead);
-            if known && !self.probes.is_probing(peer) {
+            if known && self.probes.probing(peer).is_none() {
                 return Some(peer);
             }
         }
@@ -97,11 +97,16 @@ impl Membership {
         }
     }
 
-    /// Probes a peer out of turn, once in a period at most.
+    /// Probes a peer out of turn, once in a period at most. One that is being probed is pinged again, for
+    /// the first ping may have gone with its connection.
     pub(super) fn look_into(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         let lives = self.table.other(peer).is_some_and(|record| record.health != Health::Dead);
-        if lives && !self.probes.is_probing(peer) && self.looked_into.insert(peer) {
-            self.probe(now, peer, out);
+        if !lives || !self.looked_into.insert(peer) {
+            return;
+        }
+        match self.probes.probing(peer) {
+            Some(seq) => self.ping(peer, seq, out),
+            None => self.probe(now, peer, out),
         }
     }
 
@@ -156,6 +161,7 @@ impl Membership {
         self.retry_at = now + self.config.probe_period;
         self.answered.clear();
         self.looked_into.clear();
+        self.exchanges = 0;
         self.exchanged.retain(|_, last| now.since(*last) < EXCHANGE_GAP);
         self.try_dead(1, out);
         if !self.table.is_full() {
@@ -189,14 +195,20 @@ impl Membership {
         }
     }
 
+    /// Those beyond what this period allows have to wait for the next; by then most will agree.
     fn exchange_differing(&mut self, now: Time, out: &mut Vec<Out>) {
         let due = self.differing.iter().filter(|(_, at)| **at <= now);
         let due: Vec<PeerId> = due.map(|(peer, _)| *peer).collect();
         for peer in due {
             self.differing.remove(&peer);
-            let view = self.view();
-            if self.table.view_of(peer).is_some_and(|theirs| theirs.hash != view.hash) {
+            let hash = self.view().hash;
+            if self.table.view_of(peer).is_none_or(|theirs| theirs.hash == hash) {
+                continue;
+            }
+            if self.may_exchange() {
                 self.exchange(now, peer, true, out);
+            } else {
+                self.differing.insert(peer, self.retry_at);
             }
         }
     }

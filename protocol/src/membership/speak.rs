@@ -1,6 +1,6 @@
 //! What is said to whom.
 
-use super::{EXCHANGE_GAP, Membership, Out, TELL_ALL_MAX, TELL_SOME};
+use super::{EXCHANGE_GAP, EXCHANGES_MAX, Membership, Out, TELL_ALL_MAX, TELL_SOME};
 use crate::ids::PeerId;
 use crate::member::{Accusation, Health, Record};
 use crate::message::{Gossip, GossipBody};
@@ -52,6 +52,13 @@ impl Membership {
         if !self.connected.contains(&peer) && !record.addresses.is_empty() {
             out.push(Out::Connect { peer, addresses: record.addresses.clone() });
         }
+    }
+
+    /// True, and one less is left, while this period has an exchange left.
+    pub(super) fn may_exchange(&mut self) -> bool {
+        let may = self.exchanges < EXCHANGES_MAX;
+        self.exchanges += u32::from(may);
+        may
     }
 
     /// Sends the whole table; not twice within the gap. Then, if views still differ, after it.

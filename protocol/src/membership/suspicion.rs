@@ -35,7 +35,17 @@ impl Suspicion {
     /// True if this accuser is new and counts. Accusers beyond K + 1 change nothing and are not kept, so
     /// that thousands of peers that all suspect one do not flood each other.
     pub fn accuse(&mut self, by: PeerId) -> bool {
-        self.accusers.len() <= self.confirmations_max && self.accusers.insert(by)
+        self.wants(by) && self.accusers.insert(by)
+    }
+
+    /// True if an accusation by this peer would bring the deadline nearer.
+    pub fn wants(&self, by: PeerId) -> bool {
+        self.accusers.len() <= self.confirmations_max && !self.accusers.contains(&by)
+    }
+
+    /// Nobody else is waited for.
+    pub fn hurry(&mut self) {
+        self.confirmations_max = 0;
     }
 
     /// The suspicion begins anew: this peer was paused, and may have missed the refutation.
