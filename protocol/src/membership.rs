@@ -30,6 +30,8 @@ mod rounds;
 mod speak;
 mod suspicion;
 mod table;
+#[cfg(test)]
+mod tests;
 /// In networks up to this size a step is told to every peer at once; in larger ones to a few, and rumors
 /// do the rest.
 const TELL_ALL_MAX: usize = 64;

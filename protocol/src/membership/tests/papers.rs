@@ -1,0 +1,181 @@
+//! One test per sentence of the papers: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar,
+//! Phillips, Currey 2018).
+
+use super::*;
+use std::collections::BTreeMap;
+
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Runs until the next ping, and returns who was pinged.
+fn next_ping(alone: &mut Alone) -> (PeerId, u64) {
+    loop {
+        let at = alone.peer.next_timeout().expect("there is always a next period");
+        let said = alone.run(at - alone.now);
+        if let [ping, ..] = pings(&said)[..] {
+            return ping;
+        }
+    }
+}
+
+#[test]
+fn swim_3_1_each_period_one_member_is_pinged() {
+    let mut alone = Alone::among(10);
+    for _ in 0..50 {
+        let said = alone.run_answering(PERIOD, all_answer);
+        assert_eq!(pings(&said).len(), 1);
+    }
+}
+
+#[test]
+fn swim_3_1_without_an_ack_k_members_are_asked_to_ping_it() {
+    let mut alone = Alone::among(10);
+    let (target, _) = next_ping(&mut alone);
+    assert_eq!(sent(&alone.run(Duration::from_millis(199))), []);
+    let said = alone.run(Duration::from_millis(1));
+    let asked: BTreeSet<PeerId> = sent(&said).iter().map(|(to, _)| *to).collect();
+    assert_eq!((asked.len(), asked.contains(&target)), (3, false));
+    for (_, gossip) in sent(&said) {
+        assert!(matches!(gossip.body, GossipBody::PingReq { target: t, .. } if t == target));
+    }
+}
+
+#[test]
+fn swim_3_1_an_ack_through_another_is_as_good_as_a_direct_one() {
+    let mut alone = Alone::among(10);
+    let (target, _) = next_ping(&mut alone);
+    let answer = |out: &Out| {
+        let asked =
+            sent(std::slice::from_ref(out)).into_iter().filter_map(|(to, gossip)| match gossip.body {
+                GossipBody::PingReq { seq, .. } => Some((to, GossipBody::Ack { seq })),
+                _ => None,
+            });
+        asked.chain(all_answer(out)).collect()
+    };
+    alone.run_answering(PERIOD * 2, answer);
+    assert_eq!(alone.peer.health(target), Health::Alive);
+}
+
+#[test]
+fn swim_3_1_one_asked_to_ping_forwards_the_ack() {
+    let mut alone = Alone::among(4);
+    let said = alone.receive(1, vec![], GossipBody::PingReq { seq: 77, target: id(2) });
+    let [(_, seq)] = pings(&said)[..] else { panic!("one ping: {said:?}") };
+    let said = alone.receive(2, vec![], GossipBody::Ack { seq });
+    assert!(
+        matches!(sent(&said)[..], [(to, Gossip { body: GossipBody::Ack { seq: 77 }, .. })] if to == id(1))
+    );
+}
+
+#[test]
+fn swim_4_1_updates_ride_on_pings_and_acks_a_logarithmic_number_of_times() {
+    let mut alone = Alone::among(4);
+    alone.receive(1, vec![member(2, 5)], GossipBody::Update);
+    let (mut told, mut sent_otherwise) = (0, 0);
+    for _ in 0..100 {
+        let said = alone.run_answering(PERIOD, all_answer);
+        for (_, gossip) in sent(&said) {
+            told += gossip.records.iter().filter(|record| **record == member(2, 5)).count();
+            sent_otherwise += usize::from(gossip.body == GossipBody::Update);
+        }
+    }
+    // 4 times log2 of 5, rounded up.
+    assert_eq!((told, sent_otherwise), (12, 0));
+}
+
+#[test]
+fn swim_4_2_an_unanswered_probe_makes_a_suspect_and_time_makes_it_dead() {
+    let mut alone = Alone::among(3);
+    let (target, _) = next_ping(&mut alone);
+    let others = |out: &Out| all_answer(out).into_iter().filter(|(to, _)| *to != target).collect();
+    alone.run_answering(PERIOD - Duration::from_millis(1), others);
+    assert_eq!(alone.peer.health(target), Health::Alive);
+    alone.run_answering(Duration::from_millis(1), others);
+    assert_eq!(alone.peer.health(target), Health::Suspect);
+    alone.run_answering(Duration::from_millis(1999), others);
+    assert_eq!(alone.peer.health(target), Health::Suspect);
+    let said = alone.run_answering(Duration::from_millis(1), others);
+    assert_eq!(alone.peer.health(target), Health::Dead);
+    assert!(said.contains(&Out::Health { peer: target, health: Health::Dead }));
+}
+
+/// The order of preference in section 4.2, with one thing changed: the dead are not dead for ever, a
+/// higher incarnation brings them back.
+#[test]
+fn swim_4_2_which_claim_overrides_which() {
+    use Health::*;
+    let wins = |known: (u64, Health), claim: (u64, Health)| {
+        let known = with_health(1, known.0, known.1);
+        let mut table = Table::new(member(0, 1), vec![known.clone()], 10, Time(0));
+        table.merge(Time(0), with_health(1, claim.0, claim.1));
+        table.other(id(1)) != Some(&known)
+    };
+    for known in [Alive, Suspect, Dead] {
+        for claim in [Alive, Suspect, Dead] {
+            assert!(wins((5, known), (6, claim)), "a higher incarnation");
+            assert!(!wins((5, known), (4, claim)), "a lower incarnation");
+        }
+    }
+    assert!(wins((5, Alive), (5, Suspect)) && wins((5, Suspect), (5, Dead)) && wins((5, Alive), (5, Dead)));
+    assert!(
+        !wins((5, Suspect), (5, Alive)) && !wins((5, Dead), (5, Suspect)) && !wins((5, Dead), (5, Alive))
+    );
+}
+
+#[test]
+fn swim_4_3_members_are_pinged_in_rounds_so_each_within_two_rounds_less_one() {
+    let mut alone = Alone::among(10);
+    let mut last: BTreeMap<PeerId, usize> = (1..10).map(|host| (id(host), 0)).collect();
+    for period in 1..200 {
+        for (target, _) in pings(&alone.run_answering(PERIOD, all_answer)) {
+            let before = last.insert(target, period).expect("it is a member");
+            assert!(period - before < 2 * 9, "{target} waited from {before} to {period}");
+        }
+    }
+}
+
+#[test]
+fn lifeguard_a_one_asked_to_ping_says_so_when_it_had_no_answer() {
+    let mut alone = Alone::among(4);
+    alone.receive(1, vec![], GossipBody::PingReq { seq: 77, target: id(2) });
+    let nacks = |said: &[Out]| {
+        sent(said).iter().filter(|(to, g)| *to == id(1) && g.body == GossipBody::Nack { seq: 77 }).count()
+    };
+    assert_eq!(nacks(&alone.run_answering(Duration::from_millis(159), all_answer)), 0);
+    assert_eq!(nacks(&alone.run(Duration::from_millis(1))), 1);
+}
+
+#[test]
+fn lifeguard_a_who_has_to_refute_is_slower_to_accuse() {
+    let mut alone = Alone::among(4);
+    assert_eq!(alone.peer.probes.score(), 0);
+    alone.receive(1, vec![with_health(0, 1, Health::Suspect)], GossipBody::Update);
+    assert_eq!(alone.peer.probes.score(), 1);
+    alone.run_answering(PERIOD * 2, all_answer);
+    assert_eq!(alone.peer.probes.score(), 0, "an answered probe makes up for it");
+}
+
+#[test]
+fn lifeguard_a_who_hears_nobody_probes_ever_more_slowly() {
+    let mut alone = Alone::among(10);
+    let mut pinged = Vec::new();
+    for _ in 0..4 {
+        pinged.push(
+            pings(&alone.run(PERIOD * 8))
+                .iter()
+                .filter(|(p, _)| alone.peer.health(*p) != Health::Dead)
+                .count(),
+        );
+    }
+    assert!(pinged[0] >= 2 && pinged[1] <= 2, "{pinged:?}");
+    assert!(alone.peer.probes.score() >= 3);
+}
+
+#[test]
+fn lifeguard_c_a_suspect_hears_of_it_in_the_next_ping() {
+    let mut alone = Alone::among(4);
+    alone.receive(1, vec![with_health(2, 1, Health::Suspect)], GossipBody::Update);
+    let said = alone.run_answering(PERIOD * 6, all_answer);
+    let to_it: Vec<_> = sent(&said).into_iter().filter(|(to, _)| *to == id(2)).collect();
+    assert!(!to_it.is_empty());
+    assert!(to_it.iter().all(|(_, gossip)| gossip.records[0] == with_health(2, 1, Health::Suspect)));
+}
