@@ -17,10 +17,15 @@ use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "starling", version, about = "A peer-to-peer store in which every peer is equal")]
+// `help` is a command of the store: `starling help set`.
+#[command(disable_help_subcommand = true, after_help = DATA_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const DATA_HELP: &str = "Any command of the store is a command here too: starling set greeting hello\n\
+                         starling help lists them, starling help set tells about one";
 
 #[derive(Subcommand)]
 enum Command {

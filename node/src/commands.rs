@@ -21,7 +21,8 @@ mod strings;
 
 pub use call::{DataCall, Prepared, prepare};
 pub use failure::failure_line;
-pub use refused::suggestion;
+pub use help::text as help_text;
+pub use refused::unknown;
 
 use crate::resp::frame::Frame;
 use futures::future::BoxFuture;

@@ -10,6 +10,7 @@ mod settings;
 mod tests;
 
 pub use options::{LogFormat, Options};
+pub use settings::default_dir;
 pub use settings::{SETTINGS, Setting, SettingFlags};
 
 use crate::error::Error;

@@ -1,5 +1,6 @@
 //! The client port: RESP2 and RESP3 over TCP, for Redis clients and for the console.
 
+pub mod client;
 pub mod connection;
 pub mod frame;
 pub mod request;

@@ -1,11 +1,26 @@
 //! `starling console`.
 
+use crate::console;
 use crate::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The peer: host:port or a port; by default the one that runs here
+    #[arg(long, value_name = "ADDR", env = "STARLING_CONNECT")]
+    connect: Option<String>,
+    /// Run this command and end; may be given several times
+    #[arg(short = 'c', value_name = "CMD")]
+    commands: Vec<String>,
+    /// Run the commands in this file, one a line; - is standard input
+    #[arg(short = 'f', value_name = "FILE", conflicts_with = "commands")]
+    file: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", hide = true)]
+    testnet: Option<PathBuf>,
+}
 
-pub fn run(_args: Args) -> Result<ExitCode, Error> {
-    Err(Error::new("this build has no `console` yet"))
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    let Args { connect, commands, file, testnet } = args;
+    console::run(console::Options { connect, commands, file, testnet })
 }

@@ -5,17 +5,18 @@ use super::{Arguments, Group, Spec, all, find, refused, shown};
 use crate::resp::frame::Frame;
 
 pub fn help(session: &mut Session, args: Arguments) -> Frame {
-    match args.first() {
-        None => session.page(&overview()),
-        Some(word) => match topic(word) {
-            Ok(text) => session.page(&text),
-            Err(line) => Frame::error(line),
-        },
+    match text(args.first().map(Vec::as_slice)) {
+        Ok(text) => session.page(&text),
+        Err(line) => Frame::error(line),
     }
 }
 
-/// What there is to say about a command or a group. Error: the line for what does not exist.
-pub fn topic(word: &[u8]) -> Result<String, String> {
+/// All commands by group, or what there is to say about one. Error: the line for what does not exist.
+pub fn text(word: Option<&[u8]>) -> Result<String, String> {
+    word.map_or_else(|| Ok(overview()), topic)
+}
+
+fn topic(word: &[u8]) -> Result<String, String> {
     if let Some(group) = word.strip_prefix(b"@") {
         let group = String::from_utf8_lossy(group).to_ascii_lowercase();
         let found = Group::ALL.into_iter().find(|known| known.name() == group);

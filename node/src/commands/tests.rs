@@ -17,7 +17,7 @@ fn every_command_can_be_looked_up_and_has_its_help() {
         assert_eq!(spec.name, spec.name.to_ascii_lowercase());
         assert!(!spec.summary.is_empty() && !spec.summary.ends_with('.'), "{}", spec.name);
         assert!(spec.example.starts_with(spec.name), "{}", spec.name);
-        let help = help::topic(spec.name.as_bytes()).unwrap();
+        let help = help_text(Some(spec.name.as_bytes())).unwrap();
         assert!(help.contains(&spec.synopsis()) && help.contains(spec.example), "{help}");
     }
 }

@@ -245,7 +245,7 @@ impl clap::Args for SettingFlags {
 
 /// Where the platform wants data of programs: `$XDG_DATA_HOME/starling` or `~/.local/share/starling`,
 /// and its like elsewhere.
-fn default_dir() -> Option<String> {
+pub fn default_dir() -> Option<String> {
     let home = |rest: &str| std::env::home_dir().map(|home| home.join(rest));
     let base = if cfg!(windows) {
         std::env::var_os("LOCALAPPDATA").map(PathBuf::from)

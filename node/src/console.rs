@@ -1,0 +1,269 @@
+//! The console: commands typed by hand or piped in, sent to a peer, and what comes back.
+
+mod editor;
+mod interactive;
+mod line;
+mod link;
+mod output;
+mod testnet;
+
+pub use line::{Call, Line, call, parse};
+pub use link::{Link, as_address, default_address};
+pub use output::exit_code;
+
+use crate::error::Error;
+use link::Reached;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use testnet::Testnet;
+
+/// Longest line, in bytes: the longest value in escapes, and a little.
+const LINE_MAX: usize = 40 * 1024 * 1024;
+
+/// What the console was started with.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub connect: Option<String>,
+    /// Commands to run instead of reading any.
+    pub commands: Vec<String>,
+    /// A file of commands; `-` is standard input.
+    pub file: Option<PathBuf>,
+    /// The directory of the testnet that lines beginning with `:` are for.
+    pub testnet: Option<PathBuf>,
+}
+
+/// The console's own settings and where it is connected to.
+pub struct Console {
+    link: Link,
+    testnet: Option<Testnet>,
+    json: bool,
+    time: bool,
+}
+
+/// What came of a line.
+pub enum Done {
+    /// Go on. The code is that of the first failure of this line, 0 if there was none.
+    Code(u8),
+    /// The user wants to go.
+    Quit,
+}
+
+/// How replies are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// For a person at a terminal.
+    Typed,
+    /// For a program: bytes as they are.
+    Raw,
+}
+
+/// Runs the console. The exit code is that of the first failure.
+pub fn run(options: Options) -> Result<ExitCode, Error> {
+    let testnet = options.testnet.map(Testnet::in_directory);
+    let address = options.connect.unwrap_or_else(default_address);
+    let link = Link::to(resolved(&address, testnet.as_ref())?);
+    let mut console = Console { link, testnet, json: false, time: false };
+    if !options.commands.is_empty() {
+        let lines = options.commands.into_iter().map(|command| Ok(command.into_bytes()));
+        return console.batch(lines);
+    }
+    match options.file {
+        Some(path) if path.as_os_str() == "-" => console.batch(lines(io::stdin().lock())),
+        Some(path) => {
+            let file = File::open(&path).map_err(|error| {
+                Error::new(format!("cannot read {}", path.display()))
+                    .why(error)
+                    .hint("name a file with a command a line")
+            })?;
+            console.batch(lines(BufReader::new(file)))
+        }
+        None if io::stdin().is_terminal() => interactive::run(console),
+        None => console.batch(lines(io::stdin().lock())),
+    }
+}
+
+/// Runs one command and shows its reply: typed for a person, raw for a program. Returns the exit code.
+pub fn show(link: &mut Link, call: &Call, person: bool) -> Result<u8, Error> {
+    let reached = link.run(&call.words)?;
+    output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json);
+    Ok(exit_code(&reached.frame))
+}
+
+/// From the table in this program: also without a peer.
+fn help(call: &Call) -> u8 {
+    match crate::commands::help_text(call.typed.get(1).map(Vec::as_slice)) {
+        Ok(text) => {
+            println!("{text}");
+            0
+        }
+        Err(line) => {
+            output::say_error(&line);
+            crate::error::USAGE
+        }
+    }
+}
+
+/// An address, or the name of a peer of the testnet.
+fn resolved(address: &str, testnet: Option<&Testnet>) -> Result<String, Error> {
+    match (link::as_address(address), testnet) {
+        (Some(address), _) => Ok(address),
+        (None, Some(testnet)) => {
+            testnet.address_of(address).map_err(|why| Error::new(why).hint(":status lists the peers"))
+        }
+        (None, None) => Err(Error::usage(format!("{address:?} is not an address"))
+            .hint("write host:port or a port, such as 127.0.0.1:7379")),
+    }
+}
+
+/// Lines without their ends. A line that is too long is an error, not read on.
+fn lines(mut from: impl BufRead) -> impl Iterator<Item = Result<Vec<u8>, Error>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let mut limited = io::Read::take(&mut from, LINE_MAX as u64);
+        match limited.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(length) if length == LINE_MAX => {
+                Some(Err(Error::usage(format!("a line is longer than {LINE_MAX} bytes"))))
+            }
+            Ok(_) => Some(Ok(line)),
+            Err(error) => Some(Err(Error::new("cannot read the commands").why(error))),
+        }
+    })
+}
+
+impl Console {
+    /// A reply a line, nothing else on stdout. Goes on after failures of commands; ends when the peer
+    /// cannot be reached, since then nobody knows what the rest would do.
+    fn batch(&mut self, lines: impl Iterator<Item = Result<Vec<u8>, Error>>) -> Result<ExitCode, Error> {
+        let mut first = 0;
+        for line in lines {
+            let line = line?;
+            if line.trim_ascii_start().starts_with(b"#") {
+                continue;
+            }
+            match self.line(&line, Style::Raw)? {
+                Done::Quit => break,
+                Done::Code(code) if first == 0 => first = code,
+                Done::Code(_) => {}
+            }
+        }
+        Ok(ExitCode::from(first))
+    }
+
+    /// Runs one line. Error: the peer cannot be reached.
+    fn line(&mut self, line: &[u8], style: Style) -> Result<Done, Error> {
+        match parse(line) {
+            Ok(Line::Empty) => Ok(Done::Code(0)),
+            Ok(Line::Own(words)) => Ok(self.own(&words)),
+            Ok(Line::Command(call)) if call.is("quit") || call.is("exit") => Ok(Done::Quit),
+            Ok(Line::Command(call)) if call.is("help") => Ok(Done::Code(help(&call))),
+            Ok(Line::Command(call)) => self.command(&call, style).map(Done::Code),
+            Err(why) => {
+                output::say_error(&why);
+                Ok(Done::Code(crate::error::USAGE))
+            }
+        }
+    }
+
+    fn command(&mut self, call: &Call, style: Style) -> Result<u8, Error> {
+        let mut there = match call.at.as_deref().map(|peer| self.place(peer)).transpose() {
+            Ok(address) => address.map(Link::to),
+            Err(why) => {
+                output::say_error(&why);
+                return Ok(crate::error::USAGE);
+            }
+        };
+        let mut first = 0;
+        for _ in 0..call.times {
+            let began = Instant::now();
+            let reached = there.as_mut().unwrap_or(&mut self.link).run(&call.words)?;
+            let took = began.elapsed();
+            output::show(&reached, call, style, call.json || self.json);
+            if self.time {
+                eprintln!("({})", millis(took));
+            }
+            let code = exit_code(&reached.frame);
+            first = if first == 0 { code } else { first };
+        }
+        Ok(first)
+    }
+
+    /// Where the peer of that name takes commands.
+    fn place(&self, peer: &str) -> Result<String, String> {
+        match (link::as_address(peer), &self.testnet) {
+            (Some(address), _) => Ok(address),
+            (None, Some(testnet)) => testnet.address_of(peer),
+            (None, None) => {
+                Err(format!("where {peer} takes commands is not known; write its address: @host:port get k"))
+            }
+        }
+    }
+
+    /// A line for the console itself, or for the testnet around it.
+    fn own(&mut self, words: &[String]) -> Done {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["quit" | "q" | "exit"] => return Done::Quit,
+            ["help" | "h" | "?"] => println!("{}", self.own_help()),
+            ["json", "on"] => self.json = true,
+            ["json", "off"] => self.json = false,
+            ["time", "on"] => self.time = true,
+            ["time", "off"] => self.time = false,
+            [] | ["json" | "time" | "quit" | "q" | "exit" | "help" | "h" | "?", ..] => {
+                output::say_error(&self.own_help());
+                return Done::Code(crate::error::USAGE);
+            }
+            words => return Done::Code(self.tell_testnet(words)),
+        }
+        Done::Code(0)
+    }
+
+    fn tell_testnet(&self, words: &[&str]) -> u8 {
+        let Some(testnet) = &self.testnet else {
+            output::say_error(&format!("the console knows no :{}; :help lists what it knows", words[0]));
+            return crate::error::USAGE;
+        };
+        match testnet.send(words) {
+            Ok(answer) => {
+                let text = answer.text.trim_end();
+                if answer.ok {
+                    println!("{text}");
+                    return 0;
+                }
+                output::say_error(text);
+                crate::error::FAILURE
+            }
+            Err(why) => {
+                output::say_error(&why);
+                crate::error::FAILURE
+            }
+        }
+    }
+
+    fn own_help(&self) -> String {
+        let mut text = String::from(
+            ":quit             leave; Ctrl-D does the same\n\
+             :json on|off      replies as JSON\n\
+             :time on|off      how long each command took\n\
+             5 incr k          run a command five times\n\
+             @host:port get k  run one command at another peer\n\
+             get k --r 1       how many copies to read, --w 3: to write; --json: the reply as JSON\n\
+             help              the commands of the store",
+        );
+        if self.testnet.is_some() {
+            text.push_str(
+                "\n\nThe testnet around this console, where @p3 get k works too:\n\
+                 :status  :kill p2  :restart p2  :pause p2  :resume p2  :wipe p2  :add\n\
+                 :partition p1 p2 | p3 p4 p5  :heal",
+            );
+        }
+        text
+    }
+}
+
+fn millis(took: Duration) -> String {
+    format!("{}.{} ms", took.as_millis(), took.as_micros() / 100 % 10)
+}

@@ -1,0 +1,84 @@
+//! The console at a terminal.
+
+use super::editor::{Assistant, history_file};
+use super::{Console, Done, Style, output};
+use crate::error::Error;
+use anstyle::AnsiColor;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Config, Editor};
+use std::process::ExitCode;
+
+/// Lines of history that are kept.
+const HISTORY_MAX: usize = 1000;
+
+/// Until the user goes. The exit code is 0: failures were seen.
+pub fn run(mut console: Console) -> Result<ExitCode, Error> {
+    let mut editor = editor(console.testnet.is_some())?;
+    // Without a place to keep history the console works as well.
+    let history = history_file();
+    let _ = history.as_ref().map(|path| editor.load_history(path));
+    eprintln!("Starling console. Try: set greeting hello | explain get greeting | help | :help");
+    if let Err(error) = console.link.run(&["PING"]) {
+        output::say_error(&error.to_string());
+    }
+    loop {
+        let prompt = prompt(&mut console, &mut editor);
+        match editor.readline(&prompt) {
+            Ok(line) => {
+                let _ = editor.add_history_entry(line.as_str());
+                match console.line(line.as_bytes(), Style::Typed) {
+                    Ok(Done::Quit) => break,
+                    Ok(Done::Code(_)) => {}
+                    Err(error) => output::say_error(&error.to_string()),
+                }
+            }
+            // As in a shell: the line is given up, not the console.
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(Error::new("the terminal cannot be read").why(error)),
+        }
+    }
+    let _ = history.as_ref().map(|path| editor.append_history(path));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn editor(testnet: bool) -> Result<Editor<Assistant, FileHistory>, Error> {
+    let failed = |error: ReadlineError| Error::new("the terminal cannot be used").why(error);
+    let config = Config::builder()
+        .max_history_size(HISTORY_MAX)
+        .map_err(failed)?
+        .history_ignore_space(true)
+        .completion_type(CompletionType::List)
+        .build();
+    let mut editor = Editor::with_config(config).map_err(failed)?;
+    editor.set_helper(Some(Assistant::new(testnet)));
+    Ok(editor)
+}
+
+/// `p1@testnet 3/5> `: the peer, its network, how many of the members are alive. A cut shows before any
+/// command is typed.
+fn prompt(console: &mut Console, editor: &mut Editor<Assistant, FileHistory>) -> (String, String) {
+    let Some(status) = console.link.status() else {
+        return coloured("not connected> ", AnsiColor::Red);
+    };
+    let text = format!(
+        "{}@{} {}/{}> ",
+        crate::render::plain(&status.name),
+        crate::render::plain(&status.network),
+        status.alive,
+        status.all
+    );
+    let colour = if status.alive == status.all { AnsiColor::Green } else { AnsiColor::Yellow };
+    if let Some(assistant) = editor.helper_mut() {
+        assistant.peers = status.members.into_iter().map(|member| member.name).collect();
+    }
+    coloured(&text, colour)
+}
+
+/// The text without and with colour.
+fn coloured(text: &str, colour: AnsiColor) -> (String, String) {
+    let style = colour.on_default();
+    let styled = if super::editor::colours() { format!("{style}{text}{style:#}") } else { text.to_owned() };
+    (text.to_owned(), styled)
+}

@@ -1,0 +1,205 @@
+//! The language of the console: Redis commands, with flags, repetition and other peers.
+
+use crate::words::{self, Word};
+
+/// Most repetitions of one line.
+const TIMES_MAX: u32 = 1_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    Empty,
+    /// `:time on`: the words after the colon.
+    Own(Vec<String>),
+    Command(Call),
+}
+
+/// A command to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub times: u32,
+    /// The peer to send it to, by name or address; `None`: the one that the console is connected to.
+    pub at: Option<String>,
+    /// What is sent, flags translated.
+    pub words: Vec<Vec<u8>>,
+    /// The reply is wanted as JSON.
+    pub json: bool,
+    /// What was typed, without what comes before the command and without flags.
+    pub typed: Vec<Vec<u8>>,
+}
+
+impl Call {
+    /// True if it is the command of that name, given in lower case.
+    pub fn is(&self, name: &str) -> bool {
+        self.typed.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// Reads a line. Errors: what is wrong with it, for the user.
+pub fn parse(line: &[u8]) -> Result<Line, String> {
+    let line = line.trim_ascii();
+    let own = line.strip_prefix(b":");
+    let words = words::split(own.unwrap_or(line)).map_err(|error| format!("{error}: {}", shown(line)))?;
+    if own.is_some() {
+        return Ok(Line::Own(words.into_iter().map(|word| text(&word.bytes)).collect()));
+    }
+    if words.is_empty() {
+        return Ok(Line::Empty);
+    }
+    call(words).map(Line::Command)
+}
+
+/// Reads `[5] [@peer] command [argument ...] [flag ...]`.
+pub fn call(words: Vec<Word>) -> Result<Call, String> {
+    let (mut times, mut at, mut skip) = (1, None, 0);
+    for word in words.iter().take(words.len().saturating_sub(1)).take(2) {
+        if word.quoted {
+            break;
+        }
+        if let Some(peer) = word.bytes.strip_prefix(b"@").filter(|_| at.is_none()) {
+            at = Some(text(peer));
+        } else if let Some(number) =
+            text(&word.bytes).parse::<u32>().ok().filter(|_| skip == usize::from(at.is_some()))
+        {
+            times = number;
+        } else {
+            break;
+        }
+        skip += 1;
+    }
+    if times > TIMES_MAX {
+        return Err(format!("a command is repeated at most {TIMES_MAX} times"));
+    }
+    let Flags { r, w, json, words } = flags(words.into_iter().skip(skip).collect())?;
+    let typed: Vec<Vec<u8>> = words;
+    let mut sent = typed.clone();
+    let server_json = json && ask_for_json(&mut sent);
+    if r.is_some() || w.is_some() {
+        let copies = |copies: Option<String>| copies.unwrap_or_else(|| "-".into()).into_bytes();
+        sent.splice(0..0, [b"WITH".to_vec(), copies(r), copies(w)]);
+    }
+    Ok(Call { times, at, words: sent, json: json && !server_json, typed })
+}
+
+struct Flags {
+    r: Option<String>,
+    w: Option<String>,
+    json: bool,
+    words: Vec<Vec<u8>>,
+}
+
+/// Takes `--r N`, `--w N` and `--json` off the end. What is quoted, or comes after `--`, is never a flag.
+fn flags(mut words: Vec<Word>) -> Result<Flags, String> {
+    let (mut r, mut w, mut json) = (None, None, false);
+    let literal = match words.iter().position(|word| !word.quoted && word.bytes == b"--") {
+        Some(at) => words.split_off(at).split_off(1),
+        None => Vec::new(),
+    };
+    while literal.is_empty() && words.len() > 1 {
+        let plain = |at: usize| words.get(at).filter(|word| !word.quoted).map(|word| text(&word.bytes));
+        let last = plain(words.len() - 1).unwrap_or_default();
+        let before = plain(words.len() - 2).unwrap_or_default();
+        let (name, value, length) = match (last.split_once('='), before.as_str()) {
+            _ if last == "--json" => {
+                json = true;
+                words.pop();
+                continue;
+            }
+            (Some((name @ ("--r" | "--w"), value)), _) => (name.to_owned(), value.to_owned(), 1),
+            (_, "--r" | "--w") => (before, last, 2),
+            _ => break,
+        };
+        if value.parse::<u8>().is_err() {
+            return Err(format!("{name} takes a number of copies, not {value:?}; quote it if it is data"));
+        }
+        let of = if name == "--r" { &mut r } else { &mut w };
+        *of = Some(value);
+        words.truncate(words.len() - length);
+    }
+    let words = words.into_iter().chain(literal).map(|word| word.bytes).collect();
+    Ok(Flags { r, w, json, words })
+}
+
+/// Some commands make their own JSON, with more in it than their reply has. False: this one does not.
+fn ask_for_json(words: &mut Vec<Vec<u8>>) -> bool {
+    match text(&words[0]).to_ascii_lowercase().as_str() {
+        "explain" => words.insert(1, b"JSON".to_vec()),
+        "status" if words.len() == 1 => words.push(b"JSON".to_vec()),
+        "where" | "siblings" if words.len() == 2 => words.push(b"JSON".to_vec()),
+        _ => return false,
+    }
+    true
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn shown(line: &[u8]) -> String {
+    text(line).chars().take(60).collect::<String>().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sent(line: &str) -> String {
+        match parse(line.as_bytes()) {
+            Ok(Line::Command(call)) => call.words.iter().map(|word| text(word)).collect::<Vec<_>>().join(" "),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn called(line: &str) -> Call {
+        let Ok(Line::Command(call)) = parse(line.as_bytes()) else { panic!("{line}") };
+        call
+    }
+
+    #[test]
+    fn flags_become_words_that_any_client_could_send() {
+        assert_eq!(sent("get k"), "get k");
+        assert_eq!(sent("get k --r 1"), "WITH 1 - get k");
+        assert_eq!(sent("set k v --w=3"), "WITH - 3 set k v");
+        assert_eq!(sent("explain get k --w 3 --r 2"), "WITH 2 3 explain get k");
+        assert_eq!(sent("status --json"), "status JSON");
+        assert_eq!(sent("where k --json"), "where k JSON");
+        assert_eq!(sent("explain get k --json"), "explain JSON get k");
+        assert!(called("get k --json").json);
+        assert!(!called("status --json").json);
+    }
+
+    #[test]
+    fn what_is_quoted_or_after_two_dashes_is_data() {
+        assert_eq!(sent(r#"set k "--json""#), "set k --json");
+        assert_eq!(sent("set k -- --r 1"), "set k --r 1");
+        assert_eq!(sent("set k --r"), "set k --r");
+        assert!(parse(b"set k --r 1x").unwrap_err().contains("quote it if it is data"));
+    }
+
+    #[test]
+    fn commands_are_repeated_and_sent_elsewhere() {
+        let call = called("5 incr k");
+        assert_eq!((call.times, call.at, call.words.len()), (5, None, 2));
+        let call = called("@p3 2 get k --r 1");
+        assert_eq!((call.times, call.at.as_deref(), call.words.len()), (2, Some("p3"), 5));
+        assert_eq!(called("2 @p3 get k").at.as_deref(), Some("p3"));
+        assert_eq!(called("5").words, [b"5"]);
+        assert!(parse(b"99999999 incr k").is_err());
+    }
+
+    #[test]
+    fn lines_for_the_console_are_split_as_a_shell_does() {
+        let own = |words: &[&str]| Ok(Line::Own(words.iter().map(|word| word.to_string()).collect()));
+        assert_eq!(parse(b":partition p1 p2 | p3"), own(&["partition", "p1", "p2", "|", "p3"]));
+        assert_eq!(parse(b" : heal "), own(&["heal"]));
+        assert_eq!(parse(b"  "), Ok(Line::Empty));
+        assert!(parse(b"get \"k").unwrap_err().contains("a quote is opened"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_without_a_panic(line in "[-@0-9a-z=:\"' ]{0,40}") {
+            let _ = parse(line.as_bytes());
+        }
+    }
+}

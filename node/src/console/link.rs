@@ -1,0 +1,157 @@
+//! The connection of the console, made when it is needed and made again when it broke.
+
+use crate::error::{Error, FAILURE};
+use crate::render::StatusPage;
+use crate::resp::client::Client;
+use crate::resp::frame::Frame;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Where a peer takes commands when nothing else is said.
+pub const DEFAULT_PORT: u16 = 7379;
+/// `TIMEOUT`: the outcome is unknown.
+pub const TIMED_OUT: u8 = 7;
+
+pub struct Link {
+    address: String,
+    client: Option<Client>,
+}
+
+/// A reply, and what was noted beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    pub frame: Frame,
+    /// Concurrent values that the reply does not show.
+    pub hidden: i64,
+}
+
+impl Link {
+    /// `address`: host and port. Nothing is sent yet.
+    pub fn to(address: String) -> Self {
+        Self { address, client: None }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends a command, connecting first if need be. A connection that was idle may have been closed by a
+    /// peer that restarted: then it is made again, but a command is never sent twice by itself.
+    pub fn run<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Result<Reached, Error> {
+        if let Some(client) = &mut self.client
+            && client.call(&["PING"]).is_err()
+        {
+            self.client = None;
+        }
+        let client = match &mut self.client {
+            Some(client) => client,
+            None => {
+                let client = Client::connect(&self.address).map_err(|error| self.unreachable(&error))?;
+                self.client.insert(client)
+            }
+        };
+        match client.call(words) {
+            Ok(Frame::Attributed(notes, frame)) => Ok(Reached { frame: *frame, hidden: hidden(&notes) }),
+            Ok(frame) => Ok(Reached { frame, hidden: 0 }),
+            Err(error) => {
+                self.client = None;
+                Err(self.broken(&error))
+            }
+        }
+    }
+
+    /// What the peer knows of its network; `None` if it cannot be asked.
+    pub fn status(&mut self) -> Option<StatusPage> {
+        match self.run(&["STATUS", "JSON"]).ok()?.frame {
+            Frame::Bulk(json) => serde_json::from_slice(&json).ok(),
+            _ => None,
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Error {
+        let why = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
+            io::ErrorKind::TimedOut => "nobody answered in 3 s".into(),
+            _ => error.to_string(),
+        };
+        Error::new(format!("no peer can be reached at {}", self.address))
+            .why(why)
+            .hint("start one with: starling up   or name another: --connect HOST:PORT")
+            .with_code(FAILURE)
+    }
+
+    fn broken(&self, error: &io::Error) -> Error {
+        let (why, code) = match error.kind() {
+            io::ErrorKind::TimedOut => ("no answer came in time".into(), TIMED_OUT),
+            io::ErrorKind::UnexpectedEof => ("the peer closed the connection".into(), FAILURE),
+            _ => (error.to_string(), FAILURE),
+        };
+        Error::new(format!("the connection to {} broke before the reply", self.address))
+            .why(format!("{why}; a write may or may not have been done"))
+            .hint("read the key to see; the next command connects again")
+            .with_code(code)
+    }
+}
+
+fn hidden(notes: &[(Frame, Frame)]) -> i64 {
+    let note = notes.iter().find(|(name, _)| *name == Frame::bulk("hidden"));
+    match note {
+        Some((_, Frame::Int(hidden))) => *hidden,
+        _ => 0,
+    }
+}
+
+/// `host:port`, `:port` or a port alone, as an address. `None`: none of these.
+pub fn as_address(text: &str) -> Option<String> {
+    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Some(local(port));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let known = bare.parse::<IpAddr>().is_ok()
+        || host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    (known && !host.is_empty()).then(|| text.to_owned())
+}
+
+/// The peer of this user that runs, by the file it leaves in the default directory; else the usual port.
+pub fn default_address() -> String {
+    running().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
+}
+
+fn running() -> Option<String> {
+    let file = std::path::PathBuf::from(crate::config::default_dir()?).join("peer.json");
+    let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let address: SocketAddr = ready.get("resp")?.as_str()?.parse().ok()?;
+    // A peer that takes clients on all addresses is reached on this one.
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    Some(SocketAddr::new(ip, address.port()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_their_short_forms() {
+        assert_eq!(as_address("7379").as_deref(), Some("127.0.0.1:7379"));
+        assert_eq!(as_address(":7379").as_deref(), Some("127.0.0.1:7379"));
+        assert_eq!(as_address("db1.lan:7379").as_deref(), Some("db1.lan:7379"));
+        assert_eq!(as_address("[::1]:7379").as_deref(), Some("[::1]:7379"));
+        for text in ["p1", "", "host:", "host:99999", "a b:1", ":x"] {
+            assert_eq!(as_address(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_named_with_what_to_do() {
+        // Bound and closed again: nobody listens there.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = Link::to(free.to_string()).run(&["PING"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&free.to_string()) && text.contains("starling up"), "{text}");
+        assert_eq!(error.code(), FAILURE);
+    }
+}

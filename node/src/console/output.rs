@@ -1,0 +1,81 @@
+//! Replies on stdout, words about them on stderr.
+
+use super::{Call, Reached, Style};
+use crate::render::explain::hidden_note;
+use crate::render::plain;
+use crate::render::reply::{raw, text_or_hex, typed, value};
+use crate::resp::frame::Frame;
+use anstyle::AnsiColor;
+use std::io::{self, Write};
+
+/// Exit codes by the first word of an error line; they follow `etcdctl` and the rest of this program.
+pub fn exit_code(frame: &Frame) -> u8 {
+    let Frame::Error(line) = frame else { return 0 };
+    let usage = ["ERR unknown", "ERR wrong number", "ERR syntax error", "NOTSUPPORTED "];
+    match line.split(' ').next().unwrap_or_default() {
+        "QUORUM" => 4,
+        "TIMEOUT" => super::link::TIMED_OUT,
+        _ if usage.iter().any(|start| line.starts_with(start)) => crate::error::USAGE,
+        _ => crate::error::FAILURE,
+    }
+}
+
+pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) {
+    match (&reached.frame, style) {
+        (Frame::Error(line), _) => say_error(line),
+        (frame, _) if json => write_out(value(frame).to_string().as_bytes()),
+        (frame, Style::Typed) => print_typed(frame),
+        (frame, Style::Raw) => print_raw(frame),
+    }
+    if reached.hidden > 0 {
+        let key = call.typed.get(1).map(|key| plain(&text_or_hex(key))).unwrap_or_default();
+        let hidden = u32::try_from(reached.hidden).unwrap_or(u32::MAX);
+        let dim = anstyle::Style::new().dimmed();
+        anstream::eprintln!("{dim}note: {}{dim:#}", hidden_note(hidden, &key));
+    }
+}
+
+/// As `redis-cli` shows replies at a terminal.
+pub fn print_typed(frame: &Frame) {
+    write_out(typed(frame).as_bytes());
+}
+
+/// As `redis-cli` writes replies into a pipe.
+pub fn print_raw(frame: &Frame) {
+    let mut bytes = Vec::new();
+    raw(frame, &mut bytes);
+    write_out(&bytes);
+}
+
+/// A reader that has gone away (`| head`) wants no more; that is no failure.
+fn write_out(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// An error line. Failures of operations come in parts, why, state and hint: a line each.
+pub fn say_error(line: &str) {
+    let red = AnsiColor::Red.on_default().bold();
+    let lines: Vec<_> = line.lines().map(plain).collect();
+    let line = lines.join("\n");
+    let failed = ["QUORUM ", "TIMEOUT ", "BUSY ", "NOTREADY "].iter().any(|code| line.starts_with(code));
+    let text = if failed { line.replace("; ", "\n  ") } else { line };
+    anstream::eprintln!("{red}error{red:#}: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_programs_what_kind_of_failure_it_was() {
+        let code = |line: &str| exit_code(&Frame::error(line));
+        assert_eq!(code("QUORUM 1 of 2"), 4);
+        assert_eq!(code("TIMEOUT no answer"), 7);
+        assert_eq!(code("ERR unknown command 'x'"), 2);
+        assert_eq!(code("NOTSUPPORTED MULTI"), 2);
+        assert_eq!(code("WRONGTYPE Operation"), 1);
+        assert_eq!(code("BUSY too much"), 1);
+        assert_eq!(exit_code(&Frame::Null), 0);
+    }
+}

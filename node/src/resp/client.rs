@@ -1,0 +1,80 @@
+//! A client of a peer, for the console and the one-shot commands: one command at a time.
+
+use super::frame::{Frame, decode, encode_command};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a reply may take: longer than any deadline of a peer.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read at once.
+const READ_SIZE: usize = 64 * 1024;
+
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to `host:port`, speaks RESP3 and asks for notes. Errors: nobody answers there, or not as
+    /// a peer would.
+    pub fn connect(address: &str) -> io::Result<Self> {
+        let mut client = Self { stream: open(address)?, buffer: Vec::new() };
+        client.stream.set_nodelay(true)?;
+        client.stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        client.stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        let opening: [&[&str]; 3] = [
+            &["HELLO", "3"],
+            &["CLIENT", "SETINFO", "LIB-NAME", "starling-console"],
+            &["CLIENT", "NOTES", "ON"],
+        ];
+        for words in opening {
+            if let Frame::Error(line) = client.call(words)? {
+                return Err(io::Error::other(format!("it does not speak as a Starling peer: {line}")));
+            }
+        }
+        Ok(client)
+    }
+
+    /// Sends one command and waits for its reply. After an error the connection is of no use.
+    pub fn call<A: AsRef<[u8]>>(&mut self, words: &[A]) -> io::Result<Frame> {
+        let mut command = Vec::new();
+        encode_command(words, &mut command);
+        self.stream.write_all(&command)?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> io::Result<Frame> {
+        let mut piece = vec![0; READ_SIZE];
+        loop {
+            let frame = decode(&self.buffer).map_err(|error| io::Error::other(error.to_string()))?;
+            if let Some((frame, length)) = frame {
+                self.buffer.drain(..length);
+                return Ok(frame);
+            }
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.buffer.extend_from_slice(&piece[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What a read that takes too long is called differs between systems.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn open(address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "that name has no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

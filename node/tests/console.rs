@@ -1,0 +1,184 @@
+//! The console and the one-shot commands, as a process with pipes.
+
+mod common;
+
+use common::{FakePeer, bytes};
+use starling_crdt::Command as Data;
+use starling_protocol::request::FailureKind;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+
+fn starling(peer: &FakePeer) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    command.env("STARLING_CONNECT", peer.address.to_string()).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+struct Said {
+    out: String,
+    err: String,
+    code: i32,
+}
+
+fn said(output: Output) -> Said {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { out: text(output.stdout), err: text(output.stderr), code: output.status.code().unwrap() }
+}
+
+/// One command: `starling get k`.
+fn once(peer: &FakePeer, args: &[&str]) -> Said {
+    said(starling(peer).args(args).output().unwrap())
+}
+
+/// Lines piped into the console.
+fn piped(peer: &FakePeer, args: &[&str], lines: &str) -> Said {
+    let mut console = starling(peer);
+    let mut console = console.arg("console").args(args);
+    console = console.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = console.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    said(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn piped_commands_give_a_reply_a_line_and_nothing_else() {
+    let peer = FakePeer::start();
+    let said = piped(
+        &peer,
+        &[],
+        "set greeting hello\nget greeting\n\n# a comment\nget nothing\n3 incr visits\nsadd team ada\nsmembers team\n\
+         set k \"a b\"\nget k\nhset h f 1\nhgetall h\n:json on\nhgetall h\nget nothing",
+    );
+    assert_eq!(said.out, "OK\nhello\n\n1\n2\n3\n1\nada\nOK\na b\n1\nf\n1\n{\"f\":\"1\"}\nnull\n");
+    assert_eq!((said.err.as_str(), said.code), ("", 0));
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_first_failure_and_errors_are_words_on_stderr() {
+    let peer = FakePeer::start();
+    let said = piped(&peer, &[], "smember team\nset k v\nget \"k\nget k\n");
+    assert_eq!((said.out.as_str(), said.code), ("OK\nv\n", 2));
+    assert!(
+        said.err.contains("did you mean 'smembers'") && said.err.contains("a quote is opened"),
+        "{}",
+        said.err
+    );
+    let said = piped(&peer, &[], "sadd s x\nincr s\nmulti\n");
+    assert_eq!(said.code, 1, "{}", said.err);
+    peer.fail(Some(FailureKind::Quorum));
+    let said = piped(&peer, &[], "set k v\n");
+    assert_eq!((said.out.as_str(), said.code), ("", 4));
+    assert!(said.err.contains("1 of the 2 copies required"), "{}", said.err);
+    peer.fail(Some(FailureKind::Timeout));
+    assert_eq!(once(&peer, &["set", "k", "v"]).code, 7);
+}
+
+#[test]
+fn commands_come_from_flags_and_files_too() {
+    let peer = FakePeer::start();
+    let said = once(&peer, &["console", "-c", "set k v", "-c", "get k --r 1"]);
+    assert_eq!((said.out.as_str(), said.code), ("OK\nv\n", 0));
+    assert_eq!(peer.asked(), (Some(1), None));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "get k\nquit\nget k\n").unwrap();
+    let said = once(&peer, &["console", "-f", file.path().to_str().unwrap()]);
+    assert_eq!((said.out.as_str(), said.code), ("v\n", 0));
+    assert_eq!(once(&peer, &["console", "-f", "/nowhere/at/all"]).code, 1);
+}
+
+#[test]
+fn every_data_command_is_a_command_of_its_own() {
+    let peer = FakePeer::start();
+    assert_eq!(once(&peer, &["set", "k", "v", "--w", "3"]).out, "OK\n");
+    assert_eq!(peer.asked(), (None, Some(3)));
+    assert_eq!(once(&peer, &["get", "k"]).out, "v\n");
+    let nothing = once(&peer, &["get", "nothing"]);
+    assert_eq!((nothing.out.as_str(), nothing.code), ("\n", 0));
+    assert_eq!(once(&peer, &["set", "k", "--", "--json"]).out, "OK\n");
+    assert_eq!(once(&peer, &["get", "k", "--json"]).out, "\"--json\"\n");
+    let address = peer.address.to_string();
+    assert_eq!(once(&peer, &["strlen", "--connect", &address, "k"]).out, "6\n");
+    let unknown = once(&peer, &["gte", "k"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("did you mean 'get'"), "{}", unknown.err);
+    assert!(once(&peer, &["mset", "--help"]).out.contains("not atomic"));
+    assert!(once(&peer, &["help"]).out.contains("smembers"));
+    assert!(once(&peer, &["help", "set"]).out.contains("usage    SET key value"));
+}
+
+#[test]
+fn status_where_and_explain_are_text_or_json() {
+    let peer = FakePeer::start();
+    assert!(once(&peer, &["status"]).out.contains("4 of 5 alive"));
+    let status: serde_json::Value = serde_json::from_str(&once(&peer, &["status", "--json"]).out).unwrap();
+    assert_eq!(status["members"].as_array().unwrap().len(), 5);
+    assert!(once(&peer, &["where", "k"]).out.contains("p1, p2, p3"));
+    let found: serde_json::Value = serde_json::from_str(&once(&peer, &["where", "k", "--json"]).out).unwrap();
+    assert_eq!(found["owners"][2]["name"], "p3");
+    assert!(once(&peer, &["explain", "get", "k"]).out.contains("verdict"));
+}
+
+#[test]
+fn hidden_values_are_noted_on_stderr() {
+    let peer = FakePeer::start();
+    once(&peer, &["set", "greeting", "hola"]);
+    peer.write_elsewhere("greeting", Data::Set { value: bytes("bonjour") });
+    let said = once(&peer, &["get", "greeting"]);
+    assert_eq!(said.out, "bonjour\n");
+    assert_eq!(said.err, "note: 1 concurrent value hidden; siblings greeting lists it\n");
+    assert_eq!(once(&peer, &["siblings", "greeting"]).out, "bonjour\nhola\n");
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_named_with_what_to_do() {
+    let peer = FakePeer::start();
+    let mut command = starling(&peer);
+    peer.stop();
+    let said = said(command.args(["console", "-c", "get k", "-c", "get k"]).output().unwrap());
+    assert_eq!(said.code, 1);
+    for expected in ["no peer can be reached at 127.0.0.1:", "nothing listens there", "starling up"] {
+        assert!(said.err.contains(expected), "{expected} in {}", said.err);
+    }
+}
+
+#[test]
+fn commands_go_to_other_peers_when_they_are_named() {
+    let (here, there) = (FakePeer::start(), FakePeer::start());
+    once(&there, &["set", "k", "there"]);
+    let said = piped(&here, &[], &format!("@{} get k\n@p3 get k\nget k\n", there.address));
+    assert_eq!(said.out, "there\n\n");
+    assert!(said.err.contains("p3"), "{}", said.err);
+    assert_eq!(said.code, 2);
+}
+
+/// A testnet as far as the console sees one: answers each line and tells what it was.
+#[cfg(unix)]
+#[test]
+fn lines_with_a_colon_go_to_the_testnet() {
+    let (peer, other) = (FakePeer::start(), FakePeer::start());
+    once(&other, &["set", "k", "there"]);
+    let directory = tempfile::tempdir().unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(directory.path().join("testnet.sock")).unwrap();
+    let status = format!(r#"{{\"peers\":[{{\"name\":\"p3\",\"resp\":\"{}\"}}]}}"#, other.address);
+    let answers = [
+        (r#"["partition","p1","p2","|","p3"]"#, r#"{"ok":true,"text":"cut p1 p2 | p3"}"#.to_owned()),
+        (r#"["nonsense"]"#, r#"{"ok":false,"text":"try kill"}"#.to_owned()),
+        (r#"["status","--json"]"#, format!(r#"{{"ok":true,"text":"{status}"}}"#)),
+    ];
+    let serving = std::thread::spawn(move || {
+        for (expected, answer) in answers {
+            let (mut stream, _) = socket.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            assert_eq!(line.trim_end(), expected);
+            stream.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    });
+    let directory = directory.path().to_str().unwrap();
+    let said =
+        piped(&peer, &["--testnet", directory], ":partition p1 p2 | p3\n:nonsense\n@p3 get k\n:time on\n");
+    assert_eq!((said.out.as_str(), said.code), ("cut p1 p2 | p3\nthere\n", 1));
+    assert!(said.err.contains("try kill"), "{}", said.err);
+    serving.join().unwrap();
+    assert!(piped(&peer, &[], ":kill p1\n").err.contains("the console knows no :kill"));
+}
