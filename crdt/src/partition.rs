@@ -71,13 +71,13 @@ impl Partition {
         event: &Event,
         seed: Option<Seed>,
     ) -> Result<bool, StorageError> {
+        if self.context.contains(event.dot) || !self.context.has_room(event.dot) {
+            return Ok(false);
+        }
         let drops = event.drops.iter().map(|(target, dots)| (target, dots));
         let Some(waits) = self.deferred.plan(drops, &self.context) else {
             return Ok(false);
         };
-        if self.context.contains(event.dot) || !self.context.has_room(event.dot) {
-            return Ok(false);
-        }
         // All that can fail comes first: then nothing in memory is half changed.
         let edits = self.edit(s, event, seed)?.finish(s)?;
         edits.write(s, self);

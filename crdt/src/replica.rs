@@ -71,10 +71,8 @@ impl Replica {
             empty: Context::new(),
         };
         let mut next = Some(0);
-        while let Some(p) = match next {
-            Some(from) => first_partition(storage, from)?,
-            None => None,
-        } {
+        while let Some(from) = next {
+            let Some(p) = first_partition(storage, from)? else { break };
             replica.load(storage, p)?;
             next = p.checked_add(1);
         }
@@ -266,7 +264,7 @@ impl Replica {
         };
         self.witness(p, snapshot.context);
         self.clock.witness(snapshot.stamp);
-        for (_, dots) in &snapshot.deferred {
+        for dots in snapshot.deferred.values() {
             self.witness(p, dots);
         }
         self.partition_mut(p).install(s, &snapshot)

@@ -23,11 +23,13 @@ pub struct Slice {
     /// The first entries and members, where not all are in `cells`: enough to know the key's type.
     pub entries: Head,
     pub members: Head,
+    /// Dots that are removed there before they came: of the whole key, and of single fields.
+    pub removed: BTreeMap<Option<Field>, Context>,
     /// Larger than [`SLICE_MAX`]: the cells are left out.
     pub oversized: bool,
 }
 
-array_shaped!(Slice: context, cells, entries, members, oversized);
+array_shaped!(Slice: context, cells, entries, members, removed, oversized);
 
 /// The first few elements of a hash or a set, with their live dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,11 +61,14 @@ impl Slice {
     }
 
     /// What both replicas together know, as state transfer would give it: a version stays that both
-    /// have, or that the other has not seen. One the other has seen and lacks has been removed.
+    /// have, or that the other has neither seen nor seen removed. One the other has seen and lacks has been
+    /// removed.
     pub fn merge(mut self, mut other: Slice) -> Slice {
         if self.oversized || other.oversized {
             return Slice::oversized();
         }
+        self.remove(&other.removed);
+        other.remove(&self.removed);
         let entries = self.entries.merge(&self.context, &other.entries, &other.context);
         let members = self.members.merge(&self.context, &other.members, &other.context);
         let fields: Vec<Field> = self.cells.keys().chain(other.cells.keys()).cloned().collect();
@@ -76,7 +81,27 @@ impl Slice {
         }
         self.context.union(&other.context);
         merged.context = self.context;
+        for (field, dots) in self.removed.into_iter().chain(other.removed) {
+            merged.removed.entry(field).or_default().union(&dots.difference(&merged.context));
+        }
+        merged.removed.retain(|_, dots| !dots.is_empty());
         merged
+    }
+
+    /// Takes out what another replica knows to be removed, though it has not seen it.
+    fn remove(&mut self, removed: &BTreeMap<Option<Field>, Context>) {
+        let gone = |field: Field, dot| {
+            [None, Some(field)].iter().any(|at| removed.get(at).is_some_and(|dots| dots.contains(dot)))
+        };
+        if removed.is_empty() {
+            return;
+        }
+        self.cells.retain(|field, versions| {
+            versions.retain(|version| !gone(field.clone(), version.dot));
+            !versions.is_empty()
+        });
+        self.entries.retain(|name, dot| !gone(Field::Entry(name.clone()), dot));
+        self.members.retain(|name, dot| !gone(Field::Member(name.clone()), dot));
     }
 
     pub(crate) fn oversized() -> Self {
@@ -125,6 +150,13 @@ impl Head {
         let dots = versions.iter().map(|version| version.dot).collect();
         self.names.insert(ByteBuf::from(field.name()), dots);
         true
+    }
+
+    fn retain(&mut self, keep: impl Fn(&ByteBuf, Dot) -> bool) {
+        self.names.retain(|name, dots| {
+            dots.retain(|&dot| keep(name, dot));
+            !dots.is_empty()
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {

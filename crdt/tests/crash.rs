@@ -210,6 +210,16 @@ fn all_partitions_are_there_after_a_restart() {
 }
 
 #[test]
+fn a_large_partition_goes_as_a_whole() {
+    let mut peer = common::Peer::new(1);
+    let members = (0..10_000).map(|i: u32| bytes(&i.to_string())).collect();
+    peer.execute("s", &Command::SAdd { members }, 1);
+    let all = peer.context().clone();
+    assert!(peer.replica.let_go(&mut peer.disk, P, &all).unwrap());
+    assert_eq!(peer.disk.rows().count(), 1, "the own counter");
+}
+
+#[test]
 fn a_broken_engine_is_an_error() {
     assert!(Replica::open(&Broken, Actor(1), 1).is_err());
     let mut replica = Replica::open(&Memory::default(), Actor(1), 1).unwrap();

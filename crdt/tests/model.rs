@@ -314,7 +314,9 @@ fn an_own_dot_that_is_not_known_means_another_actor() {
     let drops = vec![(Target::Cell(cell.clone()), old.context().clone())];
     let event = other.replica.issue(&mut other.disk, P, Vec::new(), drops, 1).unwrap();
     assert!(by_drop.apply(&event));
-    for peer in [&mut by_event, &mut by_question, &mut by_transfer, &mut by_drop] {
+    let mut by_waiting = Peer::on(copy.clone(), 1);
+    assert!(by_waiting.install(&other.snapshot(1)));
+    for peer in [&mut by_event, &mut by_question, &mut by_transfer, &mut by_drop, &mut by_waiting] {
         let taken = peer.replica.actor();
         assert_ne!(taken, Actor(1));
         assert_eq!(put(peer).dot, Dot::new(taken, 1));

@@ -1,10 +1,15 @@
 //! Removals that came before what they remove.
 
+use super::{Needs, Wanted};
 use crate::context::RANGES_MAX;
 use crate::rows::{self, Kind};
-use crate::{Cell, Context, Dot, PartitionId, Storage, StorageError, Target};
+use crate::{Cell, Context, Dot, Field, Key, PartitionId, Storage, StorageError, Target};
+use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow, RangeBounds};
+
+/// Of elements that only tell a key's type, as many removals that wait are told of at most.
+const WAITS_MAX: usize = 64;
 
 /// Targets, and all that each will wait for.
 pub(super) type Waits<'a> = Vec<(&'a Target, Context)>;
@@ -41,6 +46,60 @@ impl Deferred {
 
     pub fn iter(&self) -> impl Iterator<Item = (&Target, &Context)> {
         self.targets.iter()
+    }
+
+    /// What waits for a key, as far as a command needs it.
+    pub fn of_key(&self, key: &[u8], needs: &Needs) -> BTreeMap<Option<Field>, Context> {
+        let mut found = BTreeMap::new();
+        if self.waiting.is_empty() {
+            return found;
+        }
+        found.extend(self.targets.get(&Target::Key(Key::from(key))).map(|dots| (None, dots.clone())));
+        self.of_fields(key, Field::Register..Field::Entry(ByteBuf::new()), usize::MAX, &mut found);
+        let entries = Field::Entry(ByteBuf::new())..Field::Member(ByteBuf::new());
+        self.of_wanted(key, &needs.entries, entries, Field::Entry, &mut found);
+        let members = Field::Member(ByteBuf::new())..;
+        self.of_wanted(key, &needs.members, members, Field::Member, &mut found);
+        found
+    }
+
+    fn of_wanted(
+        &self,
+        key: &[u8],
+        wanted: &Wanted,
+        fields: impl RangeBounds<Field>,
+        field: fn(ByteBuf) -> Field,
+        found: &mut BTreeMap<Option<Field>, Context>,
+    ) {
+        match wanted {
+            Wanted::All => self.of_fields(key, fields, usize::MAX, found),
+            Wanted::Head => self.of_fields(key, fields, WAITS_MAX, found),
+            Wanted::Named(names) => {
+                for name in names {
+                    let cell = Cell::new(key, field((*name).clone()));
+                    let dots = self.targets.get(&Target::Cell(cell.clone()));
+                    found.extend(dots.map(|dots| (Some(cell.field), dots.clone())));
+                }
+                self.of_fields(key, fields, WAITS_MAX, found);
+            }
+        }
+    }
+
+    fn of_fields(
+        &self,
+        key: &[u8],
+        fields: impl RangeBounds<Field>,
+        most: usize,
+        found: &mut BTreeMap<Option<Field>, Context>,
+    ) {
+        let at = |field: &Field| Target::Cell(Cell::new(key, field.clone()));
+        let from = fields.start_bound().map(at);
+        let targets = self.targets.range((from, Bound::Unbounded)).take(most);
+        let waiting = targets.map_while(|(target, dots)| {
+            let field = target.field().filter(|field| target.key() == key && fields.contains(field))?;
+            Some((Some(field.clone()), dots.clone()))
+        });
+        found.extend(waiting);
     }
 
     /// True where `dot`, put into `cell`, has been removed before it came.

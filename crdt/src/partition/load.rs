@@ -51,6 +51,7 @@ impl Partition {
         })?;
         let mut slice = scan.slice;
         slice.context = self.context.clone();
+        slice.removed = self.deferred.of_key(key, needs);
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
         let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };
         self.read_named(s, key, &needs.entries, Field::Entry, &mut loaded)?;

@@ -48,6 +48,10 @@ impl Piece {
         &self.deferred
     }
 
+    fn waits(&self) -> impl Iterator<Item = (&Target, &Context)> {
+        self.deferred.iter().map(|(target, dots)| (target, dots))
+    }
+
     /// Bytes of keys, fields and values.
     pub fn size(&self) -> usize {
         let names = |cell: &Cell| cell.key.len() + cell.field.name().len();
@@ -92,8 +96,7 @@ impl Partition {
     }
 
     /// Merges a snapshot in one step (rule `staged`): what the sender has seen and no longer has goes,
-    /// what it has and was not seen here comes.
-    /// False: there is no room for its contexts.
+    /// what it has and was not seen here comes. False: there is no room for its contexts.
     pub fn install(
         &mut self,
         s: &mut (impl Storage + ?Sized),
@@ -101,7 +104,7 @@ impl Partition {
     ) -> Result<bool, StorageError> {
         let mut context = self.context.clone();
         context.union(snapshot.context);
-        let waits = snapshot.deferred.iter().map(|(target, dots)| (target, dots));
+        let waits = snapshot.deferred.iter().map(|(target, dots)| (*target, *dots));
         let Some(waits) = self.deferred.plan(waits, &context) else {
             return Ok(false);
         };
@@ -160,7 +163,7 @@ pub(crate) struct Snapshot<'a> {
     pub context: &'a Context,
     pub stamp: Stamp,
     cells: BTreeMap<&'a Cell, &'a [Version]>,
-    pub deferred: Vec<&'a (Target, Context)>,
+    pub deferred: BTreeMap<&'a Target, &'a Context>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -179,15 +182,18 @@ impl<'a> Snapshot<'a> {
         for (cell, versions) in pieces.iter().flat_map(|piece| &piece.cells) {
             for version in versions {
                 sum.add(cell, version);
-                first.context.contains(version.dot).then_some(())?;
+                let known = first.context.contains(version.dot) && version.stamp <= first.stamp;
+                known.then_some(())?;
             }
             if cells.insert(cell, versions.as_slice()).is_some() {
                 return None;
             }
         }
-        let deferred: Vec<_> = pieces.iter().flat_map(|piece| &piece.deferred).collect();
+        let deferred: BTreeMap<_, _> = pieces.iter().flat_map(Piece::waits).collect();
+        let waiting = |dots: &&Context| dots.intersect(&first.context).is_empty();
         let sound = sum == first.fingerprint
-            && deferred.iter().all(|(_, dots)| dots.intersect(&first.context).is_empty());
+            && deferred.len() == pieces.iter().map(|piece| piece.deferred.len()).sum::<usize>()
+            && deferred.values().all(waiting);
         sound.then_some(Self { context: &first.context, stamp: first.stamp, cells, deferred })
     }
 }
