@@ -125,7 +125,11 @@ pub struct Config {
     pub repair_batch: usize,
     /// Most partitions under repair at once.
     pub repairs_max: usize,
-    /// Log entries kept per partition before the log is cut above what all owners have.
+    /// A partition's log is cut when all owners hold this many more events than at the last cut. What is
+    /// below serves nobody but a peer that joins, and that one gets the state.
+    pub log_step: u64,
+    /// When an owner is away so long that this many events pile up above the last cut, the log is cut
+    /// without it; back again, it gets the state.
     pub log_max: u64,
 }
 
@@ -147,6 +151,7 @@ impl Default for Config {
             repair_period: Duration::from_secs(5),
             repair_batch: 256 * 1024,
             repairs_max: 16,
+            log_step: 4096,
             log_max: 65_536,
         }
     }

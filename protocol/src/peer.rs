@@ -129,6 +129,11 @@ impl Peer {
         times.into_iter().flatten().min()
     }
 
+    /// The member table, as this peer has it.
+    pub fn members(&self) -> impl Iterator<Item = &Record> {
+        self.membership.records()
+    }
+
     fn received(&mut self, now: Now, from: PeerId, message: Message) {
         match message {
             Message::Gossip(gossip) => {

@@ -124,7 +124,8 @@ pub struct Repair {
     pushes: BTreeMap<(PartitionId, PeerId), Push>,
     staging: BTreeMap<(PartitionId, PeerId), Staging>,
     transfers: u64,
-    /// Partitions that we hold and do not own.
+    /// Partitions of which we hold anything, and those of them that we do not own.
+    holding: BTreeSet<PartitionId>,
     foreign: BTreeSet<PartitionId>,
     /// Co-owners whose context ours was seen to contain since this life began.
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
@@ -156,6 +157,7 @@ impl Repair {
             pushes: BTreeMap::new(),
             staging: BTreeMap::new(),
             transfers: 0,
+            holding: BTreeSet::new(),
             foreign: BTreeSet::new(),
             proven: BTreeMap::new(),
             cut: BTreeMap::new(),
@@ -166,7 +168,7 @@ impl Repair {
             next_tick: now,
             out: Vec::new(),
         };
-        repair.ask_store(Pending::Survey, Question::Contexts { partitions: Vec::new() });
+        repair.ask_store(Pending::Survey, Question::Survey);
         repair
     }
 
@@ -260,14 +262,18 @@ impl Repair {
 
     /// Owners have changed, or what this peer itself is.
     pub fn replanned(&mut self, scene: &Scene<'_>) {
-        let held = self.mine.iter().filter(|(_, context)| !context.is_empty()).map(|(p, _)| *p);
-        self.foreign.extend(held);
-        self.foreign.retain(|partition| !scene.map.owns(scene.me, *partition));
+        let foreign = self.holding.iter().filter(|partition| !scene.map.owns(scene.me, **partition));
+        self.foreign = foreign.copied().collect();
+        let others = scene.map.others();
+        let stays = |peer: &PeerId| others.contains(peer);
+        self.told.values_mut().for_each(|told| told.retain(|peer, _| stays(peer)));
+        self.proven.values_mut().for_each(|by| by.retain(stays));
         self.next_tick = scene.now.time;
     }
 
     /// A copy of an event was kept here.
     pub fn kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        self.holding.insert(partition);
         if !scene.map.owns(scene.me, partition) {
             self.foreign.insert(partition);
             self.mine.remove(&partition);

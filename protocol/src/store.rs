@@ -31,6 +31,8 @@ pub enum Question {
         after: Option<ByteBuf>,
         limit: u16,
     },
+    /// The synced contexts of all partitions of which anything is held. Answered by `Contexts`.
+    Survey,
     /// The synced contexts of these partitions.
     Contexts {
         partitions: Vec<PartitionId>,
@@ -105,7 +107,8 @@ impl Question {
             }
             Question::Apply { events, .. } => events.iter().map(Event::size).sum(),
             Question::Install { pieces, .. } => pieces.iter().map(Piece::size).sum(),
-            Question::Keys { .. } | Question::Contexts { .. } | Question::Missing { .. } => 0,
+            Question::Survey | Question::Keys { .. } | Question::Contexts { .. } => 0,
+            Question::Missing { .. } => 0,
             Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
         }
     }
@@ -168,6 +171,9 @@ pub fn answer(
         Question::Keys { partition, after, limit } => {
             keys(replica, storage, partition, after.as_deref().map(|key| &key[..]), limit)?
         }
+        Question::Survey => Answer::Contexts {
+            contexts: replica.partitions().map(|p| (p, replica.context(p).clone())).collect(),
+        },
         Question::Contexts { partitions } => Answer::Contexts {
             contexts: partitions.into_iter().map(|p| (p, replica.context(p).clone())).collect(),
         },

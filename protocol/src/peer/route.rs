@@ -142,6 +142,9 @@ impl Peer {
                 coordinator::Out::Differ { partition, peers } => {
                     self.with_repair(now, |repair, scene| repair.differ(scene, partition, &peers))
                 }
+                coordinator::Out::Kept { partition } => {
+                    self.with_repair(now, |repair, scene| repair.kept(scene, partition))
+                }
                 coordinator::Out::LearnFrom { peer } => self.exchange_with(now, peer),
             }
         }

@@ -7,7 +7,7 @@ use crate::message::{Held, Repair as Message};
 use crate::store::Question;
 use crate::time::{Duration, Time};
 use starling_crdt::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Contexts = Vec<(PartitionId, Context)>;
 
@@ -15,8 +15,6 @@ type Contexts = Vec<(PartitionId, Context)>;
 const REPORT_INTERVALS: usize = 100_000;
 /// A partition where reads differ is sent to repair at most this often.
 const DIFFER_PERIOD: Duration = Duration::from_secs(1);
-/// The log is cut once this many more events are held by all owners.
-const CUT_STEP: u64 = 4096;
 
 impl Repair {
     /// Compares with the next co-owner in turn.
@@ -152,16 +150,17 @@ impl Repair {
 
     /// Takes note of what another holds, and has it held against what we hold.
     pub(super) fn weigh(&mut self, scene: &Scene<'_>, from: PeerId, view: View, held: Vec<Held>) {
-        let mut partitions = Vec::new();
-        for Held { partition, session, context } in held {
+        let mut partitions = BTreeSet::new();
+        for Held { partition, session, context } in held.into_iter().take(scene.map.partitions().into()) {
             if partition < scene.map.partitions() {
-                partitions.push(partition);
+                partitions.insert(partition);
                 self.end_push((partition, from), session);
                 let told = Told { view, session: Some(session), context };
                 self.told.entry(partition).or_default().insert(from, told);
             }
         }
         if !partitions.is_empty() {
+            let partitions = partitions.into_iter().collect();
             self.ask_store(Pending::Weigh { from }, Question::Contexts { partitions });
         }
     }
@@ -207,14 +206,17 @@ impl Repair {
         }
     }
 
-    /// Cuts the log below what all owners have reported (synced, same table).
+    /// Cuts the log below what all owners have reported (synced, same table), and above that when it is full.
     fn cut_log(&mut self, scene: &Scene<'_>, partition: PartitionId) {
         let done = self.cut.get(&partition).copied().unwrap_or(0);
-        let Some(mine) = self.mine.get(&partition).filter(|mine| mine.len() >= done + CUT_STEP) else {
+        let Some(mine) = self.mine.get(&partition).filter(|mine| mine.len() >= done + self.config.log_step)
+        else {
             return;
         };
-        let Some(below) = self.held_by_all(scene, partition, mine) else { return };
-        if below.len() >= done + CUT_STEP {
+        let full = mine.len() >= done + self.config.log_max;
+        let below = self.held_by_all(scene, partition, mine).or_else(|| full.then(|| mine.clone()));
+        let Some(below) = below else { return };
+        if below.len() >= done + self.config.log_step {
             self.cut.insert(partition, below.len());
             self.ask_store(Pending::Cut, Question::CutLog { partition, below });
         }

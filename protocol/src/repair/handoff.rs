@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 const ROUND_MAX: usize = 1024;
 
 impl Repair {
-    /// Storage has told what is held at all, after a start.
+    /// Storage has told what is held at all: after a start, and of one partition after letting it go.
     pub(super) fn surveyed(&mut self, scene: &Scene<'_>, contexts: Vec<(PartitionId, Context)>) {
+        let held = contexts.iter().filter(|(_, context)| !context.is_empty());
+        self.holding.extend(held.map(|(partition, _)| *partition));
         self.remember(contexts);
         self.replanned(scene);
     }
@@ -54,9 +56,12 @@ impl Repair {
     }
 
     /// It is gone. What is under way to us was made for a context that we no longer have: another session.
+    /// What came to storage after it went is looked for.
     pub(super) fn released(&mut self, partition: PartitionId) {
         *self.releases.entry(partition).or_default() += 1;
+        self.holding.remove(&partition);
         self.foreign.remove(&partition);
+        self.ask_store(Pending::Survey, Question::Contexts { partitions: vec![partition] });
         self.mine.remove(&partition);
         self.told.remove(&partition);
         self.proven.remove(&partition);

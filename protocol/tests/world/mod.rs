@@ -6,7 +6,7 @@ use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
-use starling_protocol::member::Record;
+use starling_protocol::member::{Record, Step};
 use starling_protocol::message::Message;
 use starling_protocol::peer::{Peer, Start};
 use starling_protocol::request::{Request, Response, Status};
@@ -59,6 +59,9 @@ pub struct World {
     pub loss: u64,
     pub twice: u64,
     chance: u64,
+    /// A set and an element of it; whenever a copy gains or loses it, that is printed. With it, what
+    /// happens to peers is printed as well.
+    watch: Option<(ByteBuf, ByteBuf)>,
     /// Frames that were delivered, in words, while somebody listens.
     pub log: Option<Vec<String>>,
     pub frames: u64,
@@ -83,6 +86,7 @@ impl World {
             loss: 0,
             twice: 0,
             chance: seed,
+            watch: watched(),
             log: None,
             frames: 0,
         }
@@ -112,6 +116,7 @@ impl World {
     }
 
     pub fn start(&mut self, index: usize, fresh: bool) {
+        self.tell(index, "starts");
         let now = self.now_both();
         let node = &mut self.nodes[index];
         node.life += 1;
@@ -149,6 +154,7 @@ impl World {
     }
 
     pub fn stop(&mut self, index: usize) {
+        self.tell(index, &format!("stops; had it: {}", self.has_watched(index)));
         let node = &mut self.nodes[index];
         node.peer = None;
         node.replica = None;
@@ -164,18 +170,21 @@ impl World {
 
     /// The disk is replaced by an empty one; the peer's key and the genesis record were kept elsewhere.
     pub fn wipe(&mut self, index: usize) {
+        self.tell(index, "is wiped");
         self.nodes[index].disk = Memory::default();
         self.nodes[index].synced = Memory::default();
         self.nodes[index].table = Vec::new();
     }
 
     pub fn cut(&mut self, groups: &[Vec<usize>]) {
+        self.tell(0, &format!("sees a cut: {groups:?}"));
         for (a, b) in groups.iter().flat_map(|a| groups.iter().map(move |b| (a, b))).filter(|(a, b)| a != b) {
             self.cut.extend(a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y))));
         }
     }
 
     pub fn heal(&mut self) {
+        self.tell(0, "sees all cuts healed");
         self.cut.clear();
     }
 
@@ -238,7 +247,7 @@ impl World {
             Effect::Store { id, question } => self.store(index, id, question),
             Effect::Reply { id, response } => drop(self.replies.insert(id, response)),
             Effect::Save { table } => self.nodes[index].table = table,
-            Effect::Notify(_) => {}
+            Effect::Notify(notice) => self.tell(index, &format!("{notice:?}")),
         }
     }
 
@@ -254,9 +263,17 @@ impl World {
     }
 
     fn store(&mut self, index: usize, id: StoreId, question: Question) {
+        if self.nodes[index].replica.is_none() {
+            return;
+        }
+        let asked = self.watch.is_some().then(|| format!("{question:?}"));
+        let before = self.watch.is_some() && self.has_watched(index);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
+        if let Some(asked) = asked.filter(|_| self.has_watched(index) != before) {
+            self.tell(index, &format!("had it: {before}, then {asked} -> {told:?}"));
+        }
         let told = if matches!(told, Answer::Executed { .. }) {
             self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
             Answer::Synced
@@ -269,6 +286,53 @@ impl World {
             let life = node.life;
             self.schedule(SYNC, Event::Commit { node: index, life });
         }
+    }
+
+    /// Who knows whom, and who holds what, for a failure's message.
+    pub fn describe(&mut self) -> String {
+        let mut text = String::new();
+        for index in (0..self.len()).filter(|index| self.is_up(*index)).collect::<Vec<_>>() {
+            let status = self.status(index);
+            let (held, repairing) = (status.held_for_others, status.repairing);
+            let members = status.members.iter().map(|m| format!("{} {:?} {:?}", m.name, m.health, m.step));
+            let members = members.collect::<Vec<_>>().join(", ");
+            text +=
+                &format!("{}: {members}; holds {held} for others, repairs {repairing}\n", self.name(index));
+        }
+        for partition in 0..self.genesis.partitions {
+            let owners = self.owners(0, partition);
+            for node in &self.nodes {
+                let context = node.replica.as_ref().map(|replica| replica.context(partition).clone());
+                let role = if owners.contains(&node.id) { "owner" } else { "no owner" };
+                text += &format!("{partition} {} {role}: {context:?}\n", node.name);
+            }
+        }
+        text
+    }
+
+    pub fn tell(&self, index: usize, what: &str) {
+        if self.watch.is_some() {
+            println!(
+                "{:?} {} {}",
+                self.now,
+                self.nodes[index].name,
+                what.chars().take(2000).collect::<String>()
+            );
+        }
+    }
+
+    fn has_watched(&self, index: usize) -> bool {
+        let (Some((key, element)), Some(replica)) = (&self.watch, &self.nodes[index].replica) else {
+            return false;
+        };
+        let command = Command::SIsMember { member: element.clone() };
+        let has = |partition| {
+            let slice = replica
+                .read(&self.nodes[index].disk, partition, key, &command)
+                .expect("memory does not fail");
+            command.answer(&slice).reply == Reply::Int(1)
+        };
+        (0..self.genesis.partitions).any(has)
     }
 
     /// What was changed since the last commit becomes durable at once, and only then is it told.
@@ -418,6 +482,19 @@ impl World {
 }
 
 impl World {
+    /// Whether all that are up take all `count` for members.
+    pub fn all_members(&self, count: usize) -> bool {
+        let members = |node: &Node| {
+            let peer = node.peer.as_ref()?;
+            Some(peer.members().filter(|record| record.standing.step == Step::Member).count())
+        };
+        self.nodes.iter().filter_map(members).all(|members| members == count)
+    }
+
+    pub fn log_len(&self, index: usize, partition: u16) -> u64 {
+        self.nodes[index].replica.as_ref().map_or(0, |replica| replica.log_len(partition))
+    }
+
     /// Whether all owners that are up have the same events and the same cells of every partition.
     pub fn owners_agree(&mut self) -> bool {
         let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
@@ -432,6 +509,18 @@ impl World {
         })
     }
 
+    /// Whether nobody but owners holds anything.
+    pub fn only_owners_hold(&mut self) -> bool {
+        let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
+        (0..self.genesis.partitions).all(|partition| {
+            let owners = self.owners(up[0], partition);
+            let holds = |i: &usize| {
+                self.nodes[*i].replica.as_ref().is_some_and(|replica| !replica.context(partition).is_empty())
+            };
+            up.iter().filter(|i| !owners.contains(&self.id(**i))).all(|i| !holds(i))
+        })
+    }
+
     fn owners(&mut self, asked: usize, partition: u16) -> Vec<PeerId> {
         let key = (0..).map(|n: u32| ByteBuf::from(n.to_string())).find_map(|key| {
             let Response::Where(found) = self.ask(asked, Request::Where { key }) else { return None };
@@ -439,6 +528,13 @@ impl World {
         });
         key.map(|found| found.owners.iter().map(|seat| seat.peer).collect()).unwrap_or_default()
     }
+}
+
+/// `STARLING_WATCH=s3:135` follows element 135 of set s3 from copy to copy.
+fn watched() -> Option<(ByteBuf, ByteBuf)> {
+    let watch = std::env::var("STARLING_WATCH").ok()?;
+    let (key, element) = watch.split_once(':')?;
+    Some((ByteBuf::from(key), ByteBuf::from(element)))
 }
 
 /// A frame in words; `None` for the chatter of membership.
