@@ -8,6 +8,8 @@ mod ballot;
 mod forward;
 mod quorum;
 mod read;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod write;
 
@@ -253,17 +255,17 @@ impl Coordinator {
                 Op::Forward(forward) => forward.answered(scene, from, result),
                 _ => Next::Keep,
             }),
-            Call::Behind { op, view: _ } => self.behind(now, from, op),
+            Call::Behind { op, view } => self.behind(now, from, op, view),
             Call::Refused { op, why } => self.refused(now, from, op, why),
             _ => {}
         }
     }
 
-    fn behind(&mut self, now: Now, from: PeerId, op: OpId) {
+    fn behind(&mut self, now: Now, from: PeerId, op: OpId, theirs: View) {
         self.out.push(Out::LearnFrom { peer: from });
         self.with(now, op, |state, scene| match state {
-            Op::Write(write) => write.behind(scene, from),
-            Op::Read(read) => read.behind(scene, from),
+            Op::Write(write) => write.behind(scene, from, theirs),
+            Op::Read(read) => read.behind(scene, from, theirs),
             Op::Forward(_) => Next::Keep,
         });
     }

@@ -79,10 +79,15 @@ impl Ballot {
         }
     }
 
-    pub fn mark_behind(&mut self, now: Time, peer: PeerId) {
-        if self.answered(now, peer, AnswerKind::Refused) {
-            self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.behind = true);
+    /// Notes that we knew less than `peer` when we asked it, and whom it was asked as. `None`: nothing
+    /// was awaited from it.
+    pub fn mark_behind(&mut self, now: Time, peer: PeerId) -> Option<(Seat, Option<PeerId>)> {
+        if !self.answered(now, peer, AnswerKind::Refused) {
+            return None;
         }
+        let entry = self.entries.iter_mut().find(|entry| entry.peer == peer)?;
+        entry.behind = true;
+        Some((Seat { peer, health: entry.health }, entry.instead_of))
     }
 
     /// Those that are to be asked again after we have learned what they know.

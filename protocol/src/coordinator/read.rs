@@ -4,7 +4,7 @@
 use super::ballot::Ballot;
 use super::{Begin, Client, Next, Out, Scene, verdict};
 use crate::ids::PeerId;
-use crate::member::Health;
+use crate::member::{Health, View};
 use crate::message::Call;
 use crate::request::{AnswerKind, Outcome};
 use crate::seats::{Seat, Seats};
@@ -99,8 +99,12 @@ impl Read {
         self.judge(scene)
     }
 
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
-        self.ballot.mark_behind(scene.now.time, from);
+    /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: View) -> Next {
+        let asked = self.ballot.mark_behind(scene.now.time, from);
+        if let Some((seat, instead_of)) = asked.filter(|_| !self.seats.view.is_behind(&theirs)) {
+            self.ask(scene, seat, instead_of, Want::Cells);
+        }
         self.wait_in(scene)
     }
 

@@ -4,7 +4,7 @@ use super::ballot::Ballot;
 use super::quorum::Quorum;
 use super::{Begin, Client, Next, Out, Scene, verdict};
 use crate::ids::PeerId;
-use crate::member::Health;
+use crate::member::{Health, View};
 use crate::message::Call;
 use crate::request::{AnswerKind, Outcome};
 use crate::seats::{Seat, Seats};
@@ -106,8 +106,12 @@ impl Write {
         self.judge(scene)
     }
 
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
-        self.ballot.mark_behind(scene.now.time, from);
+    /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: View) -> Next {
+        let asked = self.ballot.mark_behind(scene.now.time, from);
+        if let Some((seat, held_for)) = asked.filter(|_| !self.seats.view.is_behind(&theirs)) {
+            self.copy_to(scene, seat, held_for);
+        }
         self.wait_in(scene)
     }
 
