@@ -4,6 +4,14 @@
 //! any order, any number of times, with any gaps filled later: replicas with equal contexts hold equal
 //! cells. Everything else follows from it.
 //!
+//! A [`Replica`] keeps all partitions of one peer over any [`Storage`]. [`Replica::execute`] turns a command into
+//! an [`Event`] and applies it; [`Replica::apply`] takes the events of others; what a replica lacks comes by
+//! [`Replica::missing`], or, where the log has been cut, by [`Replica::snapshot`] and [`Replica::install`].
+//! Reads are [`Slice`]s, which merge, and which [`Command::answer`] turns into replies.
+//!
+//! What comes from another peer is checked as it is decoded, and is bounded. It may be false, for a member may
+//! write and delete as it likes; it never makes a replica panic, grow without end, or fail to open again.
+//!
 //! This crate has no clock, socket, thread, async, OS randomness or unordered iteration.
 
 pub mod cell;
