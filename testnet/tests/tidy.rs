@@ -1,0 +1,132 @@
+//! The house keeps its shape: which crate may name what, which room may import which, how long a
+//! function and a file may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest function and longest file, in lines of code. A file's tests do not count.
+const FUNCTION_MAX: usize = 70;
+const FILE_MAX: usize = 500;
+
+/// What the pure crates must never name: clocks, sockets, threads, async, randomness of the system,
+/// iteration in no order.
+const IMPURE: [&str; 14] = [
+    "tokio",
+    "libp2p",
+    "fjall",
+    "std::net",
+    "std::fs",
+    "std::thread",
+    "std::env",
+    "SystemTime",
+    "Instant::now",
+    "HashMap",
+    "HashSet",
+    "thread_rng",
+    "getrandom",
+    "async fn",
+];
+/// The rooms of `protocol`; only `peer` may know more than one.
+const ROOMS: [&str; 6] = ["membership", "placement", "coordinator", "replica", "repair", "scan"];
+
+#[test]
+fn the_pure_crates_name_nothing_of_the_world() {
+    for (path, code) in sources(&["crdt/src", "protocol/src"]) {
+        for word in IMPURE {
+            assert!(!code.contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn rooms_do_not_import_each_other() {
+    for (path, code) in sources(&["protocol/src"]) {
+        let Some(room) = ROOMS.iter().find(|room| is_in(&path, room)) else { continue };
+        for other in ROOMS.iter().filter(|other| *other != room) {
+            assert!(!code.contains(&format!("crate::{other}")), "{} imports {other}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_transport_and_the_engine_are_named_in_one_place_each() {
+    for (path, code) in sources(&["node/src", "testnet/src"]) {
+        assert!(!code.contains("libp2p") || is_in(&path, "transport"), "{} names libp2p", path.display());
+        assert!(!code.contains("fjall") || is_in(&path, "storage"), "{} names fjall", path.display());
+    }
+}
+
+#[test]
+fn functions_fit_a_screen_and_files_fit_a_head() {
+    for (path, code) in sources(&["crdt/src", "protocol/src", "node/src", "testnet/src"]) {
+        let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+        assert!(lines <= FILE_MAX, "{} has {lines} lines of code; the most is {FILE_MAX}", path.display());
+        for (name, length) in functions(&code) {
+            assert!(
+                length <= FUNCTION_MAX,
+                "{}: {name} has {length} lines; the most is {FUNCTION_MAX}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// Whether a file is the room `name` or in the folder of it.
+fn is_in(path: &Path, name: &str) -> bool {
+    path.components().any(|part| part.as_os_str() == name)
+        || path.file_stem().is_some_and(|stem| stem == name)
+}
+
+/// Every source file without its tests and its comments.
+fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut found = Vec::new();
+    for folder in folders {
+        collect(&root.join(folder), &mut found);
+    }
+    assert!(found.len() > 3, "no sources found in {folders:?}");
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("the folder is there").flatten() {
+        let path = entry.path();
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("it can be read");
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            found.push((path, code.collect::<Vec<_>>().join("\n")));
+        }
+    }
+}
+
+/// Functions with how many lines they span; a function ends where a line closes it at its own depth.
+fn functions(code: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = code.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| is_function(line));
+    starts.filter_map(|(start, line)| Some((name_of(line), length(&lines[start..], indent(line))?))).collect()
+}
+
+fn is_function(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.any(|word| word == "fn") && !line.trim_end().ends_with(';') && !line.contains('"')
+}
+
+fn name_of(line: &str) -> String {
+    let after = line.split("fn ").nth(1).unwrap_or_default();
+    after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+fn length(lines: &[&str], depth: usize) -> Option<usize> {
+    let closes = |line: &&str| indent(line) == depth && line.trim_start().starts_with('}');
+    Some(lines.iter().position(closes)? + 1)
+}
