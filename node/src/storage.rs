@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use worker::Worker;
 
+mod cache;
 mod engine;
 mod worker;
 
@@ -75,7 +76,7 @@ impl From<StorageFailure> for Error {
     fn from(e: StorageFailure) -> Self {
         Error::new("storage failed, and this peer has stopped")
             .why(e.why)
-            .hint("see that the disk works and has room, then start the peer again; nothing acknowledged is lost")
+            .hint("see that the disk works and has room, then start the peer again")
             .with_code(error::STORAGE)
     }
 }
@@ -115,8 +116,8 @@ pub struct StorageHandle {
 }
 
 impl StorageHandle {
-    /// Asks. Never blocks. Every question is answered, in order, unless storage fails. The queue has no end of
-    /// its own: whoever asks takes in no more work while `is_congested`.
+    /// Asks. Never blocks. Every question is answered unless storage fails. The queue has no end of its
+    /// own: whoever asks takes in no more work while `is_congested`.
     pub fn send(&self, id: StoreId, question: Question) {
         let size = question.size();
         self.shared.queued.fetch_add(1, Ordering::Relaxed);

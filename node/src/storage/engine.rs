@@ -1,8 +1,10 @@
 //! The embedded engine: fjall, with one ordered keyspace, and above it what is not committed yet.
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use super::cache::{self, Cache, Rows};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::cell::Visit;
 use starling_crdt::{Storage, StorageError};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
@@ -12,18 +14,19 @@ mod tests;
 
 const MIB: u64 = 1024 * 1024;
 /// For blocks of tables on disk.
-const CACHE: u64 = 64 * MIB;
+const BLOCKS: u64 = 64 * MIB;
 /// Opening replays the journal, so it is kept short: the least that fjall takes. The file being written
 /// adds up to 64 MiB, at which fjall begins the next.
 const JOURNAL_MAX: u64 = 64 * MIB;
 /// Journals can go once what they hold is in tables; smaller tables in memory get there sooner.
 const MEMTABLE_MAX: u64 = 16 * MIB;
-/// One flushes while the other compacts; with one alone, writes wait for long compactions.
-const WORKERS: usize = 2;
+/// Of two, fjall keeps the first for flushes: it only hands compactions back to the queue, which costs a
+/// processor as long as the second compacts. With one, flushes wait; there is room for 4 of them.
+const WORKERS: usize = 1;
 
 /// Storage that collects changes, and makes them durable together when told to.
 pub trait Commit: Storage {
-    /// Bytes of rows changed since the last commit; 0 if none is.
+    /// Bytes written since the last commit, a row written twice counted twice; 0 if there is nothing.
     fn uncommitted(&self) -> usize;
     /// Writes all changes since the last commit, or none of them. Synced: they outlast a power cut.
     /// Otherwise they outlast this process, and the rest follows with `sync`.
@@ -38,13 +41,14 @@ pub struct Engine {
     /// What is not committed yet. `None`: deleted.
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     uncommitted: usize,
+    cache: RefCell<Cache>,
 }
 
 impl Engine {
     /// Opens or creates the store in this directory. Errors: in use, damaged, or the disk fails.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let database = Database::builder(path)
-            .cache_size(CACHE)
+            .cache_size(BLOCKS)
             .max_journaling_size(JOURNAL_MAX)
             .worker_threads(WORKERS)
             .open()
@@ -52,7 +56,7 @@ impl Engine {
         let rows = database
             .keyspace("rows", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_MAX))
             .map_err(failure)?;
-        Ok(Self { database, rows, changes: BTreeMap::new(), uncommitted: 0 })
+        Ok(Self { database, rows, changes: BTreeMap::new(), uncommitted: 0, cache: RefCell::default() })
     }
 
     /// True if nothing was ever committed, or all of it deleted since.
@@ -82,37 +86,82 @@ impl Storage for Engine {
         self.change(row, None);
     }
 
-    /// Merges two ordered sequences; where both have a row, the change hides what is committed.
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         if from >= to {
             return Ok(());
         }
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let mut changes = self.changes.range::<[u8], _>(range).peekable();
-        for committed in self.rows.range::<&[u8], _>(range) {
-            let (row, value) = committed.into_inner().map_err(failure)?;
-            while let Some((changed, change)) = changes.next_if(|(changed, _)| changed[..] < row[..]) {
-                if shown(changed, change, visit).is_break() {
-                    return Ok(());
-                }
-            }
-            let seen = match changes.next_if(|(changed, _)| changed[..] == row[..]) {
-                Some((changed, change)) => shown(changed, change, visit),
-                None => visit(&row, &value),
-            };
-            if seen.is_break() {
-                return Ok(());
-            }
+        let changes = self.changes.range::<[u8], _>(range);
+        let cached = self.cache.borrow_mut().find(from, to);
+        if let Some(rows) = cached {
+            let committed = rows.iter().map(|(row, value)| Ok((row, value)));
+            return merge(committed, changes, visit).map(drop);
         }
-        let _ = changes.try_for_each(|(changed, change)| shown(changed, change, visit));
+        let mut seen = Short::default();
+        let committed = self.rows.range::<&[u8], _>(range).map(|row| row.into_inner().map_err(failure));
+        let committed = committed.inspect(|row| seen.take(row));
+        if merge(committed, changes, visit)?.is_continue() && seen.is_short() {
+            self.cache.borrow_mut().keep(from, to, seen.rows);
+        }
         Ok(())
     }
+}
+
+type Changes<'a> = std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>;
+
+/// Visits two ordered sequences as one; where both have a row, the change hides what is committed.
+fn merge<B: AsRef<[u8]>>(
+    committed: impl Iterator<Item = Result<(B, B), StorageError>>,
+    changes: Changes<'_>,
+    visit: Visit<'_>,
+) -> Result<ControlFlow<()>, StorageError> {
+    let mut changes = changes.peekable();
+    for committed in committed {
+        let (row, value) = committed?;
+        let row = row.as_ref();
+        while let Some((changed, change)) = changes.next_if(|(changed, _)| changed[..] < *row) {
+            if shown(changed, change, visit).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        let seen = match changes.next_if(|(changed, _)| changed[..] == *row) {
+            Some((changed, change)) => shown(changed, change, visit),
+            None => visit(row, value.as_ref()),
+        };
+        if seen.is_break() {
+            return Ok(seen);
+        }
+    }
+    Ok(changes.try_for_each(|(changed, change)| shown(changed, change, visit)))
 }
 
 fn shown(row: &[u8], change: &Option<Vec<u8>>, visit: Visit<'_>) -> ControlFlow<()> {
     match change {
         Some(value) => visit(row, value),
         None => ControlFlow::Continue(()),
+    }
+}
+
+/// What a scan has seen of the committed rows, as long as that may be worth keeping.
+#[derive(Default)]
+struct Short {
+    rows: Rows,
+    count: usize,
+    bytes: usize,
+}
+
+impl Short {
+    fn take(&mut self, row: &Result<(Slice, Slice), StorageError>) {
+        let Ok((row, value)) = row else { return };
+        self.count += 1;
+        self.bytes += row.len() + value.len();
+        if self.is_short() {
+            self.rows.push((row.to_vec(), value.to_vec()));
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.count <= cache::ROWS_MAX && self.bytes <= cache::RANGE_MAX
     }
 }
 
@@ -124,7 +173,11 @@ impl Commit for Engine {
     fn commit(&mut self, synced: bool) -> Result<(), StorageError> {
         let mode = if synced { PersistMode::SyncData } else { PersistMode::Buffer };
         let mut batch = self.database.batch().durability(Some(mode));
-        for (row, change) in std::mem::take(&mut self.changes) {
+        let changes = std::mem::take(&mut self.changes);
+        for (row, change) in &changes {
+            self.cache.get_mut().changed(row, change.as_deref());
+        }
+        for (row, change) in changes {
             match change {
                 Some(value) => batch.insert(&self.rows, row, value),
                 None => batch.remove(&self.rows, row),
