@@ -38,6 +38,10 @@ const TELL_ALL_MAX: usize = 64;
 const TELL_SOME: usize = 8;
 /// Least time between two full tables sent to one peer.
 const EXCHANGE_GAP: Duration = Duration::from_millis(200);
+/// How long to wait for rumors before tables are exchanged because of a view that differs; twice as long
+/// each time that this did not help, up to 12.8 s: one of both may have no room for what the other knows.
+const DIFFERING_WAIT: Duration = Duration::from_millis(50);
+const DISAGREEMENTS_MAX: u32 = 8;
 /// Most exchanges that this peer begins in one period, strangers apart. When a large network starts or
 /// heals, every pair finds a difference; if each exchanged tables, that were n^3 records.
 const EXCHANGES_MAX: u32 = 8;
@@ -136,7 +140,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// `me`: this peer's own record. `known`: the table as last saved, maybe with an earlier `me`, above
+    /// `me`: this peer's own record, which must be sane, or others drop it. `known`: the table as last saved, maybe with an earlier `me`, above
     /// whose incarnation this life begins. Records that are not sane are dropped. The first timeout is due
     /// at once.
     pub fn new(me: Record, known: Vec<Record>, config: Config, seed: u64, now: Time) -> Self {
@@ -175,12 +179,14 @@ impl Membership {
         if self.connected.len() < self.config.members_max * 2 {
             self.connected.insert(peer);
         }
-        let health = self.table.other(peer).map(|record| record.health);
-        if health.is_none() || (health == Some(Health::Dead) && self.may_exchange()) {
-            self.exchange(now, peer, true, out);
-        } else {
-            let digest = self.table.digest();
-            self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);
+        match self.table.other(peer).map(|record| record.health) {
+            None if self.table.is_full() => {}
+            None => self.exchange(now, peer, true, out),
+            Some(Health::Dead) if self.may_exchange() => self.exchange(now, peer, true, out),
+            Some(_) => {
+                let digest = self.table.digest();
+                self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);
+            }
         }
         self.finish(out);
     }
@@ -262,13 +268,17 @@ impl Membership {
 
     /// A message of any kind said that the peer has this view. If it lacks a step, tables are exchanged.
     pub fn heard_view(&mut self, now: Time, peer: PeerId, view: View, out: &mut Vec<Out>) {
+        let mine = self.table.view();
         let Some(member) = self.table.member_mut(peer) else { return };
         if member.view != view {
             member.view = view;
             out.push(Out::ViewHeard { peer });
         }
-        if view.is_behind(&self.table.view()) {
-            self.differing.entry(peer).or_insert(now + EXCHANGE_GAP / 4);
+        if view.hash == mine.hash {
+            member.disagreements = 0;
+        } else if view.is_behind(&mine) {
+            let wait = DIFFERING_WAIT * (1 << member.disagreements.min(DISAGREEMENTS_MAX));
+            self.differing.entry(peer).or_insert(now + wait);
         }
     }
 

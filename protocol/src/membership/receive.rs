@@ -58,7 +58,7 @@ impl Membership {
             self.heard_view(now, from, view, out);
             self.answer(now, from, body, &heard, out);
         } else {
-            self.answer_stranger(now, from, &heard, out);
+            self.answer_stranger(now, from, &body, &heard, out);
         }
         if let Some(why) = heard.misbehaved {
             out.push(Out::Misbehaved { peer: from, why });
@@ -264,8 +264,19 @@ impl Membership {
     }
 
     /// One that is not in the table, and gave no record by which it could be. If it was forgotten it
-    /// hears so; else it is asked who it is.
-    fn answer_stranger(&mut self, now: Time, from: PeerId, heard: &Heard, out: &mut Vec<Out>) {
+    /// hears so; else it is asked who it is. Its pings are answered: that there is no room for it here does
+    /// not make this peer dead.
+    fn answer_stranger(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        body: &GossipBody,
+        heard: &Heard,
+        out: &mut Vec<Out>,
+    ) {
+        if let GossipBody::Ping { seq } = *body {
+            self.send(from, GossipBody::Ack { seq }, Vec::new(), out);
+        }
         if heard.misbehaved.is_some() || self.table.is_full() || !self.may_answer(from) {
             return;
         }

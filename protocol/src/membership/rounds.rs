@@ -205,10 +205,13 @@ impl Membership {
             if self.table.view_of(peer).is_none_or(|theirs| theirs.hash == hash) {
                 continue;
             }
-            if self.may_exchange() {
-                self.exchange(now, peer, true, out);
-            } else {
+            if !self.may_exchange() {
                 self.differing.insert(peer, self.retry_at);
+                continue;
+            }
+            self.exchange(now, peer, true, out);
+            if let Some(member) = self.table.member_mut(peer) {
+                member.disagreements = member.disagreements.saturating_add(1);
             }
         }
     }

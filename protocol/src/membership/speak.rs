@@ -1,13 +1,12 @@
 //! What is said to whom.
 
+use super::dissemination::Rumor;
 use super::{EXCHANGE_GAP, EXCHANGES_MAX, Membership, Out, TELL_ALL_MAX, TELL_SOME};
 use crate::ids::PeerId;
 use crate::member::{Accusation, Health, Record};
 use crate::message::{Gossip, GossipBody};
 use crate::time::Time;
 use rand::seq::SliceRandom;
-
-use super::dissemination::Rumor;
 
 impl Membership {
     /// Sends `first`, what is held against the receiver (Lifeguard's buddy system: a suspect hears of it
@@ -81,8 +80,7 @@ impl Membership {
         let living = self.table.others().filter(|other| other.health != Health::Dead);
         let mut peers: Vec<PeerId> = living.map(|other| other.id).filter(|id| *id != record.id).collect();
         if peers.len() > TELL_ALL_MAX {
-            peers.partial_shuffle(&mut self.rng, TELL_SOME);
-            peers.truncate(TELL_SOME);
+            peers = peers.partial_shuffle(&mut self.rng, TELL_SOME).0.to_vec();
         }
         for peer in peers {
             self.send(peer, GossipBody::Update, vec![record.clone()], out);

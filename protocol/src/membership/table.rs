@@ -21,8 +21,16 @@ pub(super) struct Member {
     pub record: Record,
     /// What it was last heard to know.
     pub view: View,
+    /// How many exchanges in a row did not make its view this peer's.
+    pub disagreements: u32,
     /// Since when it is both left and dead.
     gone_since: Option<Time>,
+}
+
+impl Member {
+    fn new(record: Record) -> Self {
+        Self { record, view: View::default(), disagreements: 0, gone_since: None }
+    }
 }
 
 /// What a claim has changed.
@@ -137,8 +145,8 @@ impl Table {
     }
 
     /// Takes in a sane claim about another peer. A higher incarnation wins, then the worse health (SWIM,
-    /// section 4.2); the standing merges by itself. A peer that is unknown is admitted, unless the table
-    /// is full: then it is ignored, until there is room.
+    /// section 4.2); the standing merges by itself. The order in which claims come makes no difference. A
+    /// peer that is unknown is admitted, unless the table is full: then it is ignored, until there is room.
     pub fn merge(&mut self, now: Time, claim: Record) -> Change {
         let change = match self.members.get_mut(&claim.id) {
             Some(member) => merge_known(&mut member.record, claim, now, &mut member.gone_since),
@@ -163,7 +171,7 @@ impl Table {
             return Change::default();
         }
         self.forgotten.remove(&id);
-        self.members.insert(id, Member { record: claim, view: View::default(), gone_since: None });
+        self.members.insert(id, Member::new(claim));
         Change { admitted: true, life: true, was: None, addresses: true, stepped: true }
     }
 
@@ -254,13 +262,16 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
         known.standing = claim.standing;
         change.stepped = true;
     }
-    if claim.incarnation > known.incarnation {
-        change.life = true;
-        change.addresses = claim.addresses != known.addresses;
-        *known = Record { standing: known.standing, ..claim };
-    } else if claim.incarnation == known.incarnation && claim.health > known.health {
-        change.life = true;
-        known.health = claim.health;
+    if claim.incarnation >= known.incarnation {
+        let newer = claim.incarnation > known.incarnation;
+        let health = if newer { claim.health } else { known.health.max(claim.health) };
+        let describes = newer || description(&claim) > description(known);
+        change.life = newer || describes || health != known.health;
+        change.addresses = describes && claim.addresses != known.addresses;
+        known.health = health;
+        if describes {
+            *known = Record { standing: known.standing, health, ..claim };
+        }
     }
     if !is_gone(known) {
         *gone_since = None;
@@ -268,6 +279,12 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
         *gone_since = Some(now);
     }
     if change.life || change.stepped { change } else { Change::default() }
+}
+
+/// What else a record says. A peer that lost its incarnation may have said two things under one; it will
+/// raise it when it hears, but should it die before, all must still agree.
+fn description(record: &Record) -> impl Ord + '_ {
+    (record.life, record.weight, &record.zone, &record.name, &record.addresses)
 }
 
 fn is_gone(record: &Record) -> bool {

@@ -1,6 +1,7 @@
 //! What peers that lie, or strangers, can do, and what not.
 
 use super::*;
+use proptest::prelude::*;
 
 const UPDATE: GossipBody = GossipBody::Update;
 
@@ -219,4 +220,42 @@ fn strangers_are_forgotten_as_fast_as_they_come() {
     alone.out.clear();
     assert!(alone.peer.connected.len() <= 16 && alone.peer.answered.len() <= 16);
     assert!(alone.peer.exchanged.len() <= 16);
+}
+
+fn any_claim() -> impl Strategy<Value = Record> {
+    use Health::*;
+    let health = prop::sample::select(vec![Alive, Suspect, Dead]);
+    let step = prop::sample::select(vec![Step::Waiting, Step::Member, Step::Leaving]);
+    (1..4usize, 1..4u64, health, 0..3u64, step, 1..3u64, 99..101u32).prop_map(
+        |(host, incarnation, health, version, step, life, weight)| {
+            let standing = Standing { version, step };
+            Record { incarnation, health, standing, life, weight, ..record(host, 1) }
+        },
+    )
+}
+
+fn merged(claims: &[Record]) -> Table {
+    let mut table = Table::new(member(0, 1), Vec::new(), 100, Time(0));
+    for claim in claims {
+        table.merge(Time(0), claim.clone());
+    }
+    table
+}
+
+proptest! {
+    /// Else two tables could differ for ever, and with them who owns what.
+    #[test]
+    fn claims_merge_to_the_same_in_any_order_and_however_often(
+        claims in prop::collection::vec(any_claim(), 0..12).prop_shuffle(),
+        again in any::<prop::sample::Index>(),
+    ) {
+        let mut sorted = claims.clone();
+        sorted.sort_by_key(|claim| (claim.id, claim.incarnation, claim.life, claim.standing));
+        let mut twice = claims.clone();
+        twice.extend(claims.get(..again.index(claims.len() + 1)).unwrap_or(&[]).iter().cloned());
+        for other in [&sorted, &twice] {
+            let (one, other) = (merged(&claims), merged(other));
+            prop_assert_eq!((one.view(), one.digest()), (other.view(), other.digest()));
+        }
+    }
 }

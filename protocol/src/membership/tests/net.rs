@@ -26,6 +26,8 @@ struct Host {
     peer: Option<Membership>,
     lives: u64,
     paused: bool,
+    /// Whose addresses its transport was told, or saw.
+    reaches: BTreeSet<usize>,
     saved: Vec<Record>,
 }
 
@@ -101,7 +103,8 @@ pub fn play(seeds: u64, scenario: impl Fn(u64)) {
 
 impl Net {
     pub fn new(seed: u64, hosts: usize) -> Self {
-        let host = || Host { peer: None, lives: 0, paused: false, saved: Vec::new() };
+        let host =
+            || Host { peer: None, lives: 0, paused: false, reaches: BTreeSet::new(), saved: Vec::new() };
         Self {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -142,6 +145,7 @@ impl Net {
     /// The process starts, with what it has saved and no incarnation of its own.
     pub fn start(&mut self, host: usize) {
         self.hosts[host].lives += 1;
+        self.hosts[host].reaches.clear();
         let life = 1000 * host as u64 + self.hosts[host].lives;
         let (me, seed) = (record(host, life), self.rng.random());
         let saved = self.hosts[host].saved.clone();
@@ -322,7 +326,10 @@ impl Net {
     fn carry_out(&mut self, from: usize, out: Out) {
         match out {
             Out::Send { to, gossip } => self.send(from, host(to), gossip),
-            Out::Connect { peer, .. } => {
+            Out::Connect { peer, addresses } => {
+                if addresses == record(host(peer), 0).addresses {
+                    self.hosts[from].reaches.insert(host(peer));
+                }
                 self.connect(from, host(peer));
             }
             Out::Changed => self.hosts[from].saved = self.peer(from).table(),
@@ -331,7 +338,7 @@ impl Net {
     }
 
     fn send(&mut self, from: usize, to: usize, gossip: Gossip) {
-        if to >= self.hosts.len() || !self.connect(from, to) {
+        if !self.connect(from, to) {
             return;
         }
         self.sent += 1;
@@ -362,11 +369,13 @@ impl Net {
             self.event(from, CONNECT_TIMEOUT, Event::Unreachable { peer: to });
             return false;
         }
-        if self.hosts.get(to).is_none_or(|host| host.peer.is_none()) {
+        let is_up = self.hosts.get(to).is_some_and(|host| host.peer.is_some());
+        if !is_up || !self.hosts[from].reaches.contains(&to) {
             self.event(from, Duration::from_millis(1), Event::Unreachable { peer: to });
             return false;
         }
         self.connections.insert(pair(from, to));
+        self.hosts[to].reaches.insert(from);
         self.event(from, Duration::from_millis(1), Event::Connected { peer: to });
         self.event(to, Duration::from_millis(1), Event::Connected { peer: from });
         true

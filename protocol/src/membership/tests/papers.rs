@@ -179,3 +179,36 @@ fn lifeguard_c_a_suspect_hears_of_it_in_the_next_ping() {
     assert!(!to_it.is_empty());
     assert!(to_it.iter().all(|(_, gossip)| gossip.records[0] == with_health(2, 1, Health::Suspect)));
 }
+
+#[test]
+fn a_step_in_a_large_network_is_told_to_some_at_random() {
+    let told = |alone: &mut Alone, step| {
+        alone.peer.take_step(alone.now, step, &mut alone.out);
+        let out = std::mem::take(&mut alone.out);
+        sent(&out).iter().map(|(to, _)| *to).collect::<BTreeSet<_>>()
+    };
+    let mut alone = Alone::among(100);
+    let (first, second) = (told(&mut alone, Step::Leaving), told(&mut alone, Step::Departing));
+    assert_eq!((first.len(), second.len()), (TELL_SOME, TELL_SOME));
+    assert_ne!(first, second);
+    assert_eq!(told(&mut Alone::among(60), Step::Leaving).len(), 59);
+}
+
+/// Not in the papers: the machine slept, and every timer is late at once.
+#[test]
+fn who_was_paused_accuses_nobody_of_the_silence() {
+    let mut alone = Alone::among(4);
+    alone.receive(1, vec![with_health(2, 1, Health::Suspect)], GossipBody::Update);
+    next_ping(&mut alone);
+    let slept = |alone: &mut Alone, span| {
+        alone.now = alone.now + span;
+        alone.timeout();
+        std::mem::take(&mut alone.out)
+    };
+    let said = slept(&mut alone, Duration::from_secs(60));
+    assert!(!said.iter().any(|out| matches!(out, Out::Health { .. })), "{said:?}");
+    assert_eq!(alone.health(2), Health::Suspect, "it has its time again");
+    assert_eq!(alone.peer.probes.score(), 1);
+    alone.run_answering(Duration::from_secs(6), all_answer);
+    assert_eq!(alone.health(2), Health::Dead, "which runs out like any");
+}

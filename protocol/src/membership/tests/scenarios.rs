@@ -99,6 +99,19 @@ fn lost_messages_kill_nobody() {
     });
 }
 
+#[test]
+fn two_that_cannot_reach_each_other_live_on_through_the_others() {
+    play(20, |seed| {
+        let mut net = Net::settled(seed, 5);
+        net.cut(&[1], &[2]);
+        net.cut(&[3], &[4]);
+        net.run(secs(120));
+        assert!(net.hosts().all(|host| !net.told_dead(host)));
+        net.heal();
+        net.run_until("all agree", secs(3), Net::agree);
+    });
+}
+
 /// Each side declares the other dead; connections break, or hang, as it happens.
 fn split(net: &mut Net, sides: &[&[usize]]) {
     for (i, side) in sides.iter().enumerate() {
@@ -296,6 +309,25 @@ fn who_has_left_long_ago_is_gone_from_the_table_and_no_old_table_brings_it_back(
     net.take_step(3, Step::Waiting);
     net.run_until("all agree", secs(3), Net::agree);
     assert!(net.peer(0).get(id(3)).is_some());
+}
+
+#[test]
+fn one_without_room_for_all_does_not_ask_for_tables_for_ever() {
+    let mut net = Net::new(1, 12);
+    for host in net.hosts() {
+        net.config.members_max = if host == 5 { 6 } else { 100 };
+        net.start(host);
+        net.take_step(host, Step::Member);
+        net.discover(host, 0);
+    }
+    net.run(secs(100));
+    let before = net.records_sent;
+    net.run(secs(100));
+    let records = net.records_sent - before;
+    // With each of 11 others a table of at most 12 both ways every 12.8 s is 2,000; every 200 ms it was
+    // 130,000.
+    assert!(records < 4000, "{records} records");
+    assert!(net.hosts().all(|host| !net.told_dead(host)));
 }
 
 #[test]
