@@ -1,0 +1,333 @@
+//! Real `starling` processes: how they start, find one another's networks, refuse, and stop.
+#![cfg(unix)]
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Far more than anything here takes; reached only when it never comes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn starling() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    // Settings of whoever runs the tests must not matter.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STARLING_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// `up` or `join` on loopback, at ports that the system chooses.
+fn peer_command(words: &[&str], dir: &Path, more: &[&str]) -> Command {
+    let mut command = starling();
+    command.args(words).arg("--dir").arg(dir);
+    command.args(["--resp", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--no-mdns", "--json"]).args(more);
+    command
+}
+
+/// A peer that is ready. Killed when it goes out of scope.
+struct Peer {
+    child: Child,
+    ready: Value,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Peer {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready, but {line:?}"));
+        Self { child, ready }
+    }
+
+    fn up(dir: &Path) -> Self {
+        Self::start(peer_command(&["up"], dir, &[]))
+    }
+
+    fn join(dir: &Path, other: &Peer) -> Self {
+        Self::start(peer_command(&["join", &other.address()], dir, &[]))
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.ready[key].as_str().unwrap().to_owned()
+    }
+
+    /// Where other peers connect.
+    fn address(&self) -> String {
+        self.ready["listen"][0].as_str().unwrap().to_owned()
+    }
+
+    /// One command; the raw reply.
+    fn ask(&self, words: &[&str]) -> String {
+        let mut stream = TcpStream::connect(self.text("resp")).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        write!(stream, "*{}\r\n{words}", words.matches('$').count()).unwrap();
+        let mut reply = vec![0; 64 * 1024];
+        let len = stream.read(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply[..len]).into_owned()
+    }
+
+    fn ask_until(&self, words: &[&str], expected: &str) {
+        let begun = Instant::now();
+        loop {
+            let reply = self.ask(words);
+            if reply.contains(expected) {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{words:?} gave {reply:?}, never {expected:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    fn ended(mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    fn stop(self) {
+        self.signal("TERM");
+        assert!(self.ended().success(), "a peer that is told to stop ends well");
+    }
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the process does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a command that is to fail; its exit code and what it said.
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.spawn().unwrap();
+    wait(&mut child);
+    let Output { status, stderr, stdout } = child.wait_with_output().unwrap();
+    assert!(stdout.is_empty(), "words go to stderr: {}", String::from_utf8_lossy(&stdout));
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[test]
+fn a_peer_keeps_its_key_network_and_data_over_a_stop() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let told = fs::read_to_string(home.dir("p1").join("peer.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), first.ready);
+    assert_eq!(first.ready["pid"], first.child.id());
+    assert!(first.text("peer_id").starts_with("12D3Koo"));
+    assert!(first.ask(&["SET", "greeting", "hello",]).starts_with("+OK"));
+    let (peer_id, network) = (first.text("peer_id"), first.text("network"));
+    first.stop();
+    assert!(!home.dir("p1").join("peer.json").exists());
+
+    let again = Peer::up(&home.dir("p1"));
+    assert_eq!((again.text("peer_id"), again.text("network")), (peer_id, network));
+    assert!(again.ask(&["GET", "greeting"]).contains("hello"));
+}
+
+#[test]
+fn a_founder_alone_serves_and_so_it_does_after_kill_9() {
+    let home = Home::new();
+    let founder = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]));
+    assert!(founder.ask(&["SET", "k", "v"]).starts_with("+OK"));
+    drop(founder);
+    let again = Peer::up(&home.dir("p1"));
+    assert!(again.ask(&["GET", "k"]).contains('v'));
+}
+
+#[test]
+fn a_second_start_on_a_directory_names_the_process_that_holds_it() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let (code, words) = refused(peer_command(&["up"], &home.dir("p1"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains(&format!("process {}", first.child.id())), "{words}");
+    assert!(words.contains("--dir") && words.contains("starling console"), "{words}");
+}
+
+#[test]
+fn a_taken_client_port_is_named_with_its_holder() {
+    let home = Home::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let mut command = starling();
+    command.args(["up", "--no-mdns", "--resp", &at.to_string()]).arg("--dir").arg(home.dir("p1"));
+    let (code, words) = refused(command);
+    assert_eq!(code, Some(1));
+    assert!(words.contains(&at.to_string()) && words.contains("--resp"), "{words}");
+    if cfg!(target_os = "linux") {
+        assert!(words.contains(&format!("process {}", std::process::id())), "{words}");
+    }
+}
+
+#[test]
+fn a_taken_peer_port_is_named() {
+    let home = Home::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
+    let mut command = starling();
+    command
+        .args(["up", "--no-mdns", "--resp", "127.0.0.1:0", "--listen", &at])
+        .arg("--dir")
+        .arg(home.dir("p1"));
+    let (code, words) = refused(command);
+    assert_eq!(code, Some(1));
+    assert!(words.contains(&at) && words.contains("--listen"), "{words}");
+}
+
+#[test]
+fn clients_of_other_machines_are_not_let_in_by_accident() {
+    let home = Home::new();
+    let mut command = starling();
+    command.args(["up", "--no-mdns", "--resp", "0.0.0.0:0"]).arg("--dir").arg(home.dir("p1"));
+    let (code, words) = refused(command);
+    assert_eq!(code, Some(2));
+    assert!(words.contains("--insecure-resp"), "{words}");
+    assert!(!home.dir("p1").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_peer_enters_a_network_and_comes_back_without_being_told_where_it_is() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let second = Peer::join(&home.dir("p2"), &first);
+    assert_eq!(second.text("network"), first.text("network"));
+    second.ask_until(&["STATUS"], "2 of 2 alive");
+    let set = first.ask(&["SET", "k", "v"]);
+    assert!(set.starts_with("+OK"), "{set}");
+    assert!(second.ask(&["GET", "k"]).contains('v'));
+    let peer_id = second.text("peer_id");
+    second.stop();
+
+    let again = Peer::up(&home.dir("p2"));
+    assert_eq!(again.text("peer_id"), peer_id);
+    again.ask_until(&["STATUS"], "2 of 2 alive");
+    again.stop();
+
+    // Joining twice is harmless.
+    let again = Peer::join(&home.dir("p2"), &first);
+    assert_eq!(again.text("peer_id"), peer_id);
+    again.ask_until(&["STATUS"], "2 of 2 alive");
+}
+
+#[test]
+fn a_directory_of_one_network_does_not_enter_another() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let other = Peer::start(peer_command(&["up"], &home.dir("p2"), &["--network", "other"]));
+    let network = other.text("network");
+    other.stop();
+    for words in [&["up", "--join", &first.address()][..], &["join", &first.address()][..]] {
+        let (code, words) = refused(peer_command(words, &home.dir("p2"), &[]));
+        assert_eq!(code, Some(1));
+        assert!(words.contains(&network) && words.contains(&first.text("network")), "{words}");
+    }
+}
+
+#[test]
+fn a_copied_directory_is_not_a_second_peer() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    fs::create_dir(home.dir("p2")).unwrap();
+    fs::copy(home.dir("p1").join("identity.key"), home.dir("p2").join("identity.key")).unwrap();
+    let (code, words) = refused(peer_command(&["join", &first.address()], &home.dir("p2"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("same key"), "{words}");
+}
+
+#[test]
+fn what_a_network_was_made_with_stays() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "2"]));
+    let (code, words) =
+        refused(peer_command(&["join", &first.address()], &home.dir("p2"), &["--replicas", "3"]));
+    assert_eq!(code, Some(2));
+    assert!(words.contains("--replicas") && words.contains("N=2"), "{words}");
+    let second =
+        Peer::start(peer_command(&["join", &first.address()], &home.dir("p2"), &["--replicas", "2"]));
+    assert_eq!(second.text("network"), first.text("network"));
+}
+
+#[test]
+fn the_end_of_standard_input_stops_a_peer_that_was_asked_to_mind_it() {
+    let home = Home::new();
+    let mut peer = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--stop-on-stdin-eof"]));
+    drop(peer.child.stdin.take());
+    assert!(peer.ended().success());
+}
+
+#[test]
+fn a_peer_minds_the_end_of_standard_input_only_then() {
+    let home = Home::new();
+    let mut peer = Peer::up(&home.dir("p1"));
+    drop(peer.child.stdin.take());
+    assert!(peer.ask(&["PING"]).starts_with("+PONG"));
+    peer.signal("INT");
+    assert!(peer.ended().success());
+}
+
+#[test]
+fn peers_cut_off_from_one_another_meet_again() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--faults"]));
+    let second = Peer::join(&home.dir("p2"), &first);
+    first.ask_until(&["STATUS"], "2 of 2 alive");
+    first.ask(&["FAULT", "BLOCK", &second.text("peer_id")]);
+    first.ask_until(&["STATUS"], "1 of 2 alive");
+    second.ask_until(&["STATUS"], "1 of 2 alive");
+    first.ask(&["FAULT", "CLEAR"]);
+    first.ask_until(&["STATUS"], "2 of 2 alive");
+    second.ask_until(&["STATUS"], "2 of 2 alive");
+}
+
+#[test]
+fn settings_are_shown_with_their_origin() {
+    let home = Home::new();
+    fs::create_dir(home.dir("p1")).unwrap();
+    fs::write(home.dir("p1").join("starling.toml"), "zone = \"attic\"\n").unwrap();
+    let mut command = starling();
+    command.args(["config", "show", "--json", "--weight", "50"]);
+    command.env("STARLING_NAME", "p1").env("STARLING_DIR", home.dir("p1"));
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown["weight"]["value"], &shown["weight"]["from"]), (&"50".into(), &"--weight".into()));
+    assert_eq!((&shown["name"]["value"], &shown["name"]["from"]), (&"p1".into(), &"STARLING_NAME".into()));
+    assert_eq!(shown["zone"]["value"], "attic");
+    assert!(shown["zone"]["from"].as_str().unwrap().ends_with("starling.toml:1"));
+    assert_eq!(shown["replicas"]["from"], "default");
+}
