@@ -1,5 +1,6 @@
 //! Slices: the part of one key that one command needs, as one replica has it.
 
+use crate::cell::VALUE_MAX;
 use crate::context::first_u64;
 use crate::wire::{Malformed, array_shaped, require};
 use crate::{Context, Dot, Field, Version, rows};
@@ -7,7 +8,10 @@ use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 
 /// Largest slice, in bytes of fields and values.
-pub const SLICE_MAX: usize = 8 * 1024 * 1024;
+///
+/// A value of the longest kind, another written beside it, and their names: what could be written can be
+/// read.
+pub const SLICE_MAX: usize = 2 * VALUE_MAX + 64 * 1024;
 
 /// How many elements tell that a hash or a set is there.
 pub(crate) const HEAD_LEN: usize = 8;

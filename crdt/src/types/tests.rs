@@ -1,5 +1,6 @@
 use super::Answered;
 use crate::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
+use crate::slice::SLICE_MAX;
 use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply};
 use serde_bytes::ByteBuf;
 
@@ -346,7 +347,10 @@ fn what_is_too_long_is_refused() {
     let (half, key) = (of(VALUE_MAX), of(KEY_MAX));
     assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")]))));
     assert_eq!(a.ask(&key, hset(&[(&of(FIELD_MAX), &half)])), Reply::Int(1));
-    assert_eq!(a.ask(&key, Command::HLen), Reply::Error(CommandError::TooLarge { limit: 8 << 20 }));
+    assert_eq!(a.ask(&key, Command::HLen), Reply::Int(1));
+    assert_eq!(a.ask(&key, hset(&[("b", &half)])), Reply::Int(1));
+    assert_eq!(a.ask(&key, hset(&[("c", &half)])), Reply::Int(1));
+    assert_eq!(a.ask(&key, Command::HLen), Reply::Error(CommandError::TooLarge { limit: SLICE_MAX as u64 }));
     assert_eq!(a.ask("k", Command::Exists), Reply::Int(0));
 }
 
