@@ -1,5 +1,6 @@
 //! The client port: RESP2 and RESP3 over TCP, for Redis clients and for the console.
 
+pub mod budget;
 pub mod client;
 pub mod connection;
 pub mod frame;
@@ -7,8 +8,8 @@ pub mod request;
 
 use crate::commands::session::{Server, Session};
 use crate::peer_handle::PeerHandle;
+use budget::{Budget, Share};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 
 /// Most clients at once, as in Redis. An idle one costs a few KiB and a file descriptor.
 pub const CLIENTS_MAX: usize = 10_000;
+/// Bytes of unfinished commands of all clients together; one that needs more is let go.
+const UNFINISHED_MAX: usize = 512 * 1024 * 1024;
 /// How long to wait when the system has no file descriptor for a new client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,6 +39,7 @@ pub async fn serve_up_to(
     clients_max: usize,
 ) {
     let server = Arc::new(Server::new(peer, clients_max));
+    let budget = Budget::of(UNFINISHED_MAX);
     let places = Arc::new(Semaphore::new(clients_max));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -58,7 +62,7 @@ pub async fn serve_up_to(
             refuse(stream);
             continue;
         };
-        let client = client(stream, address, server.clone(), stopped.clone());
+        let client = client(stream, Session::open(server.clone(), address), budget.share(), stopped.clone());
         connections.spawn(async move {
             client.await;
             drop(place);
@@ -69,12 +73,12 @@ pub async fn serve_up_to(
     while connections.join_next().await.is_some() {}
 }
 
-async fn client(stream: TcpStream, address: SocketAddr, server: Arc<Server>, stopped: watch::Receiver<bool>) {
+async fn client(stream: TcpStream, session: Session, share: Share, stopped: watch::Receiver<bool>) {
     // Replies are written whole: waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let session = Session::open(server, address);
-    if let Err(error) = connection::run(stream, session, stopped).await {
-        tracing::debug!(%address, %error, "a client's connection broke");
+    let client = session.id;
+    if let Err(error) = connection::run(stream, session, share, stopped).await {
+        tracing::debug!(client, %error, "a client's connection broke");
     }
 }
 

@@ -94,6 +94,12 @@ fn arguments(usage: &str) -> Vec<String> {
         }
     }
     pieces.retain(|piece| !piece.is_empty());
+    // What is optional and comes first is rarely typed; hints would be one argument behind.
+    if let [first, _, ..] = pieces.as_slice()
+        && first.starts_with('[')
+    {
+        pieces.remove(0);
+    }
     pieces
 }
 
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(remaining("set ").as_deref(), Some("key value [KEEPTTL]"));
         assert_eq!(remaining("@p2 set k ").as_deref(), Some("value [KEEPTTL]"));
         assert_eq!(remaining("set k v").as_deref(), Some(" [KEEPTTL]"));
+        assert_eq!(remaining("explain get ").as_deref(), Some("[argument ...]"));
         assert_eq!(remaining("get k"), None);
         assert_eq!(remaining("nothing "), None);
         assert_eq!(remaining(""), None);

@@ -58,6 +58,8 @@ pub fn say_error(line: &str) {
     let red = AnsiColor::Red.on_default().bold();
     let lines: Vec<_> = line.lines().map(plain).collect();
     let line = lines.join("\n");
+    // `ERR` tells programs only that there is nothing more to tell.
+    let line = line.strip_prefix("ERR ").unwrap_or(&line).to_owned();
     let failed = ["QUORUM ", "TIMEOUT ", "BUSY ", "NOTREADY "].iter().any(|code| line.starts_with(code));
     let text = if failed { line.replace("; ", "\n  ") } else { line };
     anstream::eprintln!("{red}error{red:#}: {text}");

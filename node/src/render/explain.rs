@@ -126,14 +126,16 @@ impl TracePage {
     fn write(&self, key: &str, text: &mut String) {
         let owners = self.asked.iter().filter(|asked| asked.instead_of.is_none());
         let owners: Vec<_> = owners.map(|asked| plain(&asked.name)).collect();
+        // Reads have no W, writes no R.
+        let copies =
+            [("N", self.n), ("R", self.r), ("W", self.w)].into_iter().filter(|(_, copies)| *copies > 0);
+        let copies: Vec<_> = copies.map(|(name, copies)| format!("{name}={copies}")).collect();
         writeln!(
             text,
-            "{key} -> partition {} -> {}   N={} R={} W={}   through {}, {}",
+            "{key} -> partition {} -> {}   {}   through {}, {}",
             self.partition,
             if owners.is_empty() { "no owner".into() } else { owners.join(" ") },
-            self.n,
-            self.r,
-            self.w,
+            copies.join(" "),
             plain(&self.coordinator.name),
             millis(self.took_us),
         )

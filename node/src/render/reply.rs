@@ -23,13 +23,13 @@ fn write_typed(frame: &Frame, indent: &str, text: &mut String) {
         Frame::Bulk(bytes) => text.push_str(&format!("{}\n", quoted(bytes))),
         Frame::Verbatim(page) => text.push_str(&format!("{}\n", page_text(page))),
         Frame::Attributed(_, frame) => write_typed(frame, indent, text),
-        Frame::Array(frames) | Frame::Push(frames) => write_list(frames, ")", "(empty array)", indent, text),
-        Frame::Set(frames) => write_list(frames, "~", "(empty set)", indent, text),
+        Frame::Array(frames) | Frame::Push(frames) => write_list(frames, "(empty array)", indent, text),
+        Frame::Set(frames) => write_list(frames, "(empty set)", indent, text),
         Frame::Map(entries) => write_map(entries, indent, text),
     }
 }
 
-fn write_list(frames: &[Frame], mark: &str, empty: &str, indent: &str, text: &mut String) {
+fn write_list(frames: &[Frame], empty: &str, indent: &str, text: &mut String) {
     if frames.is_empty() {
         text.push_str(&format!("{empty}\n"));
         return;
@@ -38,7 +38,7 @@ fn write_list(frames: &[Frame], mark: &str, empty: &str, indent: &str, text: &mu
     let inner = format!("{indent}{}", " ".repeat(width + 2));
     for (i, frame) in frames.iter().enumerate() {
         let before = if i == 0 { "" } else { indent };
-        text.push_str(&format!("{before}{:>width$}{mark} ", i + 1));
+        text.push_str(&format!("{before}{:>width$}) ", i + 1));
         write_typed(frame, &inner, text);
     }
 }
@@ -52,7 +52,7 @@ fn write_map(entries: &[(Frame, Frame)], indent: &str, text: &mut String) {
     let inner = format!("{indent}{}", " ".repeat(width + 2));
     for (i, (key, value)) in entries.iter().enumerate() {
         let before = if i == 0 { "" } else { indent };
-        text.push_str(&format!("{before}{:>width$}# {} => ", i + 1, typed(key)));
+        text.push_str(&format!("{before}{:>width$}) {} => ", i + 1, typed(key)));
         write_typed(value, &inner, text);
     }
 }

@@ -67,8 +67,8 @@ fn replies_look_as_in_redis_cli() {
     let nested = Frame::Array(vec![Frame::bulk("0"), Frame::Array(vec![Frame::bulk("a"), Frame::Null])]);
     assert_eq!(reply::typed(&nested), "1) \"0\"\n2) 1) \"a\"\n   2) (nil)");
     let map = Frame::Map(vec![(Frame::bulk("name"), Frame::bulk("ada")), (Frame::bulk("n"), Frame::Int(5))]);
-    assert_eq!(reply::typed(&map), "1# \"name\" => \"ada\"\n2# \"n\" => (integer) 5");
-    assert_eq!(reply::typed(&Frame::Set(vec![Frame::bulk("ada")])), "1~ \"ada\"");
+    assert_eq!(reply::typed(&map), "1) \"name\" => \"ada\"\n2) \"n\" => (integer) 5");
+    assert_eq!(reply::typed(&Frame::Set(vec![Frame::bulk("ada")])), "1) \"ada\"");
     assert_eq!(reply::typed(&Frame::error("ERR no")), "(error) ERR no");
     let mut raw = Vec::new();
     reply::raw(&map, &mut raw);

@@ -1,5 +1,6 @@
 //! One client: reads commands, runs them in order, writes the replies together.
 
+use super::budget::Share;
 use super::frame::Frame;
 use super::request::RequestReader;
 use crate::commands::session::Session;
@@ -27,6 +28,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(
     mut stream: TcpStream,
     mut session: Session,
+    mut share: Share,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut reader = RequestReader::default();
@@ -41,6 +43,8 @@ pub async fn run(
             return stream.shutdown().await;
         }
         reader.relax();
+        // It holds no more than before, so there is room.
+        share.hold(reader.held());
         tokio::select! {
             readable = stream.readable() => readable?,
             _ = stopped.changed() => continue,
@@ -49,11 +53,23 @@ pub async fn run(
         buffer.reserve(READ_SIZE);
         match stream.try_read_buf(buffer) {
             Ok(0) => return Ok(()),
-            Ok(_) => {}
+            Ok(_) if share.hold(reader.held()) => {}
+            Ok(_) => return full(&mut stream, &session).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// All clients together have sent more than there is room for.
+async fn full(stream: &mut TcpStream, session: &Session) -> io::Result<()> {
+    let mut line = Vec::new();
+    Frame::error(
+        "BUSY too much is being sent to this peer at once; Nothing of this command was done; try again",
+    )
+    .encode(session.version, &mut line);
+    write(stream, &mut line).await?;
+    stream.shutdown().await
 }
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.

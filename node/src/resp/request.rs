@@ -40,6 +40,11 @@ impl RequestReader {
         &mut self.bytes
     }
 
+    /// Bytes of memory that unfinished commands take.
+    pub fn held(&self) -> usize {
+        self.bytes.capacity() + self.arguments.iter().map(Vec::capacity).sum::<usize>()
+    }
+
     /// Gives back memory when nothing is buffered.
     pub fn relax(&mut self) {
         if self.at == self.bytes.len() {
