@@ -140,7 +140,7 @@ impl Transport {
     /// or `Input::Unreachable`, unless a connection stands already.
     pub fn connect(&self, peer: PeerId, addresses: Vec<String>) {
         if !self.links.command(Command::Connect { peer, addresses }) {
-            tracing::debug!(%peer, "the transport is behind; a connection was not tried");
+            tracing::debug!(peer = peer_text(&peer), "the transport is behind; a connection was not tried");
         }
     }
 

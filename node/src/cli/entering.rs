@@ -37,7 +37,7 @@ pub async fn choose_network(options: &Options, directory: &Directory, me: PeerId
         }
         None if options.join.is_empty() => network::found(directory, me, options.wishes.clone()),
         None => {
-            let theirs = wait_for_answer(&options.join, me).await?;
+            let theirs = wait_for_answer(&options.join, me, PATIENCE).await?;
             refuse_other_wishes(options, &theirs)?;
             network::join(directory, &theirs)?;
             Ok(theirs)
@@ -78,7 +78,7 @@ fn copied(place: &str) -> Error {
         .hint("give this peer a directory of its own with --dir")
 }
 
-async fn wait_for_answer(places: &[Vec<Address>], me: PeerId) -> Result<Genesis, Error> {
+async fn wait_for_answer(places: &[Vec<Address>], me: PeerId, patience: Duration) -> Result<Genesis, Error> {
     let begun = Instant::now();
     let mut told = None;
     loop {
@@ -90,9 +90,9 @@ async fn wait_for_answer(places: &[Vec<Address>], me: PeerId) -> Result<Genesis,
                 Err(error) => failures.push((place, error)),
             }
         }
-        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(nobody_answers(&failures));
+            return Err(nobody_answers(&failures, patience));
         }
         if told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
             told = Some(Instant::now());
@@ -107,10 +107,10 @@ async fn wait_for_answer(places: &[Vec<Address>], me: PeerId) -> Result<Genesis,
     }
 }
 
-fn nobody_answers(failures: &[(String, AskError)]) -> Error {
+fn nobody_answers(failures: &[(String, AskError)], patience: Duration) -> Error {
     let places: Vec<_> = failures.iter().map(|(place, _)| place.as_str()).collect();
     let why: Vec<_> = failures.iter().map(|(place, error)| format!("{place}: {error}")).collect();
-    Error::new(format!("no peer answered at {} for {} s", places.join(" or "), PATIENCE.as_secs()))
+    Error::new(format!("no peer answered at {} for {} s", places.join(" or "), patience.as_secs()))
         .why(why.join("; "))
         .hint("see that a peer runs there (`starling status`), that the address is right and that no firewall is between")
 }
@@ -157,4 +157,39 @@ fn refuse_other_wishes(options: &Options, genesis: &Genesis) -> Result<(), Error
     Err(Error::usage(format!("{flag} cannot change a network that exists"))
         .why(format!("{name:?} was made with {partitions} partitions, N={n} R={r} W={w}, and keeps them"))
         .hint("leave the flag out; one request may ask for its own R and W, and a new network starts with another --dir"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address at which nobody listens, because the listener has just gone.
+    fn nobody() -> Vec<Address> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_an_answer_ends_and_names_every_address() {
+        let begun = Instant::now();
+        let places = [nobody(), nobody()];
+        let patience = 3 * BETWEEN_TRIES;
+        let error = wait_for_answer(&places, PeerId::numbered(1), patience).await.unwrap_err().to_string();
+        assert!(begun.elapsed() >= patience, "it gave up after {:?}", begun.elapsed());
+        for place in &places {
+            let name = dial_text(&place[0].to_string()).unwrap();
+            assert!(error.contains(&name), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_place_does_not_keep_a_peer_from_its_own_network() {
+        let asked = ask_one(&nobody(), PeerId::numbered(1)).await.unwrap();
+        assert!(asked.result.is_err());
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        let wishes = network::Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 };
+        let own = network::found(&directory, PeerId::numbered(1), wishes).unwrap();
+        assert_eq!(refuse_other_network(&directory, &own, Ok(asked)), Ok(()));
+    }
 }

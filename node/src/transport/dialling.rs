@@ -3,7 +3,7 @@
 use super::address;
 use super::driver::{Driver, SWEEP};
 use super::genesis::why;
-use super::keys::to_libp2p;
+use super::keys::{peer_text, to_libp2p};
 use super::link::Stats;
 use super::peers::Dial;
 use libp2p::Multiaddr;
@@ -103,7 +103,7 @@ impl Driver {
     }
 
     pub(super) fn attempt_failed(&mut self, peer: PeerId, error: &DialError) {
-        tracing::debug!(%peer, why = why(error), "a peer could not be reached");
+        tracing::debug!(peer = peer_text(&peer), why = why(error), "a peer could not be reached");
         let Some(dial) = &mut self.peer(peer).dial else { return };
         dial.attempts = dial.attempts.saturating_sub(1);
         if dial.attempts == 0 && !dial.rest.is_empty() {

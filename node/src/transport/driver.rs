@@ -6,7 +6,7 @@ use super::address;
 use super::dialling::Named;
 use super::frames;
 use super::genesis::Teller;
-use super::keys::{from_libp2p, to_libp2p};
+use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::link::{LINKS_MAX, Links, Stats};
 use super::peers::{Connection, Peer};
 use super::streams::{Event, OpenError, Purpose};
@@ -138,7 +138,7 @@ impl Driver {
         if !self.peer(peer).is_connected() {
             self.want(peer);
         } else if self.is_silent(&peer) && self.peer(peer).dial.is_none() {
-            tracing::debug!(%peer, "a peer is silent; trying another connection");
+            tracing::debug!(peer = peer_text(&peer), "a peer is silent; trying another connection");
             self.dial(peer, PeerCondition::NotDialing);
         }
     }
@@ -284,7 +284,7 @@ impl Driver {
     }
 
     fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
-        tracing::debug!(%peer, "a peer of another network");
+        tracing::debug!(peer = peer_text(&peer), "a peer of another network");
         if self.foreign.len() < REMEMBERED_MAX {
             self.foreign.insert(peer, Instant::now() + FOREIGN_TIME);
         }
@@ -292,7 +292,10 @@ impl Driver {
         // Whoever came to us may have come to ask for the genesis record; the sweep closes the rest.
         if entry.connections.iter().any(|other| other.id == connection && other.dialled) {
             if self.named.iter().any(|named| named.attempt == Some(connection)) {
-                tracing::warn!(%peer, "an address that was named belongs to another network");
+                tracing::warn!(
+                    peer = peer_text(&peer),
+                    "an address that was named belongs to another network"
+                );
                 self.named.retain(|named| named.attempt != Some(connection));
             }
             self.swarm.close_connection(connection);

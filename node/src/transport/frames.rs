@@ -1,6 +1,7 @@
 //! Frames on a stream: four bytes of length, big endian, then the frame.
 
 use super::driver::Command;
+use super::keys::peer_text;
 use super::link::{KEPT_BYTES, Link, Links, Stats, Taken};
 use futures::io::BufReader;
 use futures::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -24,7 +25,7 @@ pub(super) async fn write(stream: Stream, number: u64, peer: PeerId, class: Clas
     let Some(link) = links.get(&peer) else { return };
     let opened = Instant::now();
     if let Err(error) = write_frames(stream, number, &link, class, &links.stats).await {
-        tracing::debug!(%peer, class = class.name(), %error, "a stream to a peer ended");
+        tracing::debug!(peer = peer_text(&peer), class = class.name(), %error, "a stream to a peer ended");
     }
     if !link.outbox(class).lost(number) {
         return;
@@ -117,12 +118,14 @@ pub(super) async fn read(
 fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &Stats) {
     let class = class.name();
     match error {
-        ReadError::Io(error) => tracing::debug!(peer = %from, class, %error, "a stream of a peer ended"),
+        ReadError::Io(error) => {
+            tracing::debug!(peer = peer_text(&from), class, %error, "a stream of a peer ended")
+        }
         ReadError::Stopping => {}
         ReadError::Message(_) | ReadError::Class(_) => {
             Stats::add(&stats.malformed, 1);
             if !link.warned.swap(true, Ordering::Relaxed) {
-                tracing::warn!(peer = %from, class, %error, "a peer sent a malformed frame; its stream is closed");
+                tracing::warn!(peer = peer_text(&from), class, %error, "a peer sent a malformed frame; its stream is closed");
             }
         }
     }
