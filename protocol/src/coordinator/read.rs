@@ -23,6 +23,7 @@ pub(super) struct Read {
     command: Command,
     need: usize,
     r: u8,
+    w: u8,
     explain: bool,
     began: Time,
     patience: Option<Time>,
@@ -39,15 +40,28 @@ enum Want {
 
 impl Read {
     pub fn begin(scene: &mut Scene<'_>, begin: Begin) -> Option<(Self, Next)> {
-        let Begin { client, seats, key, command, r, explain, .. } = begin;
+        let Begin { client, seats, key, command, r, w, explain } = begin;
         let began = scene.now.time;
         let mut candidates = candidates(&seats, scene.me);
         let need = usize::from(r).min(seats.read.len()).max(1);
         let spares = candidates.split_off(need.min(candidates.len())).into();
         let (ballot, patience) = (Ballot::new(spares), Some(began + scene.config.patience));
         let (digests, slices) = (BTreeMap::new(), BTreeMap::new());
-        let mut read =
-            Self { client, seats, ballot, key, command, need, r, explain, began, patience, digests, slices };
+        let mut read = Self {
+            client,
+            seats,
+            ballot,
+            key,
+            command,
+            need,
+            r,
+            w,
+            explain,
+            began,
+            patience,
+            digests,
+            slices,
+        };
         read.open(scene, candidates);
         match read.judge(scene) {
             Next::Over => None,
@@ -218,6 +232,10 @@ impl Read {
     }
 
     // What the verdict is drawn from.
+
+    pub fn w(&self) -> u8 {
+        self.w
+    }
 
     pub fn r(&self) -> u8 {
         self.r

@@ -57,11 +57,11 @@ impl Story<'_> {
 }
 
 fn of_write(write: &Write) -> Story<'_> {
-    Story { seats: &write.seats, r: 0, w: write.w(), write: true, began: write.began() }
+    Story { seats: &write.seats, r: write.r(), w: write.w(), write: true, began: write.began() }
 }
 
 fn of_read(read: &Read) -> Story<'_> {
-    Story { seats: &read.seats, r: read.r(), w: 0, write: false, began: read.began() }
+    Story { seats: &read.seats, r: read.r(), w: read.w(), write: false, began: read.began() }
 }
 
 pub(super) fn forwarded(begin: &Begin, began: Time, scene: &Scene<'_>) -> Box<Trace> {

@@ -17,6 +17,7 @@ pub(super) struct Write {
     pub seats: Seats,
     pub ballot: Ballot,
     quorum: Quorum,
+    r: u8,
     w: u8,
     explain: bool,
     began: Time,
@@ -34,13 +35,13 @@ struct Issued {
 
 impl Write {
     pub fn begin(scene: &mut Scene<'_>, begin: Begin) -> (Self, Next) {
-        let Begin { client, seats, key, command, w, explain, .. } = begin;
+        let Begin { client, seats, key, command, r, w, explain } = begin;
         let (partition, wall_ms, began) = (seats.partition, scene.now.wall_ms, scene.now.time);
         scene.store(Question::Execute { partition, key, command, wall_ms });
         let ballot = Ballot::new(seats.stand_ins().filter(|seat| seat.peer != scene.me).collect());
         let quorum = Quorum::new(&seats, w.into());
         let (patience, issued, answered) = (None, None, false);
-        let write = Self { client, seats, ballot, quorum, w, explain, began, patience, issued, answered };
+        let write = Self { client, seats, ballot, quorum, r, w, explain, began, patience, issued, answered };
         let next = write.wait_in(scene);
         (write, next)
     }
@@ -183,6 +184,10 @@ impl Write {
     }
 
     // What the verdict is drawn from.
+
+    pub fn r(&self) -> u8 {
+        self.r
+    }
 
     pub fn w(&self) -> u8 {
         self.w
