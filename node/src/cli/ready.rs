@@ -78,7 +78,8 @@ impl Ready {
         for address in &self.listen {
             text += &format!("\n  peers     {address}");
         }
-        if let Some(address) = self.listen.iter().find_map(|address| dial_text(address)) {
+        let short = self.listen.iter().find_map(|address| dial_text(address));
+        if let Some(address) = short.or(self.listen.first().cloned()) {
             text += &format!("\n\nAnother machine enters with:  starling join {address}");
         }
         text

@@ -39,7 +39,7 @@ impl Driver {
     pub(super) fn want(&mut self, peer: PeerId) {
         let entry = self.peer(peer);
         entry.wanted = true;
-        entry.used_at = Instant::now();
+        entry.used_at = Some(Instant::now());
         if entry.dial.is_none() && entry.not_before <= Instant::now() {
             self.dial(peer, PeerCondition::DisconnectedAndNotDialing);
         }

@@ -218,7 +218,7 @@ impl Driver {
         let Some(peer) = from_libp2p(&peer_id) else { return };
         self.named_closed(id);
         let entry = self.peer(peer);
-        entry.used_at = Instant::now();
+        entry.used_at = entry.used_at.map(|_| Instant::now());
         let dialled = entry.connections.iter().any(|connection| connection.id == id && connection.dialled);
         entry.connections.retain(|connection| connection.id != id);
         let interrupted = entry.opening.map(|opening| opening == Some(id));
@@ -249,6 +249,10 @@ impl Driver {
         if waits {
             self.want(peer);
         }
+        if self.peer(peer).is_forgettable(Instant::now()) {
+            self.peers.remove(&peer);
+            self.links.forget(&peer);
+        }
     }
 
     /// A named address whose peer went away before it proved to be one of us is tried again.
@@ -277,6 +281,7 @@ impl Driver {
         let entry = self.peer(peer);
         if !entry.proven {
             entry.proven = true;
+            entry.used_at = Some(Instant::now());
             entry.backoff.reset();
             entry.not_before = Instant::now();
         }
@@ -285,22 +290,21 @@ impl Driver {
 
     fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
         tracing::debug!(peer = peer_text(&peer), "a peer of another network");
+        self.give_up(&peer);
+        let connections = &self.peer(peer).connections;
+        if !connections.iter().any(|other| other.id == connection && other.dialled) {
+            // It may have come to ask for the genesis record; the sweep closes what stays.
+            return;
+        }
         if self.foreign.len() < REMEMBERED_MAX {
             self.foreign.insert(peer, Instant::now() + FOREIGN_TIME);
         }
-        let entry = self.peer(peer);
-        // Whoever came to us may have come to ask for the genesis record; the sweep closes the rest.
-        if entry.connections.iter().any(|other| other.id == connection && other.dialled) {
-            if self.named.iter().any(|named| named.attempt == Some(connection)) {
-                tracing::warn!(
-                    peer = peer_text(&peer),
-                    "an address that was named belongs to another network"
-                );
-                self.named.retain(|named| named.attempt != Some(connection));
-            }
-            self.swarm.close_connection(connection);
+        if self.named.iter().any(|named| named.attempt == Some(connection)) {
+            let peer = peer_text(&peer);
+            tracing::warn!(peer, "an address that was named belongs to another network");
+            self.named.retain(|named| named.attempt != Some(connection));
         }
-        self.give_up(&peer);
+        self.swarm.close_connection(connection);
     }
 
     // Streams.

@@ -279,6 +279,14 @@ impl Links {
         self.lock().retain(|peer, link| kept(peer) || !link.is_idle());
     }
 
+    /// Forgets one for whom nothing waits.
+    pub fn forget(&self, peer: &PeerId) {
+        let mut table = self.lock();
+        if table.get(peer).is_some_and(|link| link.is_idle()) {
+            table.remove(peer);
+        }
+    }
+
     pub fn heard(&self, link: &Link) {
         let now = self.start.elapsed().as_millis() as u64;
         link.heard_ms.store(now, Ordering::Relaxed);

@@ -30,8 +30,8 @@ pub(super) struct Peer {
     pub told: bool,
     pub addresses: Vec<Multiaddr>,
     pub backoff: Backoff,
-    /// When it was last connected or wanted.
-    pub used_at: Instant,
+    /// When it was last connected or wanted. `None`: a stranger, who is forgotten once gone.
+    pub used_at: Option<Instant>,
     /// No dial before.
     pub not_before: Instant,
     /// Somebody wants a connection.
@@ -60,7 +60,7 @@ impl Peer {
             told: false,
             addresses: Vec::new(),
             backoff: Backoff::default(),
-            used_at: Instant::now(),
+            used_at: None,
             not_before: Instant::now(),
             wanted: false,
             dial: None,
@@ -75,7 +75,7 @@ impl Peer {
 
     pub fn is_forgettable(&self, now: Instant) -> bool {
         let is_idle = !self.is_connected() && !self.told && !self.wanted && self.dial.is_none();
-        is_idle && now - self.used_at > KEPT
+        is_idle && self.used_at.is_none_or(|used_at| now - used_at > KEPT)
     }
 
     /// Puts these first; of what was known before, as much stays as there is room for.
