@@ -162,13 +162,9 @@ impl Network {
         command
     }
 
-    /// N as asked for, and majorities for R and W.
     fn founding(&self) -> Vec<String> {
-        let n = self.plan.replicas;
-        let majority = n / 2 + 1;
-        let mut flags = vec!["--network".into(), "testnet".into()];
-        let numbers = [("--replicas", n), ("--read-quorum", majority), ("--write-quorum", majority)];
-        flags.extend(numbers.into_iter().flat_map(|(flag, value)| [flag.into(), value.to_string()]));
+        let mut flags = ["--network", "testnet", "--replicas"].map(String::from).to_vec();
+        flags.push(self.plan.replicas.to_string());
         if let Some(partitions) = self.plan.partitions {
             flags.extend(["--partitions".into(), partitions.to_string()]);
         }
