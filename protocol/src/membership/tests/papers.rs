@@ -212,3 +212,39 @@ fn who_was_paused_accuses_nobody_of_the_silence() {
     alone.run_answering(Duration::from_secs(6), all_answer);
     assert_eq!(alone.health(2), Health::Dead, "which runs out like any");
 }
+
+#[test]
+fn swim_4_3_who_joins_is_pinged_in_the_round_under_way() {
+    let mut alone = Alone::among(20);
+    alone.run_answering(PERIOD, all_answer);
+    let joining: Vec<Record> = (20..25).map(|host| member(host, 1)).collect();
+    alone.receive(1, joining, GossipBody::Update);
+    let pinged: BTreeSet<PeerId> =
+        pings(&alone.run_answering(PERIOD * 23, all_answer)).into_iter().map(|(to, _)| to).collect();
+    assert!((20..25).all(|host| pinged.contains(&id(host))), "{pinged:?}");
+}
+
+/// Not in the papers, and memberlist left such a peer dead for ever: its claims are below what is known
+/// of an earlier life, so that without an answer nobody would ever believe it.
+#[test]
+fn who_speaks_with_an_old_incarnation_is_told_the_newer() {
+    for held in [with_health(2, 5, Health::Alive), with_health(2, 5, Health::Suspect)] {
+        let mut alone = Alone::among(4);
+        alone.receive(1, vec![held.clone()], GossipBody::Update);
+        alone.run_answering(PERIOD, all_answer);
+        let said = alone.receive(2, vec![Record { life: 9, ..member(2, 1) }], GossipBody::Update);
+        let told = |(to, gossip): &(PeerId, &Gossip)| *to == id(2) && gossip.records.contains(&held);
+        assert_eq!(sent(&said).iter().filter(|sent| told(sent)).count(), 1);
+    }
+}
+
+#[test]
+fn when_one_of_the_dead_answers_others_are_tried_at_once_but_once_a_period() {
+    let mut alone = Alone::among(20);
+    alone.run(Duration::from_secs(300));
+    assert!((1..20).all(|host| alone.health(host) == Health::Dead));
+    let said = alone.receive(1, vec![member(1, 2)], GossipBody::Update);
+    assert_eq!(pings(&said).len(), 8);
+    let said = alone.receive(2, vec![member(2, 2)], GossipBody::Update);
+    assert_eq!(pings(&said), []);
+}
