@@ -93,6 +93,9 @@ impl StatusPage {
     pub fn new(status: &Status) -> Self {
         let here: Vec<_> = status.members.iter().filter(|member| member.step != Step::Left).collect();
         let me = status.members.iter().find(|member| member.id == status.me);
+        let mut members: Vec<_> = status.members.iter().map(MemberLine::new).collect();
+        // Shorter names first: p2 stands before p10.
+        members.sort_by_key(|member| (member.name.len(), member.name.clone(), member.peer_id.clone()));
         Self {
             peer_id: peer_text(&status.me),
             name: me.map(|me| me.name.clone()).unwrap_or_default(),
@@ -108,7 +111,7 @@ impl StatusPage {
             held_for_others: status.held_for_others,
             repairing: status.repairing,
             operations: status.operations,
-            members: status.members.iter().map(MemberLine::new).collect(),
+            members,
         }
     }
 
