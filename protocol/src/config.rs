@@ -117,6 +117,9 @@ pub struct Config {
     pub deadline: Duration,
     /// How long an owner may stay silent before the next stand-in is asked as well.
     pub patience: Duration,
+    /// Milliseconds by which an event's stamp may be ahead of this peer's wall clock. One such event would
+    /// push the stamps of all later ones ahead with it; a day is more than any clock that is looked after.
+    pub clock_ahead_ms: u64,
     /// Most operations under way; one more is refused.
     pub operations_max: usize,
     /// How often the contexts of shared partitions are compared with one other owner.
@@ -147,6 +150,7 @@ impl Default for Config {
             members_max: 4096,
             deadline: Duration::from_secs(2),
             patience: Duration::from_millis(250),
+            clock_ahead_ms: 24 * 60 * 60 * 1000,
             operations_max: 16_384,
             repair_period: Duration::from_secs(5),
             repair_batch: 256 * 1024,

@@ -158,6 +158,8 @@ pub enum Refusal {
     NotFilled,
     /// My tables are full.
     Busy,
+    /// The event's stamp is so far ahead of my clock that I keep nothing like it.
+    ClockAhead,
     /// The event or the partition is not one I can keep.
     Malformed,
 }

@@ -52,6 +52,7 @@ enum Asker {
 pub struct Peer {
     me: PeerId,
     genesis: Genesis,
+    clock_ahead_ms: u64,
     /// The store was empty at the start and has not been filled since.
     amnesiac: bool,
     leaving: Option<admin::Leaving>,
@@ -78,6 +79,7 @@ impl Peer {
         let mut peer = Self {
             me: id,
             amnesiac: fresh && me.standing.step != Step::Member,
+            clock_ahead_ms: config.clock_ahead_ms,
             leaving: None,
             placement: Placement::new(genesis.partitions, genesis.n),
             coordinator: Coordinator::new(id, config.clone(), life),
@@ -216,7 +218,8 @@ impl Peer {
     fn with_repair(&mut self, now: Now, act: impl FnOnce(&mut Repair, &repair::Scene<'_>)) {
         let map = atlas::Atlas::new(self.me, &self.membership, &self.placement);
         let step = self.membership.me().standing.step;
-        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, map: &map };
+        let latest = self.latest(now);
+        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, latest, map: &map };
         act(&mut self.repair, &scene);
         self.route_repair(now);
     }

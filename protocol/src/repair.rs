@@ -19,7 +19,7 @@ use crate::seats::Map;
 use crate::store::{Answer, Question};
 use crate::time::{Duration, Now, Time};
 use push::{Push, Staging};
-use starling_crdt::Context;
+use starling_crdt::{Context, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often what is under way is looked at: often while this peer itself is on the way in or out.
@@ -50,6 +50,8 @@ pub struct Scene<'a> {
     pub step: Step,
     /// W, as the network was founded with.
     pub w: u8,
+    /// Stamps beyond this are refused.
+    pub latest: Stamp,
     pub map: &'a dyn Map,
 }
 

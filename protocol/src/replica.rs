@@ -10,7 +10,7 @@ use crate::message::{Call, Refusal};
 use crate::store::{Answer, Question};
 use serde_bytes::ByteBuf;
 use starling_crdt::cell::KEY_MAX;
-use starling_crdt::{Command, Event};
+use starling_crdt::{Command, Event, Stamp};
 use std::collections::BTreeMap;
 
 /// Most keys in one answer to a scan.
@@ -23,6 +23,8 @@ pub struct Scene {
     /// How far this peer itself has come.
     pub step: Step,
     pub partitions: u16,
+    /// Stamps beyond this are refused.
+    pub latest: Stamp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +112,9 @@ impl Replica {
         if view.is_behind(&scene.view) {
             return behind(scene, from, op);
         }
+        if event.stamp > scene.latest {
+            return refuse(from, op, Refusal::ClockAhead);
+        }
         let question = Question::Apply { partition, events: vec![event] };
         self.ask(scene, from, op, partition, Kind::Apply { partition }, question)
     }
@@ -181,4 +186,75 @@ fn behind(scene: Scene, from: PeerId, op: OpId) -> Vec<Out> {
 
 fn refuse(from: PeerId, op: OpId, why: Refusal) -> Vec<Out> {
     vec![Out::Send { to: from, call: Call::Refused { op, why } }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_crdt::{Actor, Dot};
+
+    const HERE: Scene =
+        Scene { view: View { steps: 5, hash: 55 }, step: Step::Member, partitions: 8, latest: Stamp(1_000) };
+
+    fn apply(view: View, partition: PartitionId, stamp: u64) -> Call {
+        let dot = Dot::new(Actor(1), 1);
+        let event = Event { dot, stamp: Stamp(stamp), puts: Vec::new(), drops: Vec::new() };
+        Call::Apply { op: OpId(1), view, partition, event, held_for: None }
+    }
+
+    fn read(view: View) -> Call {
+        let (key, command) = (ByteBuf::from("k"), Command::Get);
+        Call::Read { op: OpId(2), view, partition: 1, key, command, digest: true }
+    }
+
+    fn refusal(out: &[Out]) -> Option<Refusal> {
+        out.iter().find_map(|out| match out {
+            Out::Send { call: Call::Refused { why, .. }, .. } => Some(*why),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn an_event_is_acknowledged_only_when_storage_has_answered() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        let asked = replica.called(HERE, from, apply(HERE.view, 1, 10));
+        assert!(matches!(asked[..], [Out::Store { ticket: 1, question: Question::Apply { .. } }]));
+        let told = replica.stored(1, Answer::Applied { refused: 0 });
+        assert_eq!(told[0], Out::Send { to: from, call: Call::Applied { op: OpId(1) } });
+        assert!(replica.stored(1, Answer::Applied { refused: 0 }).is_empty(), "only once");
+    }
+
+    #[test]
+    fn one_that_knows_fewer_steps_is_refused_and_taught() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        for call in [apply(View { steps: 4, hash: 44 }, 1, 10), read(View { steps: 5, hash: 54 })] {
+            let out = replica.called(HERE, from, call);
+            assert!(
+                matches!(out[..], [Out::Teach { .. }, Out::Send { call: Call::Behind { .. }, .. }]),
+                "{out:?}"
+            );
+        }
+        assert!(matches!(
+            replica.called(HERE, from, read(View { steps: 6, hash: 66 }))[..],
+            [Out::Store { .. }]
+        ));
+    }
+
+    #[test]
+    fn one_that_is_not_filled_answers_no_read_and_keeps_what_it_is_given() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        let joining = Scene { step: Step::Joining, ..HERE };
+        assert_eq!(refusal(&replica.called(joining, from, read(HERE.view))), Some(Refusal::NotFilled));
+        assert!(matches!(replica.called(joining, from, apply(HERE.view, 1, 10))[..], [Out::Store { .. }]));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        let (mut replica, from) = (Replica::new(1), PeerId::numbered(2));
+        let ahead = replica.called(HERE, from, apply(HERE.view, 1, 1_001));
+        assert_eq!(refusal(&ahead), Some(Refusal::ClockAhead));
+        assert_eq!(refusal(&replica.called(HERE, from, apply(HERE.view, 8, 10))), Some(Refusal::Malformed));
+        replica.called(HERE, from, apply(HERE.view, 1, 10));
+        assert_eq!(refusal(&replica.called(HERE, from, read(HERE.view))), Some(Refusal::Busy));
+    }
 }

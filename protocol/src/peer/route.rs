@@ -9,6 +9,7 @@ use crate::message::Call;
 use crate::request::{Failure, Outcome, Response, Role};
 use crate::store::{Answer, Question};
 use crate::time::Now;
+use starling_crdt::Stamp;
 
 impl Peer {
     pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
@@ -41,7 +42,8 @@ impl Peer {
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
         let step = self.membership.me().standing.step;
-        let scene = replica::Scene { view: self.view, step, partitions: self.genesis.partitions };
+        let (view, partitions, latest) = (self.view, self.genesis.partitions, self.latest(now));
+        let scene = replica::Scene { view, step, partitions, latest };
         for out in self.replica.called(scene, from, call) {
             self.route_replica(now, out);
         }
@@ -110,6 +112,11 @@ impl Peer {
                 self.effects.push_back(Effect::Notify(Notice::Misbehaved { peer, why }))
             }
         }
+    }
+
+    /// The latest stamp that is taken from another.
+    pub(super) fn latest(&self, now: Now) -> Stamp {
+        Stamp::at(now.wall_ms.saturating_add(self.clock_ahead_ms))
     }
 
     pub(super) fn heard_view(&mut self, now: Now, from: PeerId, view: View) {

@@ -147,7 +147,7 @@ impl Repair {
         partition: PartitionId,
         events: Vec<Event>,
     ) {
-        if partition >= scene.map.partitions() {
+        if partition >= scene.map.partitions() || events.iter().any(|event| event.stamp > scene.latest) {
             return;
         }
         self.expecting.remove(&(partition, from));
