@@ -248,3 +248,32 @@ fn when_one_of_the_dead_answers_others_are_tried_at_once_but_once_a_period() {
     let said = alone.receive(2, vec![member(2, 2)], GossipBody::Update);
     assert_eq!(pings(&said), []);
 }
+
+#[test]
+fn who_is_connected_but_says_nothing_is_greeted_every_period_until_it_is_known() {
+    let mut alone = Alone::among(1);
+    let greetings = |said: &[Out]| {
+        let greets = |(to, gossip): &&(PeerId, &Gossip)| {
+            *to == id(9) && gossip.body == GossipBody::Exchange { reply: true }
+        };
+        sent(said).iter().filter(greets).count()
+    };
+    alone.peer.connected(alone.now, id(9), &mut alone.out);
+    assert_eq!(greetings(&std::mem::take(&mut alone.out)), 1);
+    assert_eq!(greetings(&alone.run(PERIOD * 4)), 4);
+    alone.receive(9, vec![member(9, 1)], GossipBody::Exchange { reply: false });
+    assert_eq!(greetings(&alone.run_answering(PERIOD * 4, all_answer)), 0);
+}
+
+#[test]
+fn a_new_life_begins_by_connecting_to_the_peers_of_its_saved_table() {
+    let known = vec![member(1, 1), with_health(2, 1, Health::Dead)];
+    let mut peer = Membership::new(member(0, 1), known, Config::default(), 7, Time(0));
+    assert_eq!(peer.next_timeout(), Some(Time(0)));
+    let mut out = Vec::new();
+    peer.timeout(Time(0), &mut out);
+    for host in [1, 2] {
+        let connect = Out::Connect { peer: id(host), addresses: record(host, 1).addresses };
+        assert!(out.contains(&connect), "{out:?}");
+    }
+}
