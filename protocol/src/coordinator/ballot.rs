@@ -109,6 +109,10 @@ impl Ballot {
         self.entries.iter().filter(silent).map(|entry| entry.peer).collect()
     }
 
+    pub fn has_spares(&self) -> bool {
+        !self.spares.is_empty()
+    }
+
     /// The next one to ask in the place of `peer`, if there is any left. Each is covered once.
     pub fn cover(&mut self, peer: PeerId) -> Option<(Seat, PeerId)> {
         let entry = self.entries.iter_mut().find(|entry| entry.peer == peer && !entry.covered)?;

@@ -216,7 +216,8 @@ impl Read {
         if scene.now.time >= self.deadline(scene) {
             return self.fail(scene);
         }
-        self.patience = None;
+        // Whoever is asked now gets the same patience, until nobody is left to ask.
+        self.patience = self.ballot.has_spares().then(|| scene.now.time + scene.config.patience);
         for peer in self.ballot.with(AnswerKind::Pending) {
             self.cover(scene, peer);
         }

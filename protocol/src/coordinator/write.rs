@@ -166,7 +166,8 @@ impl Write {
         if scene.now.time >= self.deadline(scene) {
             return if self.answered { Next::Over } else { self.fail(scene) };
         }
-        self.patience = None;
+        // Whoever is asked now gets the same patience, until nobody is left to ask.
+        self.patience = self.ballot.has_spares().then(|| scene.now.time + scene.config.patience);
         for peer in self.ballot.uncovered() {
             if peer != scene.me {
                 self.cover(scene, peer);

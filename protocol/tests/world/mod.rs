@@ -37,10 +37,25 @@ struct Node {
 }
 
 enum Event {
-    Input { to: usize, life: u64, input: Input },
-    Frame { from: usize, to: usize, message: Message },
-    Wake { node: usize },
-    Commit { node: usize, life: u64 },
+    Input {
+        to: usize,
+        life: u64,
+        input: Input,
+    },
+    /// `lives`: of the sender and the receiver when it was sent. A connection does not outlive either.
+    Frame {
+        from: usize,
+        to: usize,
+        lives: (u64, u64),
+        message: Message,
+    },
+    Wake {
+        node: usize,
+    },
+    Commit {
+        node: usize,
+        life: u64,
+    },
 }
 
 /// Not every test uses all of it.
@@ -252,14 +267,15 @@ impl World {
     }
 
     fn frame(&mut self, from: usize, to: usize, message: Message) {
+        let lives = (self.nodes[from].life, self.nodes[to].life);
         if self.loss > 0 && self.draw(1000) < self.loss {
             return;
         }
         if self.twice > 0 && self.draw(1000) < self.twice {
             let late = LATENCY * (2 + self.draw(200) as u32);
-            self.schedule(late, Event::Frame { from, to, message: message.clone() });
+            self.schedule(late, Event::Frame { from, to, lives, message: message.clone() });
         }
-        self.schedule(LATENCY, Event::Frame { from, to, message });
+        self.schedule(LATENCY, Event::Frame { from, to, lives, message });
     }
 
     fn store(&mut self, index: usize, id: StoreId, question: Question) {
@@ -369,7 +385,12 @@ impl World {
         match event {
             Event::Input { to, life, input } if self.nodes[to].life == life => self.input(to, input),
             Event::Input { .. } => {}
-            Event::Frame { from, to, message } => self.deliver(from, to, message),
+            Event::Frame { from, to, lives, message }
+                if lives == (self.nodes[from].life, self.nodes[to].life) =>
+            {
+                self.deliver(from, to, message)
+            }
+            Event::Frame { .. } => {}
             Event::Commit { node, life } if self.nodes[node].life == life && self.is_up(node) => {
                 self.commit(node)
             }
