@@ -129,11 +129,13 @@ impl Read {
         self.judge(scene)
     }
 
-    /// Somebody else is asked in the place of `peer`; always for cells, which merge with any others.
+    /// Somebody else is asked in the place of `peer`; always for cells, which merge with any others. Whoever
+    /// that is has the same patience to answer in.
     fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
         if let Some((spare, instead_of)) = self.ballot.cover(peer) {
             let owner = self.seats.read.iter().any(|seat| seat.peer == spare.peer);
             self.ask(scene, spare, if owner { None } else { Some(instead_of) }, Want::Cells);
+            self.patience = Some(scene.now.time + scene.config.patience);
         }
     }
 

@@ -74,3 +74,25 @@ fn a_read_is_asked_again_when_the_news_was_faster_than_the_refusal() {
         OpId(coordinator.last)
     });
 }
+
+#[test]
+fn a_read_goes_down_the_list_while_nobody_answers() {
+    // All others are silent and not yet known to be; this peer stands in for them, last in the list.
+    let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
+    let owners: Vec<_> = [11, 12, 13].iter().map(seat).collect();
+    let preference = [11, 12, 13, 14, ME].iter().map(seat).collect();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners);
+    let seats = Seats { partition: 0, view: view(1), old, new, read, preference };
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), Begin { r: 1, ..begin(Command::Get, seats) });
+    let mut order = Vec::new();
+    while let Some(time) = coordinator.next_timeout() {
+        order.extend(coordinator.drain().into_iter().filter_map(|out| match out {
+            Out::Send { to, .. } => Some(to),
+            Out::Store { .. } => Some(PeerId::numbered(ME)),
+            _ => None,
+        }));
+        coordinator.timeout(Now { time, ..Now::default() });
+    }
+    assert_eq!(order, [11, 12, 13, 14, ME].map(PeerId::numbered));
+}

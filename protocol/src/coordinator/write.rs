@@ -95,10 +95,11 @@ impl Write {
         self.ballot.ask(scene.now.time, seat, held_for);
     }
 
-    /// Asks the next stand-in in the place of `peer`.
+    /// Asks the next stand-in in the place of `peer`; it has the same patience to answer in.
     fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
         if let Some((spare, owner)) = self.ballot.cover(peer) {
             self.copy_to(scene, spare, Some(owner));
+            self.patience = Some(scene.now.time + scene.config.patience);
         }
     }
 
