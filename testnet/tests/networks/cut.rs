@@ -20,11 +20,16 @@ fn both_sides_of_a_cut_take_writes_and_agree_after_it() {
     many.must::<()>("SADD team bob");
     assert_eq!(few.must::<String>("GET greeting"), "hello");
     assert_eq!(many.must::<String>("GET greeting"), "hola");
+    // Once each side knows who is missing, counters count there too.
+    net.await_seen(&["p1", "p2"], &["p3", "p4", "p5"], "dead");
+    net.await_seen(&["p3", "p4", "p5"], &["p1", "p2"], "dead");
+    few.must::<()>("INCR visits");
+    many.must::<()>("INCR visits");
     net.ctl("heal");
     within(AGREED_WITHIN, "all five to agree", || agreed(&net));
 }
 
-/// Everybody has both members, one winner and the other value beside it, by quorum and by any one copy.
+/// Everybody has both members, both counts, one winner and the other value beside it, by quorum and by any one copy.
 fn agreed(net: &Net) -> Result<(), String> {
     let mut shown = BTreeSet::new();
     for peer in &net.peers {
@@ -33,8 +38,9 @@ fn agreed(net: &Net) -> Result<(), String> {
             let team: BTreeSet<String> = client.ask("SMEMBERS team").map_err(at)?;
             let values: BTreeSet<String> = client.ask("SIBLINGS greeting").map_err(at)?;
             shown.insert(client.ask::<String>("GET greeting").map_err(at)?);
-            if !team.iter().eq(["ada", "bob"]) || !values.iter().eq(["hello", "hola"]) {
-                return Err(format!("{} has {team:?} and {values:?}", peer.name));
+            let visits: u64 = client.ask("GET visits").map_err(at)?;
+            if !team.iter().eq(["ada", "bob"]) || !values.iter().eq(["hello", "hola"]) || visits != 2 {
+                return Err(format!("{} has {team:?}, {values:?} and {visits} visits", peer.name));
             }
         }
     }
