@@ -45,10 +45,12 @@ impl Membership {
         self.send(peer, GossipBody::Ping { seq }, Vec::new(), out);
     }
 
-    /// Asks for a connection, unless there is one.
+    /// Asks for a connection, unless there is one to a peer that answers: of one that does not, the
+    /// transport may find out only after minutes that it leads nowhere.
     pub(super) fn connect(&self, peer: PeerId, out: &mut Vec<Out>) {
         let Some(record) = self.table.other(peer) else { return };
-        if !self.connected.contains(&peer) && !record.addresses.is_empty() {
+        let stands = self.connected.contains(&peer) && record.health == Health::Alive;
+        if !stands && !record.addresses.is_empty() {
             out.push(Out::Connect { peer, addresses: record.addresses.clone() });
         }
     }
