@@ -60,6 +60,7 @@ impl Running {
             named: options.join.clone(),
             mdns: options.mdns,
             limits: options.limits.clone(),
+            silence: transport::SILENCE,
             faults: faults.clone(),
         };
         let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await?;

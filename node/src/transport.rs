@@ -48,6 +48,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// Usual `Config::silence`: longer than a busy machine keeps an answer waiting, shorter than people wait.
+pub const SILENCE: Duration = Duration::from_secs(4);
 /// How long listening may take to begin.
 const LISTEN_TIME: Duration = Duration::from_secs(5);
 
@@ -60,6 +62,9 @@ pub struct Config {
     /// Whether peers on the LAN find one another. A find is a hint, nothing more.
     pub mdns: bool,
     pub limits: Limits,
+    /// When the protocol asks for a connection to a peer from which nothing has come for so long, the one
+    /// that seems to stand is not believed and another is made: TCP finds out only after minutes.
+    pub silence: Duration,
     /// Cuts to obey, now and later.
     pub faults: Option<FaultHandle>,
 }
@@ -118,6 +123,7 @@ impl Transport {
             commands: asked,
             inputs,
             listening,
+            silence: config.silence,
             teller: genesis::Teller::new(&config.genesis),
             named: config.named.into_iter().filter(|at| !at.is_empty()).map(Named::new).collect(),
             peers: BTreeMap::new(),

@@ -68,14 +68,21 @@ pub(super) fn tcp_socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// What others are told: no loopback where there is anything better, at most as many as a record takes.
+/// What others are told: those that may be of use to them, at most as many as a record takes.
 pub(super) fn to_tell<'a>(listening: impl Iterator<Item = &'a Multiaddr>) -> Vec<String> {
-    let mut all: Vec<&Multiaddr> = listening.collect();
+    let mut all = of_use(listening.cloned());
     all.sort();
-    if all.iter().any(|address| !is_loopback(address)) {
+    all.iter().map(Multiaddr::to_string).collect()
+}
+
+/// No loopback where there is anything better, at most as many as a record takes.
+pub(super) fn of_use(addresses: impl Iterator<Item = Multiaddr>) -> Vec<Multiaddr> {
+    let mut all: Vec<_> = addresses.take(4 * ADDRESSES_MAX).collect();
+    if !all.iter().all(is_loopback) {
         all.retain(|address| !is_loopback(address));
     }
-    all.into_iter().map(Multiaddr::to_string).take(ADDRESSES_MAX).collect()
+    all.truncate(ADDRESSES_MAX);
+    all
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {

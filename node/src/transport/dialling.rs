@@ -73,8 +73,9 @@ impl Driver {
         if self.blocked.contains(&peer) {
             return;
         }
+        let begun = Instant::now();
         let (first, rest) = address::in_order(&self.peer(peer).addresses);
-        self.peer(peer).dial = Some(Dial { attempts: 0, rest, rest_at: Instant::now() + HEAD_START });
+        self.peer(peer).dial = Some(Dial { begun, attempts: 0, rest, rest_at: begun + HEAD_START });
         if !self.attempt(peer, first, condition) {
             self.dial_rest(peer);
         }
@@ -114,18 +115,17 @@ impl Driver {
     }
 
     fn dial_failed_if_over(&mut self, peer: PeerId) {
-        let over =
-            self.peer(peer).dial.as_ref().is_some_and(|dial| dial.attempts == 0 && dial.rest.is_empty());
-        if over {
-            self.peer(peer).dial = None;
-            self.failed(peer);
+        let dial = &mut self.peer(peer).dial;
+        if let Some(over) = dial.take_if(|dial| dial.attempts == 0 && dial.rest.is_empty()) {
+            self.failed(peer, over.begun);
         }
     }
 
-    /// No connection could be had: what waits is dropped, and the protocol is told.
-    pub(super) fn failed(&mut self, peer: PeerId) {
+    /// No connection could be had: what waits is dropped, and the protocol is told. The wait until the
+    /// next dial counts from the beginning of this one, which may have taken long enough.
+    pub(super) fn failed(&mut self, peer: PeerId, begun: Instant) {
         let entry = self.peer(peer);
-        entry.not_before = Instant::now() + entry.backoff.failed();
+        entry.not_before = begun + entry.backoff.failed();
         if entry.is_connected() {
             return;
         }

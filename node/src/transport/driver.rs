@@ -35,9 +35,6 @@ const STRANGER_TIME: Duration = Duration::from_secs(15);
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// Most foreign peers, and most finds on the LAN, that are remembered; of more, the newest are not.
 const REMEMBERED_MAX: usize = 1024;
-/// When the protocol wants a connection to a peer that has been silent for this long, the connection
-/// that seems to stand is not believed, and another one is made: TCP finds out only after minutes.
-const SILENCE: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -62,6 +59,7 @@ pub(super) struct Driver {
     pub inputs: Inputs,
     pub listening: watch::Sender<Vec<String>>,
     pub teller: Teller,
+    pub silence: Duration,
     pub named: Vec<Named>,
     pub peers: BTreeMap<PeerId, Peer>,
     pub foreign: BTreeMap<PeerId, Instant>,
@@ -144,7 +142,7 @@ impl Driver {
     }
 
     fn is_silent(&self, peer: &PeerId) -> bool {
-        self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > SILENCE)
+        self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > self.silence)
     }
 
     // Connections.
@@ -187,19 +185,20 @@ impl Driver {
             self.swarm.close_connection(id);
             return;
         };
-        let silent = self.peer(peer).is_connected() && self.is_silent(&peer);
+        let now = Instant::now();
+        let doubted_before = now.checked_sub(self.silence).filter(|_| self.is_silent(&peer));
         let entry = self.peer(peer);
-        let replaced = if silent { std::mem::take(&mut entry.connections) } else { Vec::new() };
         if !entry.is_connected() {
-            entry.connected_at = Instant::now();
+            entry.connected_at = now;
             entry.proven = false;
         }
-        entry.connections.push(Connection { id, dialled });
+        if let Some(time) = doubted_before {
+            entry.doubt_connections(time);
+        }
+        entry.connections.push(Connection { id, dialled, since: now, doubted: false });
         entry.wanted = false;
         entry.dial = None;
-        for old in replaced {
-            self.swarm.close_connection(old.id);
-        }
+        Stats::add(&self.links.stats.connections, 1);
         self.open_first(peer);
     }
 
@@ -239,7 +238,7 @@ impl Driver {
         let proven = std::mem::take(&mut self.peer(peer).proven);
         if dialled && !proven {
             // It broke before anything was said: as good as no connection.
-            self.failed(peer);
+            self.failed(peer, Instant::now());
         }
         self.tell_connection(peer);
         let waits = self
@@ -279,11 +278,15 @@ impl Driver {
         self.foreign.remove(&peer);
         self.named.retain(|named| named.attempt.is_none() || named.attempt != by);
         let entry = self.peer(peer);
+        let doubted = by.map(|by| entry.take_doubted(by)).unwrap_or_default();
         if !entry.proven {
             entry.proven = true;
             entry.used_at = Some(Instant::now());
             entry.backoff.reset();
             entry.not_before = Instant::now();
+        }
+        for connection in doubted {
+            self.swarm.close_connection(connection.id);
         }
         self.tell_connection(peer);
     }
@@ -314,7 +317,7 @@ impl Driver {
         if entry.opening[class as usize].is_some() {
             return;
         }
-        let Some(connection) = entry.connections.first().map(|connection| connection.id) else { return };
+        let Some(connection) = entry.best_connection() else { return };
         entry.opening[class as usize] = Some(connection);
         let streams = &mut self.swarm.behaviour_mut().streams;
         streams.open(to_libp2p(&peer), connection, Purpose::Frames(class));
@@ -346,9 +349,9 @@ impl Driver {
     }
 
     fn opened(&mut self, peer: PeerId, on: ConnectionId, class: Class, result: Result<Stream, OpenError>) {
-        let opening = &mut self.peer(peer).opening[class as usize];
-        if *opening == Some(on) {
-            *opening = None;
+        if self.peer(peer).opening[class as usize].take_if(|opening| *opening == on).is_none() {
+            // Another connection has been preferred meanwhile.
+            return;
         }
         let Some(link) = self.links.get_or_insert(peer) else { return };
         match result {
@@ -369,8 +372,8 @@ impl Driver {
             BehaviourEvent::Streams(event) => self.stream_event(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 let Some(peer) = from_libp2p(&peer_id) else { return };
-                let addresses = info.listen_addrs.into_iter().take(ADDRESSES_MAX).map(address::without_peer);
-                self.peer(peer).learn(addresses.collect());
+                let addresses = info.listen_addrs.into_iter().map(address::without_peer);
+                self.peer(peer).learn(address::of_use(addresses));
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.discovered(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {

@@ -192,6 +192,8 @@ pub struct Stats {
     /// Frames that found a full queue, or no way to their peer.
     pub dropped: AtomicU64,
     pub malformed: AtomicU64,
+    /// Connections that were made, by either side.
+    pub connections: AtomicU64,
     /// Frames that vanished in a cut.
     pub swallowed: AtomicU64,
 }

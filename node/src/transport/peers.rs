@@ -18,6 +18,9 @@ const KEPT: Duration = Duration::from_secs(600);
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub dialled: bool,
+    pub since: Instant,
+    /// It has long been silent. It is closed once another one has proved to work.
+    pub doubted: bool,
 }
 
 pub(super) struct Peer {
@@ -44,6 +47,7 @@ pub(super) struct Peer {
 
 /// A dial under way.
 pub(super) struct Dial {
+    pub begun: Instant,
     /// Attempts that have neither succeeded nor failed.
     pub attempts: usize,
     /// What is tried when those have failed, or at the latest then.
@@ -71,6 +75,31 @@ impl Peer {
 
     pub fn is_connected(&self) -> bool {
         !self.connections.is_empty()
+    }
+
+    /// Doubts those made before `time`. Those that both sides have made at once since then are not.
+    pub fn doubt_connections(&mut self, time: Instant) {
+        for connection in self.connections.iter_mut().filter(|connection| connection.since < time) {
+            connection.doubted = true;
+            for opening in &mut self.opening {
+                opening.take_if(|on| *on == connection.id);
+            }
+        }
+    }
+
+    /// Those that are not needed any more, now that this one works.
+    pub fn take_doubted(&mut self, works: ConnectionId) -> Vec<Connection> {
+        let is_doubted = |connection: &Connection| connection.doubted && connection.id != works;
+        let (doubted, kept) = self.connections.drain(..).partition(is_doubted);
+        self.connections = kept;
+        self.connections.iter_mut().for_each(|connection| connection.doubted = false);
+        doubted
+    }
+
+    /// Where to open a stream: the newest, for the older ones may have been replaced by it.
+    pub fn best_connection(&self) -> Option<ConnectionId> {
+        let newest = self.connections.iter().max_by_key(|connection| (!connection.doubted, connection.since));
+        newest.map(|connection| connection.id)
     }
 
     pub fn is_forgettable(&self, now: Instant) -> bool {

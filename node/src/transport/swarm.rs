@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Streams of one connection. Both sides open three for frames; identify opens some for moments.
 const STREAMS_MAX: usize = 64;
+/// How long a connection may take to be made. TCP repeats a lost first packet after 1, 3 and 7 s, so a
+/// dial that is begun anew after 5 s finds a healed network sooner; QUIC has the same limit.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections without a stream. Those to peers always have one; strangers are let go sooner.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Events of one connection that wait for the driver before the connection itself waits.
@@ -20,7 +23,7 @@ const CONNECTION_EVENTS: usize = 32;
 /// How many connections there may be. One more is refused before anything is spent on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Handshakes under way that others began. Each lasts 10 s at most, so a flood of half-open
+    /// Handshakes under way that others began. Each lasts 5 s at most, so a flood of half-open
     /// connections holds this many sockets and no more.
     pub pending_incoming: u32,
     pub pending_outgoing: u32,
@@ -93,10 +96,16 @@ pub(super) fn build(keys: &Keys, protocols: Protocols, limits: &Limits, mdns: bo
         .with_quic_config(quic_config);
     if let Err(error) = dns::tokio::Transport::system(DummyTransport::<()>::new()) {
         tracing::warn!(%error, "host names cannot be looked up, because this machine names no resolver; use IP addresses");
-        return never_fails(builder.with_behaviour(|_| behaviour)).with_swarm_config(swarm_config).build();
+        return never_fails(builder.with_behaviour(|_| behaviour))
+            .with_swarm_config(swarm_config)
+            .with_connection_timeout(HANDSHAKE)
+            .build();
     }
     let builder = builder.with_dns().expect("the same file could be read a moment ago");
-    never_fails(builder.with_behaviour(|_| behaviour)).with_swarm_config(swarm_config).build()
+    never_fails(builder.with_behaviour(|_| behaviour))
+        .with_swarm_config(swarm_config)
+        .with_connection_timeout(HANDSHAKE)
+        .build()
 }
 
 fn never_fails<T>(result: Result<T, Infallible>) -> T {

@@ -46,12 +46,13 @@ struct Plan {
     network: &'static str,
     named: Vec<String>,
     limits: Limits,
+    silence: Duration,
 }
 
 fn plan(listen: &'static str) -> Plan {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).unwrap();
-    Plan { secret, listen, network: "test", named: vec![], limits: Limits::default() }
+    Plan { secret, listen, network: "test", named: vec![], limits: Limits::default(), silence: SILENCE }
 }
 
 impl Node {
@@ -66,6 +67,7 @@ impl Node {
             named: plan.named.iter().map(|at| vec![at.parse().unwrap()]).collect(),
             mdns: false,
             limits: plan.limits,
+            silence: plan.silence,
             faults: Some(faults.clone()),
         };
         let (to_urgent, urgent) = mpsc::channel(1024);
@@ -258,6 +260,30 @@ async fn two_that_dial_each_other_at_once_are_connected_once() {
     }
     let connected = inputs.iter().filter(|input| matches!(input, Input::Connected { .. })).count();
     assert_eq!(connected, 0, "it was connected already");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_believed_is_replaced_without_anybody_noticing() {
+    let mut a = Node::start(Plan { silence: Duration::ZERO, ..plan(TCP) }).await;
+    let mut b = Node::start(plan(TCP)).await;
+    a.connect_to(&b);
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.until_input(Input::Connected { peer: a.me }).await;
+    a.connect_to(&b);
+    let made = |node: &Node, n| node.transport.stats().connections.load(Ordering::Relaxed) == n;
+    eventually("a second connection", || made(&a, 2) && made(&b, 2)).await;
+    // What is sent in the very moment may be lost; what is sent after it is not.
+    let mut tries = 0;
+    loop {
+        a.transport.send(b.me, &ping(1));
+        match timeout(Duration::from_millis(200), b.until(Some)).await {
+            Ok(input) => break assert_eq!(input, Input::Received { from: a.me, message: ping(1) }),
+            Err(_) => tries += 1,
+        }
+        assert!(tries < 100, "nothing ever arrived");
+    }
+    b.transport.send(a.me, &ping(7));
+    assert_eq!(a.until(Some).await, Input::Received { from: b.me, message: ping(7) });
 }
 
 #[tokio::test]
@@ -481,6 +507,7 @@ async fn a_port_that_is_taken_is_named() {
             named: vec![],
             mdns: false,
             limits: Limits::default(),
+            silence: SILENCE,
             faults: None,
         };
         let inputs = Inputs { urgent: mpsc::channel(16).0, work: mpsc::channel(16).0 };
