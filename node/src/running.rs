@@ -6,11 +6,15 @@ use crate::error::{Error, STORAGE};
 use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
-use crate::storage::{self, StorageFailure};
+use crate::storage::{self, StorageFailure, StorageHandle};
 use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
+use starling_crdt::Actor;
 use starling_protocol::config::{Config, Genesis};
+use starling_protocol::ids::StoreId;
+use starling_protocol::input::Input;
 use starling_protocol::peer::{Peer, Start};
+use starling_protocol::store::Answer;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
@@ -38,60 +42,25 @@ impl Running {
     /// Opens storage, listens and starts the event loop. Errors: one of them cannot be done.
     pub async fn start(options: &Options, parts: Parts) -> Result<Self, Error> {
         let Parts { directory, keys, genesis, resp } = parts;
-        let peer = keys.peer();
-        let clock = Clock::start();
-        let (to_answers, answers) = mpsc::unbounded_channel();
-        let (to_failure, failure) = mpsc::channel(1);
-        let (storage, actor, opened) = storage::spawn(
-            &directory.store(),
-            options.durability,
-            // Both find nobody only when the event loop has ended.
-            move |id, answer| drop(to_answers.send((id, answer))),
-            move |failed| drop(to_failure.try_send(failed)),
-        )?;
-
-        let (to_urgent, urgent) = mpsc::channel(INPUTS_MAX);
-        let (to_work, work) = mpsc::channel(INPUTS_MAX);
+        let (peer, clock) = (keys.peer(), Clock::start());
+        let store = open_store(options, &directory)?;
         let faults = options.faults.clone().map(FaultHandle::new);
-        let config = transport::Config {
-            keys,
-            genesis: genesis.clone(),
-            listen: options.listen.clone(),
-            named: options.join.clone(),
-            mdns: options.mdns,
-            limits: options.limits.clone(),
-            silence: transport::SILENCE,
-            faults: faults.clone(),
-        };
-        let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await?;
-
+        let (transport, urgent, work) = listen(options, keys, &genesis, faults.clone()).await?;
         let facts = Facts {
             peer,
             peer_id: peer_text(&peer),
             name: options.name.clone(),
             resp,
             listen: transport.listening(),
-            genesis: genesis.clone(),
+            genesis,
             dir: directory.path().to_path_buf(),
             started: SystemTime::now(),
         };
-        let start = Start {
-            id: peer,
-            name: options.name.clone(),
-            zone: options.zone.clone(),
-            weight: options.weight,
-            addresses: transport.listening(),
-            life: actor.0,
-            genesis,
-            config: Config::default(),
-            seed: seed()?,
-            table: members::load(&directory),
-            founding: network::is_founding(&directory),
-            fresh: opened.fresh,
-        };
+        let start = start_of(options, &facts, &directory, &store)?;
         let saver = Saver::start(&directory, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
+        let Store { storage, answers, failure, .. } = store;
         let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
@@ -111,6 +80,69 @@ impl Running {
         drop(self.directory);
         result
     }
+}
+
+/// Storage, and what it says.
+struct Store {
+    storage: StorageHandle,
+    actor: Actor,
+    fresh: bool,
+    answers: mpsc::UnboundedReceiver<(StoreId, Answer)>,
+    failure: mpsc::Receiver<StorageFailure>,
+}
+
+fn open_store(options: &Options, directory: &Directory) -> Result<Store, Error> {
+    let (to_answers, answers) = mpsc::unbounded_channel();
+    let (to_failure, failure) = mpsc::channel(1);
+    let (storage, actor, opened) = storage::spawn(
+        &directory.store(),
+        options.durability,
+        // Both find nobody only when the event loop has ended.
+        move |id, answer| drop(to_answers.send((id, answer))),
+        move |failed| drop(to_failure.try_send(failed)),
+    )?;
+    Ok(Store { storage, actor, fresh: opened.fresh, answers, failure })
+}
+
+type Waiting = mpsc::Receiver<Input>;
+
+async fn listen(
+    options: &Options,
+    keys: Keys,
+    genesis: &Genesis,
+    faults: Option<FaultHandle>,
+) -> Result<(Transport, Waiting, Waiting), Error> {
+    let config = transport::Config {
+        keys,
+        genesis: genesis.clone(),
+        listen: options.listen.clone(),
+        named: options.join.clone(),
+        mdns: options.mdns,
+        limits: options.limits.clone(),
+        silence: transport::SILENCE,
+        faults,
+    };
+    let (to_urgent, urgent) = mpsc::channel(INPUTS_MAX);
+    let (to_work, work) = mpsc::channel(INPUTS_MAX);
+    let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await?;
+    Ok((transport, urgent, work))
+}
+
+fn start_of(options: &Options, facts: &Facts, directory: &Directory, store: &Store) -> Result<Start, Error> {
+    Ok(Start {
+        id: facts.peer,
+        name: facts.name.clone(),
+        zone: options.zone.clone(),
+        weight: options.weight,
+        addresses: facts.listen.clone(),
+        life: store.actor.0,
+        genesis: facts.genesis.clone(),
+        config: Config::default(),
+        seed: seed()?,
+        table: members::load(directory),
+        founding: network::is_founding(directory),
+        fresh: store.fresh,
+    })
 }
 
 async fn ended(task: &mut JoinHandle<Result<(), StorageFailure>>) -> Result<(), Error> {
