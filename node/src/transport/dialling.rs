@@ -95,7 +95,10 @@ impl Driver {
         if addresses.is_empty() {
             return false;
         }
-        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(addresses).condition(condition).build();
+        // From a port of its own: were it the one that we listen on, two peers that dial each other at
+        // once would share one TCP connection, each the dialler of it, and wait for each other's handshake.
+        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(addresses).condition(condition);
+        let options = options.allocate_new_port().build();
         let begun = self.swarm.dial(options).is_ok();
         if let Some(dial) = self.peer(peer).dial.as_mut().filter(|_| begun) {
             dial.attempts += 1;
@@ -144,7 +147,7 @@ impl Driver {
     fn dial_named(&mut self, now: Instant) {
         for named in self.named.iter_mut().filter(|named| named.attempt.is_none() && named.next <= now) {
             let address = named.addresses[named.tries % named.addresses.len()].clone();
-            let options = DialOpts::unknown_peer_id().address(address.clone()).build();
+            let options = DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build();
             let attempt = options.connection_id();
             named.tries += 1;
             let wait = Duration::from_millis(250).saturating_mul(named.tries as u32).min(NAMED_RETRY_MAX);

@@ -33,6 +33,8 @@ pub(super) const SWEEP: Duration = Duration::from_secs(5);
 const STRANGER_TIME: Duration = Duration::from_secs(15);
 /// A peer of another network is not tried again from mDNS for this long.
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
+/// Two peers that dial each other within this time did so at once: neither has lost a connection.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
 /// Most foreign peers, and most finds on the LAN, that are remembered; of more, the newest are not.
 const REMEMBERED_MAX: usize = 1024;
 
@@ -186,7 +188,12 @@ impl Driver {
             return;
         };
         let now = Instant::now();
-        let doubted_before = now.checked_sub(self.silence).filter(|_| self.is_silent(&peer));
+        // Who dials us while a connection stands has lost it, though nothing may tell us so: a killed
+        // process ends a QUIC connection without a word. We ourselves dial again only after silence.
+        let doubted_before = match dialled {
+            true => now.checked_sub(self.silence).filter(|_| self.is_silent(&peer)),
+            false => now.checked_sub(AT_ONCE),
+        };
         let entry = self.peer(peer);
         if !entry.is_connected() {
             entry.connected_at = now;

@@ -287,6 +287,35 @@ async fn a_connection_that_is_not_believed_is_replaced_without_anybody_noticing(
 }
 
 #[tokio::test]
+async fn a_peer_that_starts_anew_is_answered_where_it_called_from() {
+    let mut a = Node::start(plan(QUIC)).await;
+    let first = plan(QUIC);
+    let again = Plan { secret: first.secret, ..plan(QUIC) };
+    let b = Node::start(first).await;
+    a.connect_to(&b);
+    a.until_input(Input::Connected { peer: b.me }).await;
+    a.transport.send(b.me, &call(1, 10));
+    // Old enough that the two can't have dialled each other at once.
+    tokio::time::sleep(driver::AT_ONCE).await;
+    // The first life says nothing when it ends; here it does not even end.
+    let mut anew = Node::start(again).await;
+    anew.connect_to(&a);
+    anew.until_input(Input::Connected { peer: a.me }).await;
+    anew.transport.send(a.me, &call(2, 10));
+    a.until(|input| (input == Input::Received { from: b.me, message: call(2, 10) }).then_some(())).await;
+    let answered = || a.transport.send(b.me, &call(3, 10));
+    let answer = Input::Received { from: a.me, message: call(3, 10) };
+    for _ in 0..100 {
+        answered();
+        let came = anew.until(|input| (input == answer).then_some(()));
+        if timeout(Duration::from_millis(20), came).await.is_ok() {
+            return;
+        }
+    }
+    panic!("within 2 s nothing came, though silence is believed only after {SILENCE:?}");
+}
+
+#[tokio::test]
 async fn a_cut_swallows_frames_both_ways_and_closes_nothing() {
     let (mut a, mut b) = pair(TCP).await;
     a.transport.send(b.me, &ping(1));
