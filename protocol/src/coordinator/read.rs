@@ -75,7 +75,7 @@ impl Read {
         }
         let mut absent = self.ballot.with(AnswerKind::NotAsked).into_iter();
         for (index, seat) in first.into_iter().enumerate() {
-            let owner = self.seats.read.iter().any(|read| read.peer == seat.peer);
+            let owner = self.is_owner(seat.peer);
             let instead_of = if owner { None } else { absent.next() };
             self.ask(scene, seat, instead_of, if index == 0 || !owner { Want::Cells } else { Want::Digest });
         }
@@ -133,14 +133,14 @@ impl Read {
     /// that is has the same patience to answer in.
     fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
         if let Some((spare, instead_of)) = self.ballot.cover(peer) {
-            let owner = self.seats.read.iter().any(|seat| seat.peer == spare.peer);
+            let owner = self.is_owner(spare.peer);
             self.ask(scene, spare, if owner { None } else { Some(instead_of) }, Want::Cells);
             self.patience = Some(scene.now.time + scene.config.patience);
         }
     }
 
     fn judge(&mut self, scene: &mut Scene<'_>) -> Next {
-        if self.digests.len() < self.need {
+        if self.digests.len() < self.need || self.knows_nothing() {
             return if self.ballot.is_pending() { self.wait_in(scene) } else { self.fail(scene) };
         }
         let lacking = self.lacking();
@@ -156,6 +156,22 @@ impl Read {
             asked |= self.ballot.with(AnswerKind::Pending).contains(&peer);
         }
         if asked { self.wait_in(scene) } else { self.drop_digests(scene) }
+    }
+
+    /// Only stand-ins have answered that hold nothing of the partition, and an owner may yet: what they
+    /// say is worth nothing beside it.
+    fn knows_nothing(&self) -> bool {
+        self.heard() == 0 && self.ballot.with(AnswerKind::Pending).iter().any(|peer| self.is_owner(*peer))
+    }
+
+    /// Answers of those that own the partition, or at least hold something of it.
+    pub fn heard(&self) -> usize {
+        let empty = |peer| self.slices.get(peer).is_some_and(|slice: &Slice| slice.context.is_empty());
+        self.digests.keys().filter(|peer| self.is_owner(**peer) || !empty(peer)).count()
+    }
+
+    fn is_owner(&self, peer: PeerId) -> bool {
+        self.seats.read.iter().any(|seat| seat.peer == peer)
     }
 
     /// Whose cells are needed beside those that have come: of all whose digest is not among them.

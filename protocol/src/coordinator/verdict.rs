@@ -116,11 +116,8 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
 }
 
 pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
-    let why = format!(
-        "read not answered: {} of the {} copies needed answered in time",
-        read.answers(),
-        read.need()
-    );
+    let why =
+        format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need());
     let hint = "accept fewer copies (--r 1, or QUORUM), or see STATUS for who is away".into();
     let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
