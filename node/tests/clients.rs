@@ -322,6 +322,7 @@ fn explain_where_and_status_tell_people_and_programs_the_same() {
         "-> partition 3 -> p1 p2 p3",
         "p2   owner ",
         "stand-in for p3",
+        "stand-ins    p5   (not needed)",
         "1.2 ms",
         "reply        OK",
         "verdict      2 of 2 needed answers agree",

@@ -99,7 +99,10 @@ pub struct Trace {
     pub r: u8,
     pub w: u8,
     pub write: bool,
+    /// Every owner, asked or not, and the stand-ins that were asked.
     pub asked: Vec<Asked>,
+    /// Who would have stood in next, in order.
+    pub stand_ins: Vec<Named>,
     pub took_us: u64,
     /// What it means, in one sentence.
     pub verdict: String,
@@ -133,7 +136,7 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AnswerKind {
-    /// Not asked: believed dead.
+    /// Not asked: believed dead, or not needed.
     NotAsked,
     /// No answer before the verdict.
     Pending,

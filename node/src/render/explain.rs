@@ -32,6 +32,8 @@ pub struct TracePage {
     pub w: u8,
     pub write: bool,
     pub asked: Vec<AskedLine>,
+    /// Who would have stood in next.
+    pub stand_ins: Vec<Peer>,
     pub took_us: u64,
     pub verdict: String,
 }
@@ -118,6 +120,7 @@ impl TracePage {
             w: trace.w,
             write: trace.write,
             asked: trace.asked.iter().map(|asked| AskedLine::new(asked, trace.write)).collect(),
+            stand_ins: trace.stand_ins.iter().map(Peer::new).collect(),
             took_us: trace.took_us,
             verdict: trace.verdict.clone(),
         }
@@ -147,6 +150,11 @@ impl TracePage {
             let [a, b, c] = widths;
             let row = format!("  {name:<a$}   {role:<b$}   {answer:<c$}   {took}");
             writeln!(text, "{}", row.trim_end()).expect("writing to memory does not fail");
+        }
+        if !self.stand_ins.is_empty() {
+            let names: Vec<_> = self.stand_ins.iter().map(|peer| plain(&peer.name)).collect();
+            writeln!(text, "stand-ins    {}   (not needed)", names.join(" "))
+                .expect("writing to memory does not fail");
         }
     }
 }

@@ -246,6 +246,7 @@ fn trace(partition: PartitionId, write: bool) -> Trace {
             asked(3, Role::Owner, AnswerKind::Unreachable, None),
             asked(4, Role::StandIn { instead_of: named(3) }, AnswerKind::Pending, None),
         ],
+        stand_ins: vec![named(5)],
         took_us: 1_300,
         verdict: "2 of 2 needed answers agree".into(),
     }

@@ -127,8 +127,14 @@ impl Ballot {
         self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.covered = true);
     }
 
-    pub fn report(&self) -> Vec<Asked> {
-        self.entries.iter().map(Entry::report).collect()
+    /// Everybody asked, and then those of `owners` that were not.
+    pub fn report(&self, owners: &[Seat]) -> Vec<Asked> {
+        let asked = self.entries.iter().map(Entry::report);
+        let others = owners.iter().filter(|seat| !self.has(seat.peer)).map(|seat| {
+            let (role, answer, took_us) = (Role::Owner, AnswerKind::NotAsked, None);
+            Asked { peer: unnamed(seat.peer), role, health: seat.health, answer, took_us }
+        });
+        asked.chain(others).collect()
     }
 }
 

@@ -4,8 +4,8 @@ use super::ballot::{Ballot, unnamed};
 use super::read::Read;
 use super::write::Write;
 use super::{Begin, Scene};
-use crate::ids::PartitionId;
-use crate::request::{AnswerKind, Failure, FailureKind, Role, Trace};
+use crate::ids::{PartitionId, PeerId};
+use crate::request::{AnswerKind, Failure, FailureKind, Named, Role, Trace};
 use crate::seats::Seats;
 use crate::time::Time;
 
@@ -49,7 +49,8 @@ impl Story<'_> {
             r,
             w,
             write,
-            asked: ballot.map(Ballot::report).unwrap_or_default(),
+            asked: ballot.map(|ballot| ballot.report(&seats.owners())).unwrap_or_default(),
+            stand_ins: stand_ins_left(seats, ballot, scene.me),
             took_us: u64::try_from(took).unwrap_or(u64::MAX),
             verdict,
         })
@@ -123,8 +124,13 @@ pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
 }
 
+fn stand_ins_left(seats: &Seats, ballot: Option<&Ballot>, me: PeerId) -> Vec<Named> {
+    let asked = |peer| peer == me || ballot.is_some_and(|ballot| ballot.has(peer));
+    seats.stand_ins().filter(|seat| !asked(seat.peer)).map(|seat| unnamed(seat.peer)).collect()
+}
+
 /// Copies that were written to, or read from, somebody in an owner's place.
 fn stand_ins(ballot: &Ballot) -> usize {
     let counted = |answer| matches!(answer, AnswerKind::Ok | AnswerKind::Differs);
-    ballot.report().iter().filter(|a| counted(a.answer) && matches!(a.role, Role::StandIn { .. })).count()
+    ballot.report(&[]).iter().filter(|a| counted(a.answer) && matches!(a.role, Role::StandIn { .. })).count()
 }

@@ -179,6 +179,9 @@ impl Peer {
 
     fn fill_in_names(&self, trace: &mut crate::request::Trace) {
         trace.coordinator.name = self.name_of(trace.coordinator.id);
+        for stand_in in &mut trace.stand_ins {
+            stand_in.name = self.name_of(stand_in.id);
+        }
         for asked in &mut trace.asked {
             asked.peer.name = self.name_of(asked.peer.id);
             if let Role::StandIn { instead_of } = &mut asked.role {
