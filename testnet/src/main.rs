@@ -1,6 +1,7 @@
 //! `testnet`: Starling networks on one machine.
 
 mod local;
+mod sim;
 
 use clap::{Parser, Subcommand};
 use local::{Error, Front, Options, PEERS_MAX, Wishes, control};
@@ -20,6 +21,8 @@ enum Command {
     Up(Up),
     /// Do something to a running testnet: status, kill, restart, pause, resume, wipe, add, partition, heal
     Ctl(Ctl),
+    /// Play simulated networks under faults, each from one seed, and check what must be true
+    Sim(sim::Options),
 }
 
 #[derive(clap::Args)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(up) => local::up(up.into()).map(ExitCode::from),
         Command::Ctl(ctl) => ask(&ctl),
+        Command::Sim(options) => Ok(sim::run(&options)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -1,0 +1,198 @@
+//! Whole networks from one seed each: the very peers that run in real processes, on simulated machines,
+//! thousands of times faster than life, under faults that are drawn from the seed, watched by checkers.
+
+mod chance;
+mod checkers;
+mod clients;
+mod disk;
+mod faults;
+mod ledger;
+mod links;
+mod network;
+mod plan;
+mod play;
+mod power;
+mod storage;
+mod world;
+
+use plan::{Profile, Wishes};
+use play::Played;
+use serde::Serialize;
+use starling_protocol::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// After so many failures no more seeds are played.
+const FAILURES_MAX: usize = 10;
+/// Between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// Options of `testnet sim`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// How many seeds to play
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    start: u64,
+    /// How many peers at first [default: drawn from the seed]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(3..=15), value_name = "PEERS")]
+    peers: Option<u64>,
+    /// Simulated minutes under faults [default: 2 for lite, 5 for swarm]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1440), value_name = "MINUTES")]
+    minutes: Option<u64>,
+    /// How much is drawn
+    #[arg(long, value_enum, default_value = "lite")]
+    profile: Profile,
+    /// Play this seed alone, and tell its story
+    #[arg(long, value_name = "SEED")]
+    replay: Option<u64>,
+    /// One line of JSON on stdout at the end
+    #[arg(long, conflicts_with = "replay")]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Default, Serialize)]
+struct Report {
+    seeds: u64,
+    simulated_seconds: u64,
+    seconds: f64,
+    /// Simulated time over real time, on one core.
+    times_real_time: f64,
+    operations: u64,
+    frames: u64,
+    events: u64,
+    faults: BTreeMap<String, u64>,
+    /// A hash over all that happened in all seeds: the same seeds and options, the same hash.
+    trace: String,
+    failures: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    seed: u64,
+    what: String,
+    options: String,
+    replay: String,
+}
+
+/// Plays the seeds. The exit code tells whether a checker found anything.
+pub fn run(options: &Options) -> ExitCode {
+    let seeds = match options.replay {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => options.start..options.start.saturating_add(options.seeds),
+    };
+    let (mut report, mut trace, began) = (Report::default(), 0, Instant::now());
+    let (mut simulated, mut told) = (Duration::ZERO, began);
+    for seed in seeds {
+        match played(seed, options) {
+            Ok(played) => {
+                simulated += played.simulated;
+                trace = mixed(trace, played.trace);
+                report.take(seed, played, options);
+            }
+            Err(what) => report.fail(seed, what, options),
+        }
+        report.seeds += 1;
+        if told.elapsed() > PROGRESS_EVERY {
+            told = Instant::now();
+            report.progress(simulated, began.elapsed());
+        }
+        if report.failures.len() >= FAILURES_MAX {
+            break;
+        }
+    }
+    report.simulated_seconds = simulated.as_secs();
+    report.seconds = began.elapsed().as_secs_f64();
+    report.times_real_time = simulated.as_secs_f64() / report.seconds.max(1e-9);
+    report.trace = format!("{trace:016x}");
+    report.end(options)
+}
+
+/// `Err`: a peer panicked.
+fn played(seed: u64, options: &Options) -> Result<Played, String> {
+    let wishes = Wishes { profile: options.profile, peers: options.peers, minutes: options.minutes };
+    let aloud = options.replay.is_some();
+    std::panic::catch_unwind(|| play::play(seed, &wishes, aloud)).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        format!("a peer panicked: {}", text.unwrap_or_default())
+    })
+}
+
+fn mixed(trace: u64, next: u64) -> u64 {
+    (trace.rotate_left(5) ^ next).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Report {
+    fn take(&mut self, seed: u64, played: Played, options: &Options) {
+        self.operations += played.operations;
+        self.frames += played.counts.frames;
+        self.events += played.counts.events;
+        for (fault, count) in &played.counts.faults {
+            *self.faults.entry(format!("{fault:?}")).or_default() += count;
+        }
+        if let Some(what) = played.broken {
+            self.fail(seed, what, options);
+        }
+    }
+
+    fn fail(&mut self, seed: u64, what: String, options: &Options) {
+        let wishes = Wishes { profile: options.profile, peers: options.peers, minutes: options.minutes };
+        let drawn = plan::Plan::draw(seed, &wishes).to_string();
+        let replay = options.line(seed);
+        eprintln!("seed {seed}: {what}\n  options: {drawn}\n  replay:  {replay}");
+        self.failures.push(Failed { seed, what, options: drawn, replay });
+    }
+
+    fn progress(&self, simulated: Duration, took: Duration) {
+        let mut out = std::io::stderr();
+        if out.is_terminal() {
+            let (faults, rate) = (self.faults.values().sum::<u64>(), self.seeds as f64 / took.as_secs_f64());
+            let (hours, failures) = (simulated.as_secs_f64() / 3600.0, self.failures.len());
+            // What cannot be shown is no reason to stop.
+            let _ = write!(
+                out,
+                "\r{} seeds, {rate:.1}/s, {hours:.1} simulated hours, {faults} faults, {failures} failures ",
+                self.seeds
+            );
+        }
+    }
+
+    fn end(&self, options: &Options) -> ExitCode {
+        if options.json {
+            println!("{}", serde_json::to_string(self).expect("numbers and words can be written"));
+        } else {
+            let faults: Vec<_> =
+                self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
+            println!(
+                "{} seeds, {} simulated seconds in {:.1} s: {:.0} times real time; {} operations, {} frames",
+                self.seeds,
+                self.simulated_seconds,
+                self.seconds,
+                self.times_real_time,
+                self.operations,
+                self.frames
+            );
+            println!("faults: {}\nfailures: {}", faults.join(", "), self.failures.len());
+        }
+        if self.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl Options {
+    /// The line that plays one seed of this run again.
+    fn line(&self, seed: u64) -> String {
+        let profile = match self.profile {
+            Profile::Lite => "lite",
+            Profile::Swarm => "swarm",
+        };
+        let peers = self.peers.map_or(String::new(), |peers| format!(" --peers {peers}"));
+        let minutes = self.minutes.map_or(String::new(), |minutes| format!(" --minutes {minutes}"));
+        format!("testnet sim --profile {profile}{peers}{minutes} --replay {seed}")
+    }
+}

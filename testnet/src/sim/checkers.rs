@@ -1,0 +1,7 @@
+//! What must be true, each apart from the world that it is checked on.
+
+pub mod acknowledged;
+pub mod contents;
+pub mod convergence;
+pub mod counters;
+pub mod quiet;

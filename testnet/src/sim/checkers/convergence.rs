@@ -1,0 +1,64 @@
+//! Convergence: all agree who is there, owners hold the same to the byte, nobody else holds anything.
+
+use super::super::world::World;
+use starling_protocol::member::{Health, Step};
+use starling_protocol::placement::Placement;
+
+/// `Err`: what is not so yet.
+pub fn check(world: &World) -> Result<(), String> {
+    membership(world)?;
+    owners(world)
+}
+
+fn membership(world: &World) -> Result<(), String> {
+    let up: Vec<_> =
+        world.up().into_iter().filter(|index| world.step_of(*index) != Some(Step::Left)).collect();
+    if let Some(index) = up.iter().find(|index| world.step_of(**index) != Some(Step::Member)) {
+        return Err(format!("{} is {:?}", world.nodes[*index].name, world.step_of(*index)));
+    }
+    for index in &up {
+        let node = &world.nodes[*index];
+        let members = node.peer.iter().flat_map(|peer| peer.members());
+        let present = members.filter(|record| record.standing.step != Step::Left);
+        let (mut count, name) = (0, &node.name);
+        for record in present {
+            if record.health != Health::Alive || record.standing.step != Step::Member {
+                let (health, step) = (record.health, record.standing.step);
+                return Err(format!("{name} believes {} to be {health:?} and {step:?}", record.name));
+            }
+            count += 1;
+        }
+        if count != up.len() {
+            return Err(format!("{name} knows {count} members of {}", up.len()));
+        }
+    }
+    Ok(())
+}
+
+fn owners(world: &World) -> Result<(), String> {
+    let up = world.up();
+    let judge =
+        up.iter().find(|index| world.step_of(**index) == Some(Step::Member)).ok_or("nobody is there")?;
+    let mut placement = Placement::new(world.plan.partitions, world.plan.n);
+    let peer = world.nodes[*judge].peer.as_ref().ok_or("nobody is there")?;
+    placement.update(peer.members());
+    for partition in 0..world.plan.partitions {
+        let lists = placement.lists(partition);
+        let mut first = None;
+        for node in up.iter().map(|index| &world.nodes[*index]) {
+            let Some(replica) = &node.replica else { continue };
+            if !lists.owns(node.id) {
+                if !replica.context(partition).is_empty() {
+                    return Err(format!("{} holds partition {partition} and does not own it", node.name));
+                }
+                continue;
+            }
+            let summary = replica.summary(partition);
+            let (name, same) = *first.get_or_insert((&node.name, summary));
+            if (same.context, same.fingerprint) != (summary.context, summary.fingerprint) {
+                return Err(format!("{name} and {} differ in partition {partition}", node.name));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What goes wrong, when, and how long.
+
+use super::chance::{Chance, Concern};
+use super::plan::Fault;
+use super::world::{Event, World};
+use starling_protocol::ids::RequestId;
+use starling_protocol::input::Input;
+use starling_protocol::member::Step;
+use starling_protocol::request::Request;
+use starling_protocol::time::{Duration, Time};
+use std::collections::BTreeSet;
+
+/// Requests of the operator, apart from those of clients.
+const OPERATOR: u64 = 1 << 60;
+/// How long faults last, in milliseconds.
+const DOWN_MS: (u64, u64) = (10, 20_000);
+const PAUSE_MS: (u64, u64) = (1, 10_000);
+const CUT_MS: (u64, u64) = (50, 20_000);
+const FLAP_MS: (u64, u64) = (50, 1_500);
+const CLOG_MS: (u64, u64) = (50, 5_000);
+const SLOW_MS: (u64, u64) = (500, 10_000);
+
+/// The end of a fault.
+pub enum Mend {
+    Start(usize),
+    Cut(BTreeSet<(usize, usize)>),
+    Uncut(BTreeSet<(usize, usize)>),
+}
+
+pub struct Faults {
+    chance: Chance,
+    pub stopped: bool,
+}
+
+impl Faults {
+    pub fn new(seed: u64) -> Self {
+        Self { chance: Chance::new(seed, Concern::Faults), stopped: false }
+    }
+}
+
+impl World {
+    pub fn strike(&mut self) {
+        if self.faults.stopped {
+            return;
+        }
+        let after = self.faults.chance.span_ms((0, 2 * self.plan.fault_every_ms));
+        self.schedule(after, Event::Fault);
+        let total = self.plan.weights.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = self.faults.chance.below(total);
+        let weights = self.plan.weights.clone();
+        let chosen = weights.into_iter().find(|(_, weight)| {
+            let found = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
+            found
+        });
+        if let Some((fault, _)) = chosen
+            && self.inflict(fault)
+        {
+            *self.counts.faults.entry(fault).or_default() += 1;
+        }
+    }
+
+    /// False where it cannot be now.
+    fn inflict(&mut self, fault: Fault) -> bool {
+        let up = self.up();
+        let Some(at) = self.faults.chance.pick(&up).copied() else { return false };
+        match fault {
+            Fault::Crash => self.crash_for_a_while(at),
+            Fault::Pause => self.pause(at),
+            Fault::Cut => self.cut_in_two(true),
+            Fault::OneWayCut => self.cut_in_two(false),
+            Fault::Flap => self.flap(at),
+            Fault::Clog => self.clog(at),
+            Fault::SlowDisk => self.nodes[at].slow_until = self.now + self.faults.chance.span_ms(SLOW_MS),
+            Fault::Wipe => return self.lose_disk(at, World::wipe),
+            Fault::RollBack if self.nodes[at].copy.is_none() => self.copy_disk(at),
+            Fault::RollBack => return self.lose_disk(at, World::roll_back),
+            Fault::ClockJump => self.clock_jumps(at),
+            Fault::Join => return self.join(),
+            Fault::Leave => return self.leave(at),
+            Fault::PowerLoss => {
+                self.tell(None, || "the power fails".into());
+                up.into_iter().for_each(|index| self.crash_for_a_while(index));
+            }
+        }
+        true
+    }
+
+    fn crash_for_a_while(&mut self, index: usize) {
+        self.crash(index);
+        let after = self.faults.chance.span_ms(DOWN_MS);
+        self.schedule(after, Event::Mend(Mend::Start(index)));
+    }
+
+    fn pause(&mut self, index: usize) {
+        let span = self.faults.chance.span_ms(PAUSE_MS);
+        self.tell(Some(index), || format!("stands still for {span:?}"));
+        self.nodes[index].paused_until = self.now + span;
+    }
+
+    fn cut_in_two(&mut self, both_ways: bool) {
+        let sides: Vec<_> = self.nodes.iter().map(|_| self.faults.chance.one_in(2)).collect();
+        let all = 0..self.nodes.len();
+        let ways = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
+        let ways: BTreeSet<_> =
+            ways.filter(|(a, b)| sides[*a] != sides[*b] && (both_ways || sides[*a])).collect();
+        let span = self.faults.chance.span_ms(CUT_MS);
+        self.tell(None, || format!("cut for {span:?}: {ways:?}"));
+        self.links.cut(&ways);
+        self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+    }
+
+    /// One peer is cut off again and again.
+    fn flap(&mut self, index: usize) {
+        let others = (0..self.nodes.len()).filter(|other| *other != index);
+        let ways: BTreeSet<_> = others.flat_map(|other| [(index, other), (other, index)]).collect();
+        let mut at = Duration::ZERO;
+        for _ in 0..self.faults.chance.between((2, 8)) {
+            self.schedule(at, Event::Mend(Mend::Cut(ways.clone())));
+            at += self.faults.chance.span_ms(FLAP_MS);
+            self.schedule(at, Event::Mend(Mend::Uncut(ways.clone())));
+            at += self.faults.chance.span_ms(FLAP_MS);
+        }
+        self.tell(Some(index), || format!("its connections flap for {at:?}"));
+    }
+
+    fn clog(&mut self, from: usize) {
+        let to = usize::try_from(self.faults.chance.below(self.nodes.len() as u64)).unwrap_or(0);
+        let span = self.faults.chance.span_ms(CLOG_MS);
+        self.tell(Some(from), || format!("nothing gets through to p{} for {span:?}", to + 1));
+        self.links.clog(from, to, self.now + span);
+    }
+
+    fn clock_jumps(&mut self, index: usize) {
+        let most = self.plan.skew_ms.max(1_000);
+        let skew = i64::try_from(self.faults.chance.below(2 * most)).unwrap_or(0);
+        self.nodes[index].skew_ms = skew - i64::try_from(most).unwrap_or(0);
+        self.tell(Some(index), || format!("its clock is now {} ms off", skew));
+    }
+
+    /// Only while every acknowledged event that is on this disk is on another one as well, and nobody else
+    /// is being filled (rules.md, the exact promise: fewer than W disks are lost before repair).
+    fn lose_disk(&mut self, index: usize, lose: impl Fn(&mut World, usize)) -> bool {
+        if !self.can_lose(index) {
+            return false;
+        }
+        self.crash(index);
+        if self.can_lose(index) {
+            lose(self, index);
+        }
+        let after = self.faults.chance.span_ms(DOWN_MS);
+        self.schedule(after, Event::Mend(Mend::Start(index)));
+        true
+    }
+
+    /// Not the founder: without its disk and alone for a moment, it begins its network anew.
+    fn can_lose(&self, index: usize) -> bool {
+        if index == 0 {
+            return false;
+        }
+        let others = || (0..self.nodes.len()).filter(|other| *other != index && !self.nodes[*other].is_gone);
+        let filled = others().all(|other| self.step_of(other).is_some_and(|step| step == Step::Member));
+        let safe = self.nodes[index].durable.iter().all(|(partition, context)| {
+            let mut rest = context.clone();
+            let elsewhere = others().filter_map(|other| self.nodes[other].durable.get(partition));
+            elsewhere.for_each(|held| rest.subtract(held));
+            rest.is_empty()
+        });
+        filled && safe
+    }
+
+    /// Of a peer that runs, in its own eyes.
+    pub fn step_of(&self, index: usize) -> Option<Step> {
+        let node = &self.nodes[index];
+        let mut members = node.peer.as_ref()?.members();
+        members.find(|record| record.id == node.id).map(|record| record.standing.step)
+    }
+
+    fn join(&mut self) -> bool {
+        let here = self.nodes.iter().filter(|node| !node.is_gone).count();
+        if here >= self.plan.peers_max || self.nodes.len() >= 60 {
+            return false;
+        }
+        let index = self.add();
+        self.start(index);
+        true
+    }
+
+    /// One at a time, and only while more than N stay. It goes on when the network has been healed.
+    fn leave(&mut self, index: usize) -> bool {
+        let here: Vec<_> = (0..self.nodes.len()).filter(|index| !self.nodes[*index].is_gone).collect();
+        let settled = here.iter().all(|index| self.step_of(*index) == Some(Step::Member));
+        if !settled || here.len() <= usize::from(self.plan.n) {
+            return false;
+        }
+        self.tell(Some(index), || "is asked to leave".into());
+        self.input(index, Input::Request { id: RequestId(OPERATOR + index as u64), request: Request::Leave });
+        true
+    }
+
+    pub fn mend(&mut self, mend: Mend) {
+        match mend {
+            _ if self.faults.stopped => {}
+            Mend::Start(index) => self.start(index),
+            Mend::Cut(ways) => self.links.cut(&ways),
+            Mend::Uncut(ways) => self.links.uncut(&ways),
+        }
+    }
+
+    /// Everything works again, and goes on working.
+    pub fn heal(&mut self) {
+        self.tell(None, || "everything is healed".into());
+        (self.faults.stopped, self.clients.stopped) = (true, true);
+        (self.plan.lost, self.plan.twice, self.plan.late) = (0, 0, 0);
+        self.links.heal();
+        for index in 0..self.nodes.len() {
+            (self.nodes[index].paused_until, self.nodes[index].slow_until) = (Time(0), Time(0));
+            self.start(index);
+        }
+    }
+}

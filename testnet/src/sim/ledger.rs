@@ -1,0 +1,95 @@
+//! What an all-seeing observer knows: every event issued, and every disk on which it has been synced.
+
+use starling_crdt::{Command, Context, Dot, Event, Target};
+use starling_protocol::ids::PartitionId;
+use std::collections::BTreeMap;
+
+/// An event, for all time.
+pub struct Issued {
+    pub event: Event,
+    /// Which peers have had it synced on their disk, a bit each.
+    pub synced: u64,
+    /// A client was told that it is kept.
+    pub acknowledged: bool,
+}
+
+pub type Name = (PartitionId, Dot);
+
+#[derive(Default)]
+pub struct Ledger {
+    pub events: BTreeMap<Name, Issued>,
+    /// The events that came of a command, by what makes it unlike others.
+    by_command: BTreeMap<String, Vec<Name>>,
+}
+
+/// A command with its key, in words. Two of one kind may be the same: removals, retries.
+pub fn label(key: &[u8], command: &Command) -> String {
+    let key = String::from_utf8_lossy(key);
+    match command {
+        Command::SAdd { members } => format!("{key} add {}", words(members)),
+        Command::SRem { members } => format!("{key} remove {}", words(members)),
+        Command::Set { value } => format!("{key} set {}", String::from_utf8_lossy(value)),
+        Command::IncrBy { by } => format!("{key} count {by}"),
+        Command::HSet { entries } => {
+            let entries = entries.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
+            format!("{key} put {}", words(&entries.collect::<Vec<_>>()))
+        }
+        Command::HDel { fields } => format!("{key} unput {}", words(fields)),
+        other => format!("{key} {other:?}"),
+    }
+}
+
+fn words(parts: &[serde_bytes::ByteBuf]) -> String {
+    parts.iter().map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join(" ")
+}
+
+impl Ledger {
+    /// Enters a new event. `Err`: its dot has been issued before.
+    pub fn issue(&mut self, partition: PartitionId, label: String, event: &Event) -> Result<(), String> {
+        let name = (partition, event.dot);
+        if let Some(before) = self.events.get(&name) {
+            return Err(format!("dot {:?} was issued twice: {:?}, then {event:?}", name, before.event));
+        }
+        let issued = Issued { event: event.clone(), synced: 0, acknowledged: false };
+        self.events.insert(name, issued);
+        self.by_command.entry(label).or_default().push(name);
+        Ok(())
+    }
+
+    /// These dots are on that peer's disk now. `Err`: nobody ever issued one of them.
+    pub fn synced(&mut self, partition: PartitionId, dots: &Context, peer: usize) -> Result<(), String> {
+        for (actor, start, end) in dots.ranges() {
+            for counter in start..=end {
+                let name = (partition, Dot::new(actor, counter));
+                let issued = self.events.get_mut(&name).ok_or(format!("{name:?} was never issued"))?;
+                issued.synced |= 1 << peer;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn of(&self, label: &str) -> impl Iterator<Item = (Name, &Issued)> {
+        let names = self.by_command.get(label).into_iter().flatten();
+        names.filter_map(|name| Some((*name, self.events.get(name)?)))
+    }
+
+    pub fn acknowledge(&mut self, label: &str) {
+        for name in self.by_command.get(label).into_iter().flatten() {
+            if let Some(issued) = self.events.get_mut(name) {
+                issued.acknowledged = true;
+            }
+        }
+    }
+
+    /// All events that drop what that one put.
+    pub fn droppers(&self, (partition, dot): Name) -> impl Iterator<Item = &Issued> {
+        let from = (partition, Dot::new(starling_crdt::Actor(0), 0));
+        let events = self.events.range(from..).take_while(move |((p, _), _)| *p == partition);
+        let puts = self.events.get(&(partition, dot)).map(|issued| &issued.event.puts);
+        let covers = move |target: &Target| puts.into_iter().flatten().any(|(cell, _)| target.covers(cell));
+        let drops = move |issued: &&Issued| {
+            issued.event.drops.iter().any(|(target, dots)| covers(target) && dots.contains(dot))
+        };
+        events.map(|(_, issued)| issued).filter(drops)
+    }
+}

@@ -1,0 +1,153 @@
+//! What is drawn from the seed before anything happens.
+
+use super::chance::{Chance, Concern};
+use starling_protocol::time::Duration;
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// 3 to 5 peers, two minutes
+    Lite,
+    /// 3 to 9 peers, five minutes, other quorums, longer distances
+    Swarm,
+}
+
+/// A fault that may befall a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    Crash,
+    Pause,
+    Cut,
+    OneWayCut,
+    Flap,
+    Clog,
+    SlowDisk,
+    Wipe,
+    RollBack,
+    ClockJump,
+    Join,
+    Leave,
+    PowerLoss,
+}
+
+pub const FAULTS: [Fault; 13] = [
+    Fault::Crash,
+    Fault::Pause,
+    Fault::Cut,
+    Fault::OneWayCut,
+    Fault::Flap,
+    Fault::Clog,
+    Fault::SlowDisk,
+    Fault::Wipe,
+    Fault::RollBack,
+    Fault::ClockJump,
+    Fault::Join,
+    Fault::Leave,
+    Fault::PowerLoss,
+];
+
+/// What the person who started the simulation has fixed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    pub profile: Profile,
+    pub peers: Option<u64>,
+    pub minutes: Option<u64>,
+}
+
+/// The drawn options of one seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub peers: usize,
+    /// Most peers at once, with those that join.
+    pub peers_max: usize,
+    pub partitions: u16,
+    pub n: u8,
+    pub r: u8,
+    pub w: u8,
+    pub span: Duration,
+    /// Messages are encoded and decoded on their way.
+    pub wire: bool,
+    /// Microseconds from peer to peer.
+    pub latency_us: (u64, u64),
+    /// Frames in ten thousand that are lost, that come twice, that come late and out of order.
+    pub lost: u64,
+    pub twice: u64,
+    pub late: u64,
+    /// Microseconds of a sync.
+    pub sync_us: (u64, u64),
+    /// Milliseconds by which a clock may differ from the right time, either way.
+    pub skew_ms: u64,
+    pub clients: usize,
+    /// Milliseconds between two operations of a client, on average.
+    pub think_ms: u64,
+    /// Keys of each type.
+    pub keys: u64,
+    /// Milliseconds between two faults, on average.
+    pub fault_every_ms: u64,
+    /// How often each fault is drawn, relative to the others. 0: never.
+    pub weights: Vec<(Fault, u64)>,
+}
+
+impl Plan {
+    pub fn draw(seed: u64, wishes: &Wishes) -> Self {
+        let mut chance = Chance::new(seed, Concern::Plan);
+        let lite = wishes.profile == Profile::Lite;
+        let drawn = chance.between(if lite { (3, 5) } else { (3, 9) });
+        let peers = usize::try_from(wishes.peers.unwrap_or(drawn)).unwrap_or(3);
+        let minutes = wishes.minutes.unwrap_or(if lite { 2 } else { 5 });
+        let far = !lite && chance.one_in(3);
+        let rough = chance.one_in(2);
+        let w = if lite || chance.one_in(2) { 2 } else { chance.between((1, 3)) };
+        Self {
+            seed,
+            peers,
+            peers_max: peers + 3,
+            partitions: if lite { 8 } else { 1 << chance.between((0, 5)) },
+            n: 3,
+            r: if w == 1 { 3 } else { 2 },
+            w: u8::try_from(w).unwrap_or(2),
+            span: Duration::from_secs(60 * minutes),
+            wire: chance.one_in(8),
+            latency_us: if far { (20_000, 80_000) } else { (100, 2_000) },
+            lost: if rough { chance.below(200) } else { 0 },
+            twice: if rough { chance.below(200) } else { 0 },
+            late: if rough { chance.below(200) } else { 0 },
+            sync_us: (200, chance.between((1_000, 20_000))),
+            skew_ms: if chance.one_in(2) { chance.below(6 * 3_600_000) } else { 0 },
+            clients: usize::try_from(chance.between((1, 4))).unwrap_or(1),
+            think_ms: chance.between((200, 2_000)),
+            keys: chance.between((1, 8)),
+            fault_every_ms: chance.between((1_000, 10_000)),
+            weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
+        }
+    }
+}
+
+/// Drawn even where it must not count, so that a fault that is forbidden changes no other draw.
+fn weight(fault: Fault, w: u64, chance: &mut Chance) -> u64 {
+    let drawn = if chance.one_in(4) { 0 } else { chance.between((1, 8)) };
+    match fault {
+        // With W=1 an acknowledged event may be on one disk alone.
+        Fault::Wipe | Fault::RollBack if w == 1 => 0,
+        Fault::PowerLoss | Fault::Leave => drawn / 3,
+        _ => drawn,
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peers, partitions, n, r, w, span, wire, latency_us, lost, twice, late, .. } = self;
+        write!(f, "{peers} peers, {partitions} partitions, N={n} R={r} W={w}, {} s", span.as_secs())?;
+        write!(
+            f,
+            ", latency {}-{} us, of 10000 frames {lost} lost {twice} twice",
+            latency_us.0, latency_us.1
+        )?;
+        write!(f, " {late} late, wire {wire}, sync {}-{} us", self.sync_us.0, self.sync_us.1)?;
+        write!(f, ", clocks {} s off, {} clients", self.skew_ms / 1000, self.clients)?;
+        write!(f, " every {} ms, {} keys", self.think_ms, self.keys)?;
+        write!(f, ", a fault every {} ms:", self.fault_every_ms)?;
+        self.weights.iter().try_for_each(|(fault, weight)| write!(f, " {fault:?}={weight}"))
+    }
+}

@@ -1,0 +1,124 @@
+//! Starting, stopping, and what happens to disks meanwhile.
+
+use super::disk::Disk;
+use super::world::{DiskCopy, Event, Node, World};
+use starling_crdt::{Actor, Replica};
+use starling_protocol::ids::PeerId;
+use starling_protocol::input::Input;
+use starling_protocol::peer::{Peer, Start};
+use starling_protocol::time::{Duration, Time};
+
+impl World {
+    /// A new machine; its peer does not run yet.
+    pub fn add(&mut self) -> usize {
+        let index = self.nodes.len();
+        let skew = i64::try_from(self.plan.skew_ms).unwrap_or(0);
+        let skew_ms = i64::try_from(self.lives.between((0, 2 * self.plan.skew_ms))).unwrap_or(0) - skew;
+        self.nodes.push(Node {
+            name: format!("p{}", index + 1),
+            id: PeerId::numbered(index as u64 + 1),
+            peer: None,
+            replica: None,
+            disk: Disk::default(),
+            durable: Default::default(),
+            syncing: Default::default(),
+            dirty: Default::default(),
+            waiting: Vec::new(),
+            answers: Vec::new(),
+            is_syncing: false,
+            slow_until: Time(0),
+            table: Vec::new(),
+            boot: 0,
+            wake: None,
+            paused_until: Time(0),
+            skew_ms,
+            is_gone: false,
+            copy: None,
+        });
+        index
+    }
+
+    pub fn start(&mut self, index: usize) {
+        let now = self.wall_ms(index);
+        let (life, seed) = (self.lives.any(), self.lives.any());
+        let node = &mut self.nodes[index];
+        if node.peer.is_some() || node.is_gone {
+            return;
+        }
+        node.boot += 1;
+        let founding = index == 0 && node.boot == 1;
+        node.replica = Some(Replica::open(&node.disk, Actor(life), seed).expect("memory does not fail"));
+        let addresses = vec![format!("/memory/{index}")];
+        let start = Start {
+            id: node.id,
+            name: node.name.clone(),
+            zone: String::new(),
+            weight: 100,
+            addresses: addresses.clone(),
+            life,
+            genesis: self.genesis.clone(),
+            config: self.config.clone(),
+            seed,
+            table: node.table.clone(),
+            founding,
+            fresh: node.disk.is_empty(),
+        };
+        node.peer = Some(Peer::new(start, now));
+        let boot = node.boot;
+        self.tell(Some(index), || format!("starts, actor {life:016x}"));
+        self.input(index, Input::Listening { addresses });
+        self.schedule(Duration::ZERO, Event::Seek { to: index, boot });
+    }
+
+    /// The process ends at once; what was not synced is lost.
+    pub fn crash(&mut self, index: usize) {
+        if self.nodes[index].peer.is_none() {
+            return;
+        }
+        let synced = self.nodes[index].is_syncing && self.disks.one_in(2);
+        self.tell(Some(index), || {
+            format!("crashes; a sync under way {}", if synced { "counts" } else { "is lost" })
+        });
+        let node = &mut self.nodes[index];
+        (node.peer, node.replica, node.wake, node.paused_until) = (None, None, None, Time(0));
+        (node.is_syncing, node.dirty) = (false, Default::default());
+        node.waiting.clear();
+        node.answers.clear();
+        node.disk.crash(synced);
+        if synced {
+            self.made_durable(index);
+        }
+        self.nodes[index].syncing.clear();
+        self.links.stop_dialling(index);
+        for (other, link) in self.links.ends(index) {
+            let after = Duration::from_micros(self.network.between(self.plan.latency_us));
+            self.schedule(after, Event::Reset { to: other, from: index, link });
+        }
+    }
+
+    /// The disk is replaced by an empty one; the peer's key was kept elsewhere.
+    pub fn wipe(&mut self, index: usize) {
+        self.tell(Some(index), || "its disk is wiped".into());
+        let node = &mut self.nodes[index];
+        node.disk = Disk::default();
+        node.durable.clear();
+        node.table.clear();
+    }
+
+    /// What its disk would be after a crash now, to be put back later.
+    pub fn copy_disk(&mut self, index: usize) {
+        self.tell(Some(index), || "its disk is copied".into());
+        let node = &mut self.nodes[index];
+        let mut disk = node.disk.clone();
+        disk.crash(false);
+        let (table, durable) = (node.table.clone(), node.durable.clone());
+        node.copy = Some(Box::new(DiskCopy { disk, table, durable }));
+    }
+
+    pub fn roll_back(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(copy) = node.copy.take() else { return };
+        (node.disk, node.table, node.durable) = (copy.disk, copy.table, copy.durable);
+        self.tell(Some(index), || "its disk is put back to the copy".into());
+    }
+}

@@ -1,0 +1,99 @@
+//! What becomes of questions to storage: changed at once, durable with the next sync, told after it.
+
+use super::ledger::label;
+use super::world::{Event, World};
+use starling_protocol::ids::{PartitionId, StoreId};
+use starling_protocol::input::Input;
+use starling_protocol::store::{Answer, Question, answer};
+use starling_protocol::time::Duration;
+
+/// How long questions are gathered before a sync begins.
+const GATHER: Duration = Duration::from_micros(50);
+/// Of a slow disk, in milliseconds.
+const SLOW_MS: (u64, u64) = (50, 1_000);
+
+impl World {
+    pub fn store(&mut self, index: usize, id: StoreId, question: Question) {
+        let (changed, command) = (changes(&question), command(&question));
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_mut() else { return };
+        let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
+        node.dirty.extend(changed);
+        let told = if matches!(told, Answer::Executed { .. }) {
+            self.executed(changed, command, &told);
+            self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+            Answer::Synced
+        } else {
+            told
+        };
+        let node = &mut self.nodes[index];
+        node.waiting.push((id, told));
+        if node.waiting.len() == 1 && !node.is_syncing {
+            let boot = node.boot;
+            self.schedule(GATHER, Event::SyncBegins { to: index, boot });
+        }
+    }
+
+    fn executed(&mut self, partition: Option<PartitionId>, command: Option<String>, told: &Answer) {
+        if let (Answer::Executed { event: Some(event), .. }, Some(p), Some(label)) =
+            (told, partition, command)
+        {
+            let entered = self.ledger.issue(p, label, event);
+            self.mix(event.dot.actor.0 ^ event.dot.counter);
+            self.check(entered);
+        }
+    }
+
+    pub fn sync_begins(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_ref().filter(|_| !node.is_syncing) else { return };
+        let dirty = std::mem::take(&mut node.dirty);
+        node.syncing = dirty.into_iter().map(|p| (p, replica.context(p).clone())).collect();
+        node.answers = std::mem::take(&mut node.waiting);
+        node.is_syncing = true;
+        node.disk.begin_sync();
+        let (boot, slow) = (node.boot, node.slow_until > now);
+        let took = Duration::from_micros(self.disks.between(self.plan.sync_us));
+        let took = if slow { self.disks.span_ms(SLOW_MS) } else { took };
+        self.schedule(took, Event::SyncEnds { to: index, boot });
+    }
+
+    pub fn sync_ends(&mut self, index: usize) {
+        self.nodes[index].disk.end_sync();
+        self.nodes[index].is_syncing = false;
+        self.made_durable(index);
+        let node = &mut self.nodes[index];
+        let (answers, boot) = (std::mem::take(&mut node.answers), node.boot);
+        if !node.waiting.is_empty() {
+            self.schedule(GATHER, Event::SyncBegins { to: index, boot });
+        }
+        for (id, answer) in answers {
+            self.input(index, Input::Stored { id, answer });
+        }
+    }
+
+    /// What was being synced is now on the disk for good.
+    pub fn made_durable(&mut self, index: usize) {
+        for (partition, context) in std::mem::take(&mut self.nodes[index].syncing) {
+            let before = self.nodes[index].durable.insert(partition, context.clone()).unwrap_or_default();
+            let entered = self.ledger.synced(partition, &context.difference(&before), index);
+            self.check(entered);
+        }
+    }
+}
+
+fn changes(question: &Question) -> Option<PartitionId> {
+    match question {
+        Question::Execute { partition, .. } | Question::Apply { partition, .. } => Some(*partition),
+        Question::Install { partition, .. } | Question::LetGo { partition, .. } => Some(*partition),
+        _ => None,
+    }
+}
+
+fn command(question: &Question) -> Option<String> {
+    match question {
+        Question::Execute { key, command, .. } => Some(label(key, command)),
+        _ => None,
+    }
+}

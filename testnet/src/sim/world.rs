@@ -1,0 +1,377 @@
+//! The simulated machines: peers, their disks and clocks, one queue of all that is to happen.
+
+use super::chance::{Chance, Concern};
+use super::clients::Clients;
+use super::disk::Disk;
+use super::faults::{Faults, Mend};
+use super::ledger::Ledger;
+use super::links::Links;
+use super::plan::{Fault, Plan};
+use starling_crdt::{Context, Replica};
+use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::effect::{Effect, Notice};
+use starling_protocol::ids::{PartitionId, PeerId, StoreId};
+use starling_protocol::input::Input;
+use starling_protocol::member::Record;
+use starling_protocol::message::Message;
+use starling_protocol::peer::Peer;
+use starling_protocol::store::Answer;
+use starling_protocol::time::{Duration, Now, Time};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+/// 2026-01-01, so that stamps look like stamps.
+const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// One machine with its disk.
+pub struct Node {
+    pub name: String,
+    pub id: PeerId,
+    pub peer: Option<Peer>,
+    pub replica: Option<Replica>,
+    pub disk: Disk,
+    /// The contexts of what is synced.
+    pub durable: BTreeMap<PartitionId, Context>,
+    /// Of what is being synced, and which partitions have changed since that began.
+    pub syncing: BTreeMap<PartitionId, Context>,
+    pub dirty: BTreeSet<PartitionId>,
+    /// Answers that wait for the next sync, and those that wait for the one under way.
+    pub waiting: Vec<(StoreId, Answer)>,
+    pub answers: Vec<(StoreId, Answer)>,
+    pub is_syncing: bool,
+    pub slow_until: Time,
+    pub table: Vec<Record>,
+    /// Counts starts: what was scheduled in an earlier one is void.
+    pub boot: u32,
+    pub wake: Option<Time>,
+    pub paused_until: Time,
+    /// How far this machine's clock is off.
+    pub skew_ms: i64,
+    /// It has left, and does not return.
+    pub is_gone: bool,
+    pub copy: Option<Box<DiskCopy>>,
+}
+
+/// An older copy of a disk, with its member table and the contexts of what is on it.
+pub struct DiskCopy {
+    pub disk: Disk,
+    pub table: Vec<Record>,
+    pub durable: BTreeMap<PartitionId, Context>,
+}
+
+pub enum Event {
+    Input {
+        to: usize,
+        boot: u32,
+        input: Box<Input>,
+    },
+    Frame {
+        from: usize,
+        to: usize,
+        link: u64,
+        message: Box<Message>,
+    },
+    /// A dial arrives.
+    Dial {
+        from: usize,
+        boot: u32,
+        to: usize,
+    },
+    /// A peer learns that a connection is gone.
+    Reset {
+        to: usize,
+        from: usize,
+        link: u64,
+    },
+    Wake {
+        to: usize,
+        at: Time,
+    },
+    SyncBegins {
+        to: usize,
+        boot: u32,
+    },
+    SyncEnds {
+        to: usize,
+        boot: u32,
+    },
+    /// A peer dials one that it does not know.
+    Seek {
+        to: usize,
+        boot: u32,
+    },
+    Client {
+        client: usize,
+    },
+    GiveUp {
+        op: usize,
+    },
+    Fault,
+    Mend(Mend),
+}
+
+struct Scheduled {
+    at: Time,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// How much of what there was.
+#[derive(Default)]
+pub struct Counts {
+    pub frames: u64,
+    /// Frames of operations, and of repair beyond the regular comparison.
+    pub calls: u64,
+    pub repairs: u64,
+    pub events: u64,
+    pub faults: BTreeMap<Fault, u64>,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub genesis: Genesis,
+    pub config: Config,
+    pub now: Time,
+    pub nodes: Vec<Node>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    pub links: Links,
+    pub network: Chance,
+    pub disks: Chance,
+    pub lives: Chance,
+    pub clients: Clients,
+    pub faults: Faults,
+    pub ledger: Ledger,
+    pub counts: Counts,
+    /// A hash of all that has happened, in order.
+    pub trace: u64,
+    /// What a checker found first.
+    pub broken: Option<String>,
+    /// Whether the story is told on stdout.
+    pub aloud: bool,
+}
+
+impl World {
+    pub fn new(plan: Plan, aloud: bool) -> Self {
+        let seed = plan.seed;
+        let (format, name, created_ms) = (GENESIS_FORMAT, "simulated".to_owned(), EPOCH_MS);
+        let (partitions, n, r, w) = (plan.partitions, plan.n, plan.r, plan.w);
+        let (nonce, founder) = (Default::default(), PeerId::numbered(1));
+        Self {
+            genesis: Genesis { format, name, created_ms, nonce, founder, partitions, n, r, w },
+            config: Config::default(),
+            now: Time(0),
+            nodes: Vec::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            links: Links::default(),
+            network: Chance::new(seed, Concern::Network),
+            disks: Chance::new(seed, Concern::Disk),
+            lives: Chance::new(seed, Concern::Lives),
+            clients: Clients::new(seed),
+            faults: Faults::new(seed),
+            ledger: Ledger::default(),
+            counts: Counts::default(),
+            trace: 0xcbf2_9ce4_8422_2325,
+            broken: None,
+            aloud,
+            plan,
+        }
+    }
+
+    /// Adds a line to the story.
+    pub fn tell(&self, who: Option<usize>, what: impl FnOnce() -> String) {
+        if self.aloud {
+            let name = who.and_then(|who| self.nodes.get(who)).map_or("*", |node| &node.name);
+            println!("{:>12?} {name:<4} {}", self.now, what());
+        }
+    }
+
+    /// Notes what a checker found; the first counts.
+    pub fn check(&mut self, outcome: Result<(), String>) {
+        if let Err(what) = outcome {
+            self.tell(None, || format!("BROKEN: {what}"));
+            self.broken.get_or_insert(what);
+        }
+    }
+
+    pub fn up(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| self.nodes[*index].peer.is_some()).collect()
+    }
+
+    fn now_at(&self, index: usize) -> Now {
+        let wall_ms = (EPOCH_MS + self.now.0 / 1000).saturating_add_signed(self.nodes[index].skew_ms);
+        Now { time: self.now, wall_ms }
+    }
+
+    pub fn wall_ms(&self, index: usize) -> Now {
+        self.now_at(index)
+    }
+
+    pub fn schedule(&mut self, after: Duration, event: Event) {
+        self.schedule_at(self.now + after, event);
+    }
+
+    pub fn schedule_at(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, event }));
+    }
+
+    pub fn schedule_input(&mut self, to: usize, after: Duration, input: Input) {
+        let (boot, input) = (self.nodes[to].boot, Box::new(input));
+        self.schedule(after, Event::Input { to, boot, input });
+    }
+
+    /// Hands a peer one input, and carries out all that it asks for.
+    pub fn input(&mut self, index: usize, input: Input) {
+        let now = self.now_at(index);
+        let Some(peer) = self.nodes[index].peer.as_mut() else { return };
+        let effects: Vec<_> = peer.handle(now, input).collect();
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+        self.set_wake(index);
+    }
+
+    fn set_wake(&mut self, index: usize) {
+        let next = self.nodes[index].peer.as_ref().and_then(Peer::next_timeout);
+        let Some(at) = next.map(|at| at.max(self.now)) else { return };
+        if self.nodes[index].wake.is_none_or(|wake| at < wake) {
+            self.nodes[index].wake = Some(at);
+            self.schedule_at(at, Event::Wake { to: index, at });
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                if let Some(to) = self.index_of(to) {
+                    self.send(index, to, message);
+                }
+            }
+            Effect::Connect { peer, .. } => {
+                if let Some(to) = self.index_of(peer) {
+                    self.connect(index, to);
+                }
+            }
+            Effect::Store { id, question } => self.store(index, id, question),
+            Effect::Reply { id, response } => self.replied(index, id, response),
+            Effect::Save { table } => self.nodes[index].table = table,
+            Effect::Notify(Notice::Misbehaved { peer, why }) => {
+                self.check(Err(format!("{} says that {peer} misbehaved: {why}", self.nodes[index].name)))
+            }
+            Effect::Notify(notice) => self.tell(Some(index), || format!("notes {notice:?}")),
+        }
+    }
+
+    fn index_of(&self, id: PeerId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == id)
+    }
+
+    /// Lets everything happen up to `end`, or until a checker finds something.
+    pub fn run_to(&mut self, end: Time) {
+        while self.broken.is_none() {
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.at <= end => self.step(),
+                _ => break,
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub fn run(&mut self, span: Duration) {
+        self.run_to(self.now + span);
+    }
+
+    fn step(&mut self) {
+        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return };
+        self.now = at;
+        if let Some(to) = event.machine()
+            && let until = self.nodes[to].paused_until
+            && until > at
+        {
+            return self.schedule_at(until, event);
+        }
+        self.counts.events += 1;
+        self.mix(at.0);
+        self.mix(event.tag());
+        self.happen(event);
+    }
+
+    /// FNV-1a, over words rather than bytes.
+    pub fn mix(&mut self, word: u64) {
+        self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
+    }
+
+    fn is_boot(&self, index: usize, boot: u32) -> bool {
+        self.nodes[index].boot == boot && self.nodes[index].peer.is_some()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input { to, boot, input } if self.is_boot(to, boot) => self.input(to, *input),
+            Event::Frame { from, to, link, message } => self.arrive(from, to, link, *message),
+            Event::Dial { from, boot, to } if self.is_boot(from, boot) => self.dialled(from, to),
+            Event::Reset { to, from, link } => self.reset(to, from, link),
+            Event::Wake { to, at } if self.nodes[to].wake == Some(at) => {
+                self.nodes[to].wake = None;
+                self.input(to, Input::Timeout);
+            }
+            Event::SyncBegins { to, boot } if self.is_boot(to, boot) => self.sync_begins(to),
+            Event::SyncEnds { to, boot } if self.is_boot(to, boot) => self.sync_ends(to),
+            Event::Seek { to, boot } if self.is_boot(to, boot) => self.seek(to),
+            Event::Client { client } => self.client_acts(client),
+            Event::GiveUp { op } => self.client_gives_up(op),
+            Event::Fault => self.strike(),
+            Event::Mend(mend) => self.mend(mend),
+            _ => {}
+        }
+    }
+}
+
+impl Event {
+    /// Whose machine must run for it.
+    fn machine(&self) -> Option<usize> {
+        match self {
+            Event::Input { to, .. } | Event::Frame { to, .. } | Event::Dial { to, .. } => Some(*to),
+            Event::Reset { to, .. } | Event::Wake { to, .. } | Event::Seek { to, .. } => Some(*to),
+            Event::SyncBegins { to, .. } | Event::SyncEnds { to, .. } => Some(*to),
+            _ => None,
+        }
+    }
+
+    fn tag(&self) -> u64 {
+        let kind = match self {
+            Event::Input { .. } => 1,
+            Event::Frame { .. } => 2,
+            Event::Dial { .. } => 3,
+            Event::Reset { .. } => 4,
+            Event::Wake { .. } => 5,
+            Event::SyncBegins { .. } => 6,
+            Event::SyncEnds { .. } => 7,
+            Event::Seek { .. } => 8,
+            Event::Client { .. } => 9,
+            Event::GiveUp { .. } => 10,
+            Event::Fault => 11,
+            Event::Mend(_) => 12,
+        };
+        kind | (self.machine().map_or(0, |to| to as u64 + 1) << 8)
+    }
+}

@@ -1,0 +1,55 @@
+//! `testnet sim`: seeds play clean, the same seed plays the same, and a replay tells its story.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+const SEEDS: &str = "100";
+
+fn sim(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    command.arg("sim").args(words).output().expect("the simulator starts")
+}
+
+fn report(words: &[&str]) -> Value {
+    let output = sim(words);
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn no_checker_finds_anything_in_the_first_seeds() {
+    let report = report(&["--seeds", SEEDS, "--json"]);
+    assert_eq!(report["failures"], serde_json::json!([]));
+    assert_eq!(report["seeds"].to_string(), SEEDS);
+    for fault in ["Crash", "Pause", "Cut", "OneWayCut", "Flap", "Clog", "SlowDisk", "Wipe", "RollBack"] {
+        assert!(
+            report["faults"][fault].as_u64() > Some(0),
+            "there was never a {fault}: {}",
+            report["faults"]
+        );
+    }
+    for fault in ["ClockJump", "Join", "Leave", "PowerLoss"] {
+        assert!(
+            report["faults"][fault].as_u64() > Some(0),
+            "there was never a {fault}: {}",
+            report["faults"]
+        );
+    }
+}
+
+#[test]
+fn the_same_seeds_play_the_same_in_two_processes() {
+    let (one, two) = (report(&["--seeds", "3", "--json"]), report(&["--seeds", "3", "--json"]));
+    assert_eq!(one["trace"], two["trace"]);
+    let others = report(&["--seeds", "3", "--start", "3", "--json"]);
+    assert_ne!(one["trace"], others["trace"]);
+}
+
+#[test]
+fn a_replay_tells_the_story() {
+    let output = sim(&["--replay", "4"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in ["p1   starts", "client asks", "answers", "crashes", "everything is healed"] {
+        assert!(text.contains(part), "the story has no '{part}'");
+    }
+}
