@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 const OPERATOR: u64 = 1 << 60;
 /// How long faults last, in milliseconds.
 const DOWN_MS: (u64, u64) = (10, 20_000);
-const PAUSE_MS: (u64, u64) = (1, 10_000);
+pub const PAUSE_MS: (u64, u64) = (1, 10_000);
 const CUT_MS: (u64, u64) = (50, 20_000);
 const FLAP_MS: (u64, u64) = (50, 1_500);
 const CLOG_MS: (u64, u64) = (50, 5_000);
@@ -207,14 +207,14 @@ impl World {
         }
     }
 
-    /// Everything works again, and goes on working.
+    /// Everything works again, and goes on working; a pause under way ends by itself.
     pub fn heal(&mut self) {
         self.tell(None, || "everything is healed".into());
         (self.faults.stopped, self.clients.stopped) = (true, true);
         (self.plan.lost, self.plan.twice, self.plan.late) = (0, 0, 0);
         self.links.heal();
         for index in 0..self.nodes.len() {
-            (self.nodes[index].paused_until, self.nodes[index].slow_until) = (Time(0), Time(0));
+            self.nodes[index].slow_until = Time(0);
             self.start(index);
         }
     }

@@ -1,6 +1,7 @@
 //! One seed: a network grows, works under faults, is healed, and must converge and answer.
 
 use super::checkers::{contents, convergence, counters, quiet};
+use super::faults::PAUSE_MS;
 use super::plan::{Plan, Wishes};
 use super::world::{Counts, Event, World};
 use serde_bytes::ByteBuf;
@@ -51,6 +52,7 @@ fn phases(world: &mut World) -> Result<(), String> {
         return Ok(());
     }
     world.heal();
+    world.run(Duration::from_millis(PAUSE_MS.1));
     converge(world, CONVERGENCE_MAX)
         .map_err(|why| format!("not converged {CONVERGENCE_MAX:?} after healing: {why}"))?;
     world.run(Duration::from_secs(6));
