@@ -4,7 +4,8 @@ use crate::directory::{Directory, write_atomically};
 use crate::error::Error;
 use serde_bytes::ByteArray;
 use starling_protocol::config::{GENESIS_FORMAT, Genesis};
-use starling_protocol::ids::PeerId;
+use starling_protocol::genesis::{SIGNED_GENESIS_MAX, SignedGenesis};
+use starling_protocol::signature::Signer;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ const FILE: &str = "genesis.cbor";
 /// Present from the moment this peer founds its network until its member table is saved for the first
 /// time: a founder that was killed in between must not wait for somebody to let it in.
 const FOUNDING: &str = "founding";
-/// Longest record that is read, in bytes.
-const LONGEST: u64 = 64 * 1024;
+/// One byte more than the longest record, so that a longer one is noticed.
+const LONGEST: u64 = SIGNED_GENESIS_MAX as u64 + 1;
 
 /// What a founder chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +29,26 @@ pub struct Wishes {
 }
 
 /// The network that this directory belongs to, if it belongs to one yet.
-pub fn load(directory: &Directory) -> Result<Option<Genesis>, Error> {
+pub fn load(directory: &Directory) -> Result<Option<SignedGenesis>, Error> {
     let path = directory.path().join(FILE);
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable(&path, "read", error)),
     };
-    let genesis = Genesis::decode(&bytes).map_err(|error| unusable(&path, "use", error))?;
+    let genesis = SignedGenesis::decode(&bytes).map_err(|error| unusable(&path, "use", error))?;
     Ok(Some(genesis))
 }
 
 /// Makes a network of which this peer is the first member. Errors: the wishes are out of range; the
 /// directory cannot be written.
-pub fn found(directory: &Directory, founder: PeerId, wishes: Wishes) -> Result<Genesis, Error> {
+pub fn found(directory: &Directory, founder: &dyn Signer, wishes: Wishes) -> Result<SignedGenesis, Error> {
     let Wishes { name, partitions, n, r, w } = wishes;
     let nonce = ByteArray::new(random()?);
     let format = GENESIS_FORMAT;
-    let genesis = Genesis { format, name, created_ms: wall_ms(), nonce, founder, partitions, n, r, w };
-    genesis.validate().map_err(|error| {
+    let (created_ms, key) = (wall_ms(), founder.peer());
+    let genesis = Genesis { format, name, created_ms, nonce, founder: key, partitions, n, r, w };
+    let genesis = SignedGenesis::sign(genesis, founder).map_err(|error| {
         Error::usage("such a network cannot be")
             .why(error)
             .hint("see `starling up --help` for what is possible")
@@ -57,7 +59,7 @@ pub fn found(directory: &Directory, founder: PeerId, wishes: Wishes) -> Result<G
 }
 
 /// Makes the directory one of this network.
-pub fn join(directory: &Directory, genesis: &Genesis) -> Result<(), Error> {
+pub fn join(directory: &Directory, genesis: &SignedGenesis) -> Result<(), Error> {
     save(directory, FILE, &genesis.encode())
 }
 
@@ -103,6 +105,7 @@ pub fn wall_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starling_protocol::signature::NumberedKey;
 
     fn wishes() -> Wishes {
         Wishes { name: "home".into(), partitions: 256, n: 3, r: 2, w: 2 }
@@ -114,7 +117,7 @@ mod tests {
         let directory = Directory::open(home.path()).unwrap();
         assert_eq!(load(&directory).unwrap(), None);
         assert!(!is_founding(&directory));
-        let genesis = found(&directory, PeerId::numbered(1), wishes()).unwrap();
+        let genesis = found(&directory, &NumberedKey::new(1), wishes()).unwrap();
         assert_eq!(load(&directory).unwrap(), Some(genesis));
         assert!(is_founding(&directory));
     }
@@ -124,7 +127,7 @@ mod tests {
         let found_one = || {
             let home = tempfile::tempdir().unwrap();
             let directory = Directory::open(home.path()).unwrap();
-            found(&directory, PeerId::numbered(1), wishes()).unwrap().network_id()
+            found(&directory, &NumberedKey::new(1), wishes()).unwrap().network_id()
         };
         assert_ne!(found_one(), found_one());
     }
@@ -133,7 +136,7 @@ mod tests {
     fn wishes_out_of_range_leave_no_trace() {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
-        let error = found(&directory, PeerId::numbered(1), Wishes { w: 4, ..wishes() }).unwrap_err();
+        let error = found(&directory, &NumberedKey::new(1), Wishes { w: 4, ..wishes() }).unwrap_err();
         assert!(error.to_string().contains("W is 4; it must be from 1 to 3"), "{error}");
         assert_eq!(load(&directory).unwrap(), None);
         assert!(!is_founding(&directory));

@@ -10,7 +10,8 @@ use crate::storage::{self, StorageFailure, StorageHandle};
 use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
-use starling_protocol::config::{Config, Genesis};
+use starling_protocol::config::Config;
+use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::StoreId;
 use starling_protocol::input::Input;
 use starling_protocol::peer::{Peer, Start};
@@ -33,7 +34,7 @@ pub struct Running {
 pub struct Parts {
     pub directory: Directory,
     pub keys: Keys,
-    pub genesis: Genesis,
+    pub genesis: SignedGenesis,
     /// Where its clients connect; bound by the caller.
     pub resp: SocketAddr,
 }
@@ -52,7 +53,7 @@ impl Running {
             name: options.name.clone(),
             resp,
             listen: transport.listening(),
-            genesis,
+            genesis: genesis.genesis().clone(),
             dir: directory.path().to_path_buf(),
             started: SystemTime::now(),
         };
@@ -109,7 +110,7 @@ type Waiting = mpsc::Receiver<Input>;
 async fn listen(
     options: &Options,
     keys: Keys,
-    genesis: &Genesis,
+    genesis: &SignedGenesis,
     faults: Option<FaultHandle>,
 ) -> Result<(Transport, Waiting, Waiting), Error> {
     let config = transport::Config {

@@ -35,7 +35,7 @@ use libp2p::Swarm;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::SwarmEvent;
 use link::Links;
-use starling_protocol::config::Genesis;
+use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, Message};
@@ -55,7 +55,7 @@ const LISTEN_TIME: Duration = Duration::from_secs(5);
 
 pub struct Config {
     pub keys: Keys,
-    pub genesis: Genesis,
+    pub genesis: SignedGenesis,
     pub listen: Vec<Address>,
     /// Where others may be; each entry is one place, with the addresses to try there in turn.
     pub named: Vec<Vec<Address>>,

@@ -43,6 +43,8 @@ pub enum GenesisError {
     Range { what: &'static str, value: u64, least: u64, most: u64 },
     #[error("the network's name is longer than {NAME_MAX} bytes")]
     Name,
+    #[error("the genesis record is not signed by the founder that it names")]
+    Signature,
     #[error("the genesis record is damaged: {0}")]
     Damaged(String),
 }

@@ -8,9 +8,11 @@
 //! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
 //! `peer` knows them all, and it only routes.
 
+mod canonical;
 pub mod config;
 pub mod coordinator;
 pub mod effect;
+pub mod genesis;
 pub mod ids;
 pub mod input;
 mod log2;
@@ -24,5 +26,6 @@ pub mod replica;
 pub mod request;
 pub mod scan;
 pub mod seats;
+pub mod signature;
 pub mod store;
 pub mod time;

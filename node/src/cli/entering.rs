@@ -4,9 +4,10 @@ use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::network;
-use crate::transport::{Address, AskError, ask_genesis, dial_text};
+use crate::transport::{Address, AskError, Keys, ask_genesis, dial_text};
 use futures::future::join_all;
 use starling_protocol::config::Genesis;
+use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -23,10 +24,15 @@ const PROGRESS: Duration = Duration::from_secs(5);
 ///
 /// Errors: nobody to join answers in time; the directory belongs to another network than they do; what
 /// was asked of a new network does not fit the one there is.
-pub async fn choose_network(options: &Options, directory: &Directory, me: PeerId) -> Result<Genesis, Error> {
+pub async fn choose_network(
+    options: &Options,
+    directory: &Directory,
+    keys: &Keys,
+) -> Result<SignedGenesis, Error> {
+    let me = keys.peer();
     let own = network::load(directory)?;
     if let Some(own) = &own {
-        refuse_other_wishes(options, own)?;
+        refuse_other_wishes(options, own.genesis())?;
     }
     match own {
         Some(own) if options.join.is_empty() => Ok(own),
@@ -35,10 +41,10 @@ pub async fn choose_network(options: &Options, directory: &Directory, me: PeerId
             answers.into_iter().try_for_each(|answer| refuse_other_network(directory, &own, answer))?;
             Ok(own)
         }
-        None if options.join.is_empty() => network::found(directory, me, options.wishes.clone()),
+        None if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
         None => {
             let theirs = wait_for_answer(&options.join, me, PATIENCE).await?;
-            refuse_other_wishes(options, &theirs)?;
+            refuse_other_wishes(options, theirs.genesis())?;
             network::join(directory, &theirs)?;
             Ok(theirs)
         }
@@ -48,7 +54,7 @@ pub async fn choose_network(options: &Options, directory: &Directory, me: PeerId
 /// What came back from one place.
 struct Asked {
     place: String,
-    result: Result<(Genesis, PeerId), AskError>,
+    result: Result<(SignedGenesis, PeerId), AskError>,
 }
 
 async fn ask_all(places: &[Vec<Address>], me: PeerId) -> Vec<Result<Asked, Error>> {
@@ -78,7 +84,11 @@ fn copied(place: &str) -> Error {
         .hint("give this peer a directory of its own with --dir")
 }
 
-async fn wait_for_answer(places: &[Vec<Address>], me: PeerId, patience: Duration) -> Result<Genesis, Error> {
+async fn wait_for_answer(
+    places: &[Vec<Address>],
+    me: PeerId,
+    patience: Duration,
+) -> Result<SignedGenesis, Error> {
     let begun = Instant::now();
     let mut told = None;
     loop {
@@ -117,7 +127,7 @@ fn nobody_answers(failures: &[(String, AskError)], patience: Duration) -> Error 
 
 fn refuse_other_network(
     directory: &Directory,
-    own: &Genesis,
+    own: &SignedGenesis,
     asked: Result<Asked, Error>,
 ) -> Result<(), Error> {
     let Asked { place, result } = asked?;
@@ -127,9 +137,9 @@ fn refuse_other_network(
             Err(Error::new(format!("{place} belongs to another network than the data in {dir}"))
                 .why(format!(
                     "there it is {:?} ({}), here {:?} ({})",
-                    theirs.name,
+                    theirs.genesis().name,
                     theirs.network_id(),
-                    own.name,
+                    own.genesis().name,
                     own.network_id()
                 ))
                 .hint("give the peer of the other network a directory of its own with --dir"))
@@ -189,7 +199,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
         let wishes = network::Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 };
-        let own = network::found(&directory, PeerId::numbered(1), wishes).unwrap();
+        let own = network::found(&directory, &Keys::generate(), wishes).unwrap();
         assert_eq!(refuse_other_network(&directory, &own, Ok(asked)), Ok(()));
     }
 }

@@ -49,7 +49,7 @@ async fn up(options: &Options, json: bool) -> Result<(), Error> {
     let clients = bind(options.resp).await?;
     let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;
     let genesis = tokio::select! {
-        genesis = choose_network(options, &directory, keys.peer()) => genesis?,
+        genesis = choose_network(options, &directory, &keys) => genesis?,
         // Nothing has begun that would have to be ended well.
         () = stop.wanted() => return Ok(()),
     };

@@ -7,7 +7,7 @@ use super::swarm::{Behaviour, BehaviourEvent, Limits, build};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm};
-use starling_protocol::config::Genesis;
+use starling_protocol::genesis::{SIGNED_GENESIS_MAX, SignedGenesis};
 use starling_protocol::ids::PeerId;
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Longest record that is read. Today's have about 150 bytes.
-const GENESIS_BYTES_MAX: u64 = 64 * 1024;
 /// How long one who asked may take to read it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are answered at once; one more is turned away and asks again.
@@ -30,7 +28,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub fn new(genesis: &Genesis) -> Self {
+    pub fn new(genesis: &SignedGenesis) -> Self {
         let record = genesis.encode();
         let mut bytes = (record.len() as u32).to_be_bytes().to_vec();
         bytes.extend(record);
@@ -67,11 +65,11 @@ pub enum AskError {
 
 /// Asks whoever listens at `address` for its network's genesis record, under a key made for this one
 /// question, so that the peer's own key stays unknown to strangers. Takes at most `limit`.
-pub async fn ask(address: &Multiaddr, limit: Duration) -> Result<(Genesis, PeerId), AskError> {
+pub async fn ask(address: &Multiaddr, limit: Duration) -> Result<(SignedGenesis, PeerId), AskError> {
     timeout(limit, ask_for_ever(address)).await.unwrap_or(Err(AskError::TimedOut))
 }
 
-async fn ask_for_ever(address: &Multiaddr) -> Result<(Genesis, PeerId), AskError> {
+async fn ask_for_ever(address: &Multiaddr) -> Result<(SignedGenesis, PeerId), AskError> {
     let keys = Keys::generate();
     let mut swarm = build(&keys, Protocols::of_nobody(), &Limits::default(), false);
     swarm.dial(address.clone()).map_err(|error| dial_error(&error))?;
@@ -112,17 +110,17 @@ async fn drive(swarm: &mut Swarm<Behaviour>) {
     }
 }
 
-async fn read(stream: &mut Stream) -> Result<Genesis, AskError> {
+async fn read(stream: &mut Stream) -> Result<SignedGenesis, AskError> {
     let damaged = |error: io::Error| AskError::Damaged(error.to_string());
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await.map_err(damaged)?;
     let len = u64::from(u32::from_be_bytes(prefix));
-    if len > GENESIS_BYTES_MAX {
+    if len > SIGNED_GENESIS_MAX as u64 {
         return Err(AskError::Damaged(format!("it claims to have {len} bytes")));
     }
     let mut bytes = Vec::new();
     stream.take(len).read_to_end(&mut bytes).await.map_err(damaged)?;
-    Genesis::decode(&bytes).map_err(|error| AskError::Damaged(error.to_string()))
+    SignedGenesis::decode(&bytes).map_err(|error| AskError::Damaged(error.to_string()))
 }
 
 fn dial_error(error: &DialError) -> AskError {

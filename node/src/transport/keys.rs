@@ -3,6 +3,7 @@
 use libp2p::identity::{Keypair, ed25519};
 use libp2p::multihash::Multihash;
 use starling_protocol::ids::PeerId;
+use starling_protocol::signature::{Signature, Signer};
 
 /// What libp2p puts before an Ed25519 key in a peer id: a protobuf of the key's type (1) and length (32).
 /// Keys this short stand in the id as they are ("identity" multihash, code 0), so it can be read back.
@@ -29,6 +30,17 @@ impl Keys {
 
     pub(super) fn pair(&self) -> &Keypair {
         &self.0
+    }
+}
+
+impl Signer for Keys {
+    fn peer(&self) -> PeerId {
+        Keys::peer(self)
+    }
+
+    fn sign_bytes(&self, message: &[u8]) -> Signature {
+        let signature = self.0.sign(message).expect("an Ed25519 key signs anything");
+        Signature(signature.try_into().expect("an Ed25519 signature has 64 bytes"))
     }
 }
 
@@ -77,6 +89,15 @@ mod tests {
     fn one_secret_is_one_peer() {
         assert_eq!(Keys::from_secret([7; 32]).peer(), Keys::from_secret([7; 32]).peer());
         assert!(peer_text(&Keys::from_secret([7; 32]).peer()).starts_with("12D3Koo"));
+    }
+
+    #[test]
+    fn what_a_key_signs_is_verified_by_its_peer_id() {
+        use starling_protocol::signature::{Purpose, sign, verify};
+        let keys = Keys::generate();
+        let signature = sign(&keys, Purpose::Genesis, b"text");
+        assert!(verify(&keys.peer(), Purpose::Genesis, b"text", &signature));
+        assert!(!verify(&Keys::generate().peer(), Purpose::Genesis, b"text", &signature));
     }
 
     #[test]

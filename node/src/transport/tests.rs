@@ -2,9 +2,11 @@ use super::*;
 use crate::peer_handle::FaultHandle;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use serde_bytes::{ByteArray, ByteBuf};
+use starling_protocol::config::Genesis;
 use starling_protocol::ids::OpId;
 use starling_protocol::member::View;
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody};
+use starling_protocol::signature::{NumberedKey, Signer};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use streams::{Event, OpenError, Protocols, Purpose};
@@ -16,19 +18,21 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
-fn genesis(name: &str) -> Genesis {
+fn genesis(name: &str) -> SignedGenesis {
     let nonce = ByteArray::new([1; 16]);
-    Genesis {
+    let founder = NumberedKey::new(1);
+    let genesis = Genesis {
         format: 1,
         name: name.into(),
         created_ms: 0,
         nonce,
-        founder: PeerId::numbered(1),
+        founder: founder.peer(),
         partitions: 16,
         n: 3,
         r: 2,
         w: 2,
-    }
+    };
+    SignedGenesis::sign(genesis, &founder).unwrap()
 }
 
 struct Node {
