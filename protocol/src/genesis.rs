@@ -65,6 +65,7 @@ mod tests {
     use crate::signature::NumberedKey;
     use proptest::prelude::*;
     use serde_bytes::ByteArray;
+    use std::sync::LazyLock;
 
     fn genesis(founder: &NumberedKey) -> Genesis {
         Genesis {
@@ -114,7 +115,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_taken_but_those_that_were_signed(at in 0..200usize, by in 1..=255u8, cut in 0..200usize) {
-            let good = signed().encode();
+            static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| signed().encode());
+            let good = &*GOOD;
             let mut changed = good.clone();
             let at = at % good.len();
             changed[at] ^= by;

@@ -8,7 +8,8 @@
 //! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
 //! `peer` knows them all, and it only routes.
 
-mod canonical;
+pub mod admission;
+pub mod canonical;
 pub mod config;
 pub mod coordinator;
 pub mod effect;

@@ -9,12 +9,16 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Genesis,
+    Certificate,
+    Revocation,
 }
 
 impl Purpose {
     fn text(self) -> &'static str {
         match self {
             Purpose::Genesis => "starling genesis 1\n",
+            Purpose::Certificate => "starling certificate 1\n",
+            Purpose::Revocation => "starling revocation 1\n",
         }
     }
 

@@ -1,0 +1,13 @@
+//! Who may be a peer of a network: certificates, revocations and tickets.
+//!
+//! The founder's key, named in the genesis record, is the root. A peer shows a chain of certificates that
+//! leads to it. All here is pure: bytes and the time go in, a verdict comes out.
+
+pub mod certificate;
+pub mod invite;
+pub mod revocation;
+pub mod ticket;
+pub mod wire;
+
+#[cfg(test)]
+mod samples;
