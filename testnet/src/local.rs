@@ -9,20 +9,21 @@ mod network;
 mod plan;
 mod ports;
 mod process;
-mod resp;
+pub mod resp;
 mod table;
 
+pub use build::peer_program;
 pub use error::Error;
-pub use plan::{PEERS_MAX, Wishes};
+pub use network::Network;
+pub use plan::{PEERS_MAX, Plan, Wishes};
+pub use process::{Interrupt, Missed, Process, until};
 
 use control::Shared;
-use network::Network;
-use plan::Plan;
-use process::Interrupt;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub fn up(options: Options) -> Result<u8, Error> {
     let interrupt = Interrupt::default();
     let (sender, events) = sync_channel(4);
     watch_signals(interrupt.clone(), sender.clone())?;
-    let program = build::peer_program(options.program, &interrupt)?;
+    let program = peer_program(options.program, &interrupt)?;
     let home = Home::open(options.dir)?;
     let plan = Plan::prepare(&home.dir, &options.wishes)?;
     let network = Shared::new(Network::new(home.dir.clone(), program.clone(), plan, interrupt.clone()));
@@ -79,6 +80,20 @@ pub fn up(options: Options) -> Result<u8, Error> {
     stop(&network, was_up);
     home.close(was_up);
     result
+}
+
+/// Raised by the first Ctrl-C, SIGTERM or SIGHUP.
+pub fn interrupted_by_signals() -> Result<Interrupt, Error> {
+    let interrupt = Interrupt::default();
+    // Nobody reads the events: what counts is that the interrupt is raised.
+    let (sender, _) = sync_channel(1);
+    watch_signals(interrupt.clone(), sender)?;
+    Ok(interrupt)
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> Result<u16, Error> {
+    Ok(ports::choose(1, &BTreeSet::new())?[0])
 }
 
 fn watch_signals(interrupt: Interrupt, events: SyncSender<Event>) -> Result<(), Error> {
@@ -192,7 +207,7 @@ fn stop(network: &Shared, was_up: bool) {
 }
 
 /// The directory of a testnet, locked for as long as it runs.
-struct Home {
+pub struct Home {
     dir: PathBuf,
     temporary: Option<tempfile::TempDir>,
     /// Goes with the process, also when that is killed; so the file itself stays.
@@ -201,14 +216,25 @@ struct Home {
 
 impl Home {
     fn open(named: Option<PathBuf>) -> Result<Self, Error> {
-        let (path, temporary) = match named {
-            Some(path) => (path, None),
-            None => {
-                let made = tempfile::Builder::new().prefix("starling-testnet-").tempdir();
-                let made = made.map_err(Error::io("cannot create a directory in", std::env::temp_dir()))?;
-                (made.path().to_owned(), Some(made))
-            }
-        };
+        match named {
+            Some(path) => Self::at(path, None),
+            None => Self::temporary(None),
+        }
+    }
+
+    /// A new directory that goes away with this, inside another if one is named.
+    pub fn temporary(inside: Option<&Path>) -> Result<Self, Error> {
+        let inside = inside.map_or_else(std::env::temp_dir, Path::to_owned);
+        let made = tempfile::Builder::new().prefix("starling-testnet-").tempdir_in(&inside);
+        let made = made.map_err(Error::io("cannot create a directory in", inside))?;
+        Self::at(made.path().to_owned(), Some(made))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn at(path: PathBuf, temporary: Option<tempfile::TempDir>) -> Result<Self, Error> {
         fs::create_dir_all(&path).map_err(Error::io("cannot create", &path))?;
         let dir = path.canonicalize().map_err(Error::io("cannot find", &path))?;
         let lock = lock(&dir)?;

@@ -35,6 +35,8 @@ pub struct Network {
     /// One for each seat of the plan.
     peers: Vec<Peer>,
     cut: Option<Cut>,
+    /// Further options that every peer gets.
+    flags: Vec<String>,
     interrupt: Interrupt,
     /// Set when all are being stopped: nothing is started any more.
     closed: bool,
@@ -56,7 +58,11 @@ struct Ready {
 impl Network {
     pub fn new(dir: PathBuf, program: PathBuf, plan: Plan, interrupt: Interrupt) -> Self {
         let peers = plan.seats.iter().map(|_| Peer::default()).collect();
-        Self { dir, program, plan, peers, cut: None, interrupt, closed: false }
+        Self { dir, program, plan, peers, cut: None, flags: Vec::new(), interrupt, closed: false }
+    }
+
+    pub fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
     }
 
     pub fn dir(&self) -> &Path {
@@ -158,6 +164,7 @@ impl Network {
         command.args(["--resp", &seat.resp_address()]);
         command.args(seat.multiaddrs().iter().flat_map(|address| ["--listen", address]));
         command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]);
+        command.args(&self.flags);
         command.env("STARLING_BLOCK", self.blocked(seat).join(","));
         command
     }

@@ -12,7 +12,12 @@ const ANSWER_MAX: u64 = 1024 * 1024;
 
 /// Asks one command of the peer at this port. Errors: its error reply, or why there was none.
 pub fn ask(port: u16, words: &[&str]) -> Result<String, String> {
-    exchange(port, words).unwrap_or_else(|e| Err(e.to_string()))
+    ask_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), words)
+}
+
+/// The same of a server elsewhere.
+pub fn ask_at(address: SocketAddr, words: &[&str]) -> Result<String, String> {
+    exchange(address, words).unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// What the peer at this port knows of all others.
@@ -58,8 +63,7 @@ fn text<'a>(member: &'a Value, field: &str) -> &'a str {
     member.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn exchange(port: u16, words: &[&str]) -> io::Result<Result<String, String>> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn exchange(address: SocketAddr, words: &[&str]) -> io::Result<Result<String, String>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
