@@ -1,5 +1,6 @@
 //! `testnet`: Starling networks on one machine.
 
+mod bench;
 mod local;
 mod sim;
 
@@ -23,6 +24,8 @@ enum Command {
     Ctl(Ctl),
     /// Play simulated networks under faults, each from one seed, and check what must be true
     Sim(sim::Options),
+    /// Measure throughput and latency of peers, alone or in turns with something else
+    Bench(bench::Options),
 }
 
 #[derive(clap::Args)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Up(up) => local::up(up.into()).map(ExitCode::from),
         Command::Ctl(ctl) => ask(&ctl),
         Command::Sim(options) => Ok(sim::run(&options)),
+        Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

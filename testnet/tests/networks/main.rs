@@ -2,6 +2,7 @@
 //!
 //! The peer program must lie beside `testnet`: `cargo test --workspace` builds both.
 
+mod bench;
 mod cut;
 mod growth;
 mod harness;

@@ -1,0 +1,208 @@
+//! How fast it is: a load on real peers, and what it brings.
+
+mod against;
+mod connection;
+mod load;
+mod options;
+mod plot;
+mod progress;
+mod reply;
+mod report;
+mod scene;
+mod table;
+mod tally;
+mod target;
+mod usage;
+mod work;
+
+pub use options::Options;
+
+use crate::local::{self, Error, Interrupt, Wishes};
+use against::{Figures, Ratio};
+use report::Row;
+use scene::Scene;
+use serde::Serialize;
+use std::process::ExitCode;
+use target::{Founding, Target};
+use work::Work;
+
+/// What `--json` prints.
+#[derive(Default, Serialize)]
+struct Report {
+    rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ratios: Vec<Ratio>,
+    /// What has to be known to read the figures.
+    notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+}
+
+/// Measures, and prints what was measured also when it was interrupted or failed on the way.
+pub fn run(options: &Options) -> Result<ExitCode, Error> {
+    options.check()?;
+    let interrupt = local::interrupted_by_signals()?;
+    let mut report = Report::default();
+    let result = measure(options, &interrupt, &mut report);
+    if !report.rows.is_empty() {
+        report.print(options.json);
+        if let Some(dir) = &options.plot {
+            plot::write(dir, &report.rows)?;
+        }
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options, interrupt: &Interrupt, report: &mut Report) -> Result<(), Error> {
+    let mut ours = open(options, interrupt)?;
+    let works = options.works(ours.quorums)?;
+    let mut other = match &options.against {
+        Some(command) => Some(Other::start(command, interrupt)?),
+        None => None,
+    };
+    report.other = other.as_ref().map(|other| other.name.clone());
+    report.notes = notes(options);
+    let mut filled = Vec::new();
+    for work in &works {
+        let fresh = work.filling().into_iter().filter(|work| !filled.contains(&work.ops)).collect::<Vec<_>>();
+        for filling in fresh {
+            scene(&mut ours, "starling", options, interrupt).fill(&filling)?;
+            if let Some(Other { server: Some(server), name, .. }) = &mut other {
+                scene(server, name, options, interrupt).fill(&filling)?;
+            }
+            filled.push(filling.ops);
+        }
+        rounds(options, interrupt, work, (&mut ours, other.as_mut()), report)?;
+    }
+    Ok(())
+}
+
+/// All rounds of one workload.
+fn rounds(
+    options: &Options,
+    interrupt: &Interrupt,
+    work: &Work,
+    (ours, mut other): (&mut Target, Option<&mut Other>),
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut pairs = Vec::new();
+    for _ in 0..options.rounds() {
+        let rows = scene(ours, "starling", options, interrupt).measure(work, options.disturbance())?;
+        let figures = rows.first().map(Figures::from);
+        report.rows.extend(rows);
+        if interrupt.is_raised() {
+            break;
+        }
+        if let Some(other) = &mut other {
+            let theirs = other.round(options, interrupt, work, report);
+            pairs.extend(figures.zip(theirs?));
+        }
+    }
+    report.ratios.extend(against::ratios(&format!("{}, {} clients", work.name, work.clients), &pairs));
+    if interrupt.is_raised() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+fn scene<'a>(
+    target: &'a mut Target,
+    server: &'a str,
+    options: &Options,
+    interrupt: &'a Interrupt,
+) -> Scene<'a> {
+    Scene { target, server, seconds: options.span(), interrupt }
+}
+
+fn open(options: &Options, interrupt: &Interrupt) -> Result<Target, Error> {
+    if !options.connect.is_empty() {
+        return Target::connect(&options.connect);
+    }
+    let program = local::peer_program(options.bin.clone(), interrupt)?;
+    let wishes = Wishes {
+        peers: Some(options.peers),
+        replicas: options.replicas,
+        base_port: Some(0),
+        ..Wishes::default()
+    };
+    let flags = vec!["--durability".into(), options.durability.name().into()];
+    Target::found(&Founding { wishes, program, inside: options.dir.clone(), flags }, interrupt)
+}
+
+/// What ours is compared with.
+struct Other {
+    name: String,
+    command: String,
+    /// `None`: the command measures by itself.
+    server: Option<Target>,
+}
+
+impl Other {
+    fn start(command: &str, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server =
+            if against::is_server(command) { Some(Target::start(command, interrupt)?) } else { None };
+        Ok(Self { name: against::name(command), command: command.to_owned(), server })
+    }
+
+    fn round(
+        &mut self,
+        options: &Options,
+        interrupt: &Interrupt,
+        work: &Work,
+        report: &mut Report,
+    ) -> Result<Option<Figures>, Error> {
+        let Some(server) = &mut self.server else {
+            return against::measure(&self.command, interrupt).map(Some);
+        };
+        let theirs = Work { quorum: None, ..work.clone() };
+        let rows = scene(server, &self.name, options, interrupt).measure(&theirs, None)?;
+        let figures = rows.first().map(Figures::from);
+        report.rows.extend(rows);
+        Ok(figures.filter(|_| !interrupt.is_raised()))
+    }
+}
+
+fn notes(options: &Options) -> Vec<String> {
+    let loops = match options.rate {
+        Some(_) => "open loop: latencies count from when each request should have been sent",
+        None => {
+            "closed loop: a client sends when it has its answer, so latencies count from the sending and \
+                 a stall is felt only by the requests under way; --rate opens the loop"
+        }
+    };
+    let mut notes = vec![loops.to_owned()];
+    let inside = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    if options.connect.is_empty() && is_in_memory(&inside) {
+        notes.push(format!(
+            "{} lies in memory, where a sync costs nothing; --dir names a disk",
+            inside.display()
+        ));
+    }
+    if cfg!(debug_assertions) {
+        notes.push("debug build: figures mean nothing; use cargo run --release".into());
+    }
+    notes
+}
+
+fn is_in_memory(path: &std::path::Path) -> bool {
+    // statfs(2): the magic number of tmpfs.
+    #[cfg(target_os = "linux")]
+    return rustix::fs::statfs(path).is_ok_and(|found| found.f_type == 0x0102_1994);
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
+impl Report {
+    fn print(&self, json: bool) {
+        if json {
+            println!("{}", serde_json::to_string(self).expect("numbers and words can be written"));
+            return;
+        }
+        println!("{}", table::rows(&self.rows));
+        if let Some(other) = self.other.as_ref().filter(|_| !self.ratios.is_empty()) {
+            println!("\n{}", against::table(&self.ratios, &other.to_uppercase()));
+        }
+        println!();
+        for note in &self.notes {
+            println!("{note}");
+        }
+        println!("bytes between peers are not counted: peers do not tell them yet");
+    }
+}

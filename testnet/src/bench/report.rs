@@ -1,0 +1,137 @@
+//! The figures of one measurement.
+
+use super::tally::{Latencies, Second, Tally};
+use super::usage::Usage;
+use super::work::{Op, Skew, Work};
+use serde::Serialize;
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// `starling`, or what it is compared with.
+    pub server: String,
+    pub work: String,
+    /// Which stretch of a run with a disturbance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    pub clients: usize,
+    pub pipeline: usize,
+    pub value_bytes: usize,
+    pub keys: u64,
+    pub skew: Skew,
+    /// `None`: the network's own.
+    pub r: Option<u8>,
+    pub w: Option<u8>,
+    /// The rate of the open loop, where latencies count from the intended start; `None`: the closed
+    /// loop, where they count from the sending, and a slow server is asked less often.
+    pub asked_per_second: Option<f64>,
+    pub seconds: f64,
+    pub operations: u64,
+    pub ops_per_second: f64,
+    #[serde(flatten)]
+    pub latency: Percentiles,
+    /// The same of each operation of a mix.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_op: Vec<OpRow>,
+    pub errors: u64,
+    pub cut: u64,
+    pub misses: u64,
+    pub behind: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<String>,
+    /// Of all server processes together; `None`: they do not run here, or changed meanwhile.
+    pub servers_cpu_s_per_100k: Option<f64>,
+    pub client_cpu_s_per_100k: f64,
+    /// How busy the one thread of the client was, from 0 to 1.
+    pub client_busy: f64,
+    pub resident_bytes_per_process: Option<u64>,
+    pub disk_bytes_per_op: Option<f64>,
+    pub per_second: Vec<Second>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    #[serde(skip)]
+    pub latencies: Latencies,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct OpRow {
+    pub op: Op,
+    pub operations: u64,
+    #[serde(flatten)]
+    pub latency: Percentiles,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub p50_us: u64,
+    pub p90_us: u64,
+    pub p99_us: u64,
+    pub p999_us: u64,
+    pub max_us: u64,
+}
+
+impl Percentiles {
+    pub fn of(latencies: &Latencies) -> Self {
+        let at = |quantile| latencies.value_at_quantile(quantile);
+        Self {
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: latencies.max(),
+        }
+    }
+}
+
+impl Row {
+    pub fn new(
+        server: &str,
+        work: &Work,
+        when: Option<String>,
+        tally: &Tally,
+        before: Usage,
+        after: Usage,
+        note: Option<String>,
+    ) -> Self {
+        let (operations, seconds) = (tally.operations(), tally.took.as_secs_f64());
+        let per_op = |total: f64| total / operations.max(1) as f64;
+        let same = before.processes == after.processes && after.processes > 0;
+        let latencies = tally.all();
+        let by_op = tally.by_op.iter().map(|(op, some)| OpRow {
+            op: *op,
+            operations: some.len(),
+            latency: Percentiles::of(some),
+        });
+        Self {
+            server: server.to_owned(),
+            work: work.name.clone(),
+            when,
+            clients: work.clients,
+            pipeline: work.pipeline,
+            value_bytes: work.value_size,
+            keys: work.keys,
+            skew: work.skew,
+            r: work.quorum.map(|(r, _)| r),
+            w: work.quorum.map(|(_, w)| w),
+            asked_per_second: work.rate,
+            seconds,
+            operations,
+            ops_per_second: operations as f64 / seconds.max(1e-9),
+            latency: Percentiles::of(&latencies),
+            by_op: if tally.by_op.len() > 1 { by_op.collect() } else { Vec::new() },
+            errors: tally.errors,
+            cut: tally.cut,
+            misses: tally.misses,
+            behind: tally.behind,
+            first_error: tally.first_error.clone(),
+            servers_cpu_s_per_100k: same.then(|| per_op(after.cpu - before.cpu) * 1e5),
+            client_cpu_s_per_100k: per_op(tally.client_cpu.as_secs_f64()) * 1e5,
+            client_busy: tally.client_cpu.as_secs_f64() / seconds.max(1e-9),
+            resident_bytes_per_process: same.then(|| after.resident / after.processes),
+            disk_bytes_per_op: same.then(|| per_op(after.written.saturating_sub(before.written) as f64)),
+            per_second: tally.seconds.clone(),
+            note,
+            latencies,
+        }
+    }
+}
