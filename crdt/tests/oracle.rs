@@ -51,11 +51,8 @@ proptest! {
                 Action::Add(at, member) => {
                     let member = vec![member];
                     let read = orswots[at].contains(&member);
-                    // Here an element that is live is not added again.
-                    if !read.val {
-                        let op = orswots[at].add(member.clone(), read.derive_add_ctx(at as u64));
-                        orswots[at].apply(op);
-                    }
+                    let op = orswots[at].add(member.clone(), read.derive_add_ctx(at as u64));
+                    orswots[at].apply(op);
                     peers[at].execute("s", &Command::SAdd { members: vec![member.into()] }, 1);
                 }
                 Action::Remove(at, member) => {

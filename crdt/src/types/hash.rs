@@ -21,12 +21,13 @@ pub(super) fn set(slice: &Slice, entries: &[(ByteBuf, ByteBuf)]) -> Change {
     change
 }
 
+/// One that is not there is removed again: the removal before may lie on this copy alone.
 pub(super) fn remove(slice: &Slice, issuer: &Issuer, fields: &[ByteBuf]) -> Change {
-    let old = fields.iter().collect::<BTreeSet<_>>().into_iter();
-    let old: Vec<_> = old.filter(|name| contains(slice, name)).collect();
-    let mut change = Change::from(int(old.len()));
+    let fields: BTreeSet<_> = fields.iter().collect();
+    let old = fields.iter().filter(|name| contains(slice, name)).count();
+    let mut change = Change::from(int(old));
     let drop = |name: &ByteBuf| (Some(Field::Entry(name.clone())), issuer.context.clone());
-    change.drops = old.into_iter().map(drop).collect();
+    change.drops = fields.into_iter().map(drop).collect();
     change
 }
 

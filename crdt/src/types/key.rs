@@ -48,14 +48,11 @@ pub(super) fn name(slice: &Slice) -> Reply {
     Reply::Word(name.into())
 }
 
-/// Removes a key of every type. A key that does not exist here changes nothing: what is seen of it has
-/// been removed by events that this replica holds and passes on, and what is not seen, no removal reaches.
+/// Removes a key of every type. One that does not exist is removed again: the removal before may lie on
+/// this copy alone, and an answer promises W of them.
 pub(super) fn delete(slice: &Slice, issuer: &Issuer) -> Change {
-    if !exists(slice) {
-        return Reply::Int(0).into();
-    }
     let (puts, dots) = clear(slice, issuer);
-    Change { reply: Reply::Int(1), puts, drops: vec![(None, dots)] }
+    Change { reply: Reply::Int(exists(slice).into()), puts, drops: vec![(None, dots)] }
 }
 
 /// All that the issuer has seen of the key (rule `reach`), but for the totals of others, which are

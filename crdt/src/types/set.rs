@@ -1,29 +1,34 @@
 //! Sets: a cell for each element, whose value is empty. Additions win over removals that have not seen them.
 //!
 //! The observed-remove set without tombstones of Bieniusa et al., "An Optimized Conflict-free Replicated Set"
-//! (2012). An element that is live already is not added again: the write costs nothing, but a
-//! concurrent removal that has seen the first addition removes it.
+//! (2012). An element that is live already is added again under a new dot, and one that is not there is
+//! removed again: what was done before may lie on this copy alone, and an answer promises W of them.
 
-use super::{Change, Issuer, int};
+use super::{Change, Issuer, int, live};
 use crate::{Field, Reply, Slice};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
 
 pub(super) fn add(slice: &Slice, members: &[ByteBuf]) -> Change {
-    let new = members.iter().collect::<BTreeSet<_>>().into_iter();
-    let new: Vec<_> = new.filter(|member| !contains(slice, member)).collect();
-    let mut change = Change::from(int(new.len()));
-    let put = |member: &ByteBuf| (Field::Member(member.clone()), ByteBuf::new());
-    change.puts = new.into_iter().map(put).collect();
+    let members: BTreeSet<_> = members.iter().collect();
+    let new = members.iter().filter(|member| !contains(slice, member)).count();
+    let mut change = Change::from(int(new));
+    for member in members {
+        let field = Field::Member(member.clone());
+        if contains(slice, member) {
+            change.drops.push((Some(field.clone()), live(slice, &field)));
+        }
+        change.puts.push((field, ByteBuf::new()));
+    }
     change
 }
 
 pub(super) fn remove(slice: &Slice, issuer: &Issuer, members: &[ByteBuf]) -> Change {
-    let old = members.iter().collect::<BTreeSet<_>>().into_iter();
-    let old: Vec<_> = old.filter(|member| contains(slice, member)).collect();
-    let mut change = Change::from(int(old.len()));
+    let members: BTreeSet<_> = members.iter().collect();
+    let old = members.iter().filter(|member| contains(slice, member)).count();
+    let mut change = Change::from(int(old));
     let drop = |member: &ByteBuf| (Some(Field::Member(member.clone())), issuer.context.clone());
-    change.drops = old.into_iter().map(drop).collect();
+    change.drops = members.into_iter().map(drop).collect();
     change
 }
 

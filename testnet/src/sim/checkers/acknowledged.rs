@@ -11,8 +11,6 @@ pub fn check(ledger: &Ledger, label: &str, command: &Command, w: u8) -> Result<(
     match copies {
         Some(copies) if copies >= u32::from(w) => Ok(()),
         Some(copies) => Err(format!("acknowledged with {copies} synced copies, W={w}: {label}")),
-        // What is not there need not be removed.
-        None if matches!(command, Command::SRem { .. } | Command::Del) => Ok(()),
         None => Err(format!("acknowledged, and no event was ever issued for it: {label}")),
     }
 }
