@@ -67,10 +67,6 @@ pub enum Out {
         client: Client,
         result: Result<Outcome, Failure>,
     },
-    /// An event was issued here; if we do not own the partition, it is to be handed over.
-    Kept {
-        partition: PartitionId,
-    },
     /// These replicas of a partition were seen to differ.
     Differ {
         partition: PartitionId,

@@ -7,7 +7,7 @@ mod route;
 use crate::config::{Config, Genesis};
 use crate::coordinator::{self, Coordinator};
 use crate::effect::Effect;
-use crate::ids::{OpId, PeerId, StoreId};
+use crate::ids::{OpId, PartitionId, PeerId, StoreId};
 use crate::input::Input;
 use crate::member::{Health, Record, Standing, Step, View};
 use crate::membership::{self, Membership};
@@ -43,7 +43,11 @@ pub struct Start {
 /// Whom an answer of storage is for.
 #[derive(Clone, Copy, Debug)]
 enum Asker {
-    Coordinator(OpId),
+    /// `issues`: where an event may come of it.
+    Coordinator {
+        op: OpId,
+        issues: Option<PartitionId>,
+    },
     Replica(u64),
     Repair(u64),
     Scan(OpId),

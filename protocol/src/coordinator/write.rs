@@ -2,7 +2,7 @@
 
 use super::ballot::Ballot;
 use super::quorum::Quorum;
-use super::{Begin, Client, Next, Out, Scene, verdict};
+use super::{Begin, Client, Next, Scene, verdict};
 use crate::ids::PeerId;
 use crate::member::{Health, View};
 use crate::message::Call;
@@ -54,7 +54,6 @@ impl Write {
                 Next::Over
             }
             Answer::Executed { reply, hidden, event: Some(event) } => {
-                scene.out.push(Out::Kept { partition: self.seats.partition });
                 self.issued = Some(Issued { event, reply, hidden });
                 self.patience = Some(scene.now.time + scene.config.patience);
                 self.send_copies(scene);

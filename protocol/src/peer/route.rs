@@ -55,7 +55,11 @@ impl Peer {
             self.askers.remove(&id);
         }
         match asker {
-            Asker::Coordinator(op) => {
+            Asker::Coordinator { op, issues } => {
+                // Whether or not anybody still waits for it: what was issued here is held here.
+                if let (Some(partition), Answer::Executed { event: Some(_), .. }) = (issues, &answer) {
+                    self.with_repair(now, |repair, scene| repair.kept(scene, partition));
+                }
                 self.coordinator.stored(now, op, answer);
                 self.route_coordinator(now);
             }
@@ -144,13 +148,16 @@ impl Peer {
         for out in self.coordinator.drain() {
             match out {
                 coordinator::Out::Send { to, call } => self.send(to, Message::Call(call)),
-                coordinator::Out::Store { op, question } => self.ask_store(Asker::Coordinator(op), question),
+                coordinator::Out::Store { op, question } => {
+                    let issues = match &question {
+                        Question::Execute { partition, .. } => Some(*partition),
+                        _ => None,
+                    };
+                    self.ask_store(Asker::Coordinator { op, issues }, question)
+                }
                 coordinator::Out::Done { client, result } => self.done(client, result),
                 coordinator::Out::Differ { partition, peers } => {
                     self.with_repair(now, |repair, scene| repair.differ(scene, partition, &peers))
-                }
-                coordinator::Out::Kept { partition } => {
-                    self.with_repair(now, |repair, scene| repair.kept(scene, partition))
                 }
                 coordinator::Out::LearnFrom { peer } => self.exchange_with(now, peer),
             }
