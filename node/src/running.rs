@@ -6,7 +6,7 @@ use crate::error::{Error, STORAGE};
 use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
-use crate::storage::{self, StorageFailure, StorageHandle};
+use crate::storage::{self, Opened, StorageFailure, StorageHandle};
 use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
@@ -58,7 +58,7 @@ impl Running {
             started: SystemTime::now(),
         };
         let start = start_of(options, &facts, &directory, &store)?;
-        let saver = Saver::start(&directory, network::founding_mark(&directory));
+        let saver = Saver::start(&directory, store.opened.id, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
         let Store { storage, answers, failure, .. } = store;
@@ -87,7 +87,7 @@ impl Running {
 struct Store {
     storage: StorageHandle,
     actor: Actor,
-    fresh: bool,
+    opened: Opened,
     answers: mpsc::UnboundedReceiver<(StoreId, Answer)>,
     failure: mpsc::Receiver<StorageFailure>,
 }
@@ -102,7 +102,7 @@ fn open_store(options: &Options, directory: &Directory) -> Result<Store, Error> 
         move |id, answer| drop(to_answers.send((id, answer))),
         move |failed| drop(to_failure.try_send(failed)),
     )?;
-    Ok(Store { storage, actor, fresh: opened.fresh, answers, failure })
+    Ok(Store { storage, actor, opened, answers, failure })
 }
 
 type Waiting = mpsc::Receiver<Input>;
@@ -130,6 +130,7 @@ async fn listen(
 }
 
 fn start_of(options: &Options, facts: &Facts, directory: &Directory, store: &Store) -> Result<Start, Error> {
+    let saved = members::load(directory);
     Ok(Start {
         id: facts.peer,
         name: facts.name.clone(),
@@ -140,9 +141,9 @@ fn start_of(options: &Options, facts: &Facts, directory: &Directory, store: &Sto
         genesis: facts.genesis.clone(),
         config: Config::default(),
         seed: seed()?,
-        table: members::load(directory),
         founding: network::is_founding(directory),
-        fresh: store.fresh,
+        fresh: if saved.records.is_empty() { store.opened.empty } else { saved.store != store.opened.id },
+        table: saved.records,
     })
 }
 

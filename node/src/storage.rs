@@ -42,8 +42,10 @@ pub enum Durability {
 /// What was found when the store was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Nothing was there: a new peer, or one whose data is gone.
-    pub fresh: bool,
+    /// Names the store: another after it was lost and made anew.
+    pub id: u64,
+    /// It holds nothing.
+    pub empty: bool,
 }
 
 /// The store could not be opened.
@@ -167,10 +169,10 @@ pub fn spawn(
     failed: impl FnOnce(StorageFailure) + Send + 'static,
 ) -> Result<(StorageHandle, Actor, Opened), OpenError> {
     let open_error = |why: String| OpenError { path: directory.to_path_buf(), why };
-    let engine = Engine::open(directory).map_err(|e| open_error(e.0))?;
-    let opened = Opened { fresh: engine.is_empty().map_err(|e| open_error(e.0))? };
     let random =
         || getrandom::u64().map_err(|e| open_error(format!("the system has no random numbers: {e}")));
+    let engine = Engine::open(directory, random()?).map_err(|e| open_error(e.0))?;
+    let opened = Opened { id: engine.id(), empty: engine.is_empty().map_err(|e| open_error(e.0))? };
     let replica = Replica::open(&engine, Actor(random()?), random()?).map_err(|e| open_error(e.0))?;
     let actor = replica.actor();
     let (asks, asked) = mpsc::channel();

@@ -36,7 +36,9 @@ pub struct Start {
     pub table: Vec<Record>,
     /// This peer has just founded the network.
     pub founding: bool,
-    /// The store held nothing when it was opened: whatever this peer acknowledged before is gone.
+    /// The store is not the one that `table` was saved beside, or there is no table and nothing in the
+    /// store: whatever this peer acknowledged before is gone. A store that is empty because nothing was
+    /// ever written to it is not lost.
     pub fresh: bool,
 }
 
@@ -57,7 +59,7 @@ pub struct Peer {
     me: PeerId,
     genesis: Genesis,
     clock_ahead_ms: u64,
-    /// The store was empty at the start and has not been filled since.
+    /// The store was lost before the start and has not been filled since.
     amnesiac: bool,
     leaving: Option<admin::Leaving>,
     membership: Membership,

@@ -37,6 +37,21 @@ fn no_checker_finds_anything_in_the_first_seeds() {
     }
 }
 
+/// Seeds that found something, and what.
+const FOUND: [(&str, &str); 2] = [
+    ("591", "an event issued after its operation had ended was handed to nobody"),
+    ("337", "a network that lost power before anything was written began anew from one member"),
+];
+
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for (seed, what) in FOUND {
+        let output = sim(&["--replay", seed]);
+        let story = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "seed {seed}: {what}\n{}", story.lines().last().unwrap_or_default());
+    }
+}
+
 #[test]
 fn the_same_seeds_play_the_same_in_two_processes() {
     let (one, two) = (report(&["--seeds", "3", "--json"]), report(&["--seeds", "3", "--json"]));

@@ -24,6 +24,9 @@ const MEMTABLE_MAX: u64 = 16 * MIB;
 /// processor as long as the second compacts. With one, flushes wait; there is room for 4 of them.
 const WORKERS: usize = 1;
 
+/// Names the store; in a keyspace of its own, apart from what is kept for clients.
+const ID: &str = "id";
+
 /// Storage that collects changes, and makes them durable together when told to.
 pub trait Commit: Storage {
     /// Bytes written since the last commit, a row written twice counted twice; 0 if there is nothing.
@@ -38,6 +41,7 @@ pub trait Commit: Storage {
 pub struct Engine {
     database: Database,
     rows: Keyspace,
+    id: u64,
     /// What is not committed yet. `None`: deleted.
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     uncommitted: usize,
@@ -45,8 +49,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens or creates the store in this directory. Errors: in use, damaged, or the disk fails.
-    pub fn open(path: &Path) -> Result<Self, StorageError> {
+    /// Opens or creates the store in this directory; a new one is named `new_id`. Errors: in use, damaged, or
+    /// the disk fails.
+    pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
         let database = Database::builder(path)
             .cache_size(BLOCKS)
             .max_journaling_size(JOURNAL_MAX)
@@ -56,7 +61,13 @@ impl Engine {
         let rows = database
             .keyspace("rows", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_MAX))
             .map_err(failure)?;
-        Ok(Self { database, rows, changes: BTreeMap::new(), uncommitted: 0, cache: RefCell::default() })
+        let id = named(&database, new_id)?;
+        Ok(Self { database, rows, id, changes: BTreeMap::new(), uncommitted: 0, cache: RefCell::default() })
+    }
+
+    /// The same for as long as the store exists: by it one that was lost and made anew is told apart.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// True if nothing was ever committed, or all of it deleted since.
@@ -68,6 +79,17 @@ impl Engine {
         self.uncommitted += row.len() + value.map_or(0, <[u8]>::len) + 1;
         self.changes.insert(row.to_vec(), value.map(<[u8]>::to_vec));
     }
+}
+
+fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
+    let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
+    if let Some(id) = about.get(ID).map_err(failure)? {
+        let bytes = <[u8; 8]>::try_from(&id[..]);
+        return bytes.map(u64::from_be_bytes).map_err(|_| StorageError("its name is damaged".into()));
+    }
+    about.insert(ID, new_id.to_be_bytes()).map_err(failure)?;
+    database.persist(PersistMode::SyncData).map_err(failure)?;
+    Ok(new_id)
 }
 
 impl Storage for Engine {

@@ -15,7 +15,8 @@ struct Store {
     handle: StorageHandle,
     answers: Receiver<(StoreId, Answer)>,
     actor: Actor,
-    fresh: bool,
+    id: u64,
+    empty: bool,
 }
 
 fn open_with(directory: &Path, durability: Durability) -> Store {
@@ -25,7 +26,7 @@ fn open_with(directory: &Path, durability: Durability) -> Store {
     };
     let failed = |failure| panic!("{failure}");
     let (handle, actor, opened) = spawn(directory, durability, tell, failed).unwrap();
-    Store { handle, answers, actor, fresh: opened.fresh }
+    Store { handle, answers, actor, id: opened.id, empty: opened.empty }
 }
 
 fn open(directory: &Path) -> Store {
@@ -120,7 +121,7 @@ fn every_acknowledged_write_is_there_after_a_kill() {
         assert!(!child.wait().unwrap().success());
         assert!(acknowledged.len() >= 300);
         let store = open(place.path());
-        assert!(!store.fresh);
+        assert!(!store.empty);
         for n in acknowledged {
             let there = store.execute(get(n)).0;
             assert_eq!(there, Reply::Bytes(n.to_string().into_bytes().into()), "key {n}, {durability}");
@@ -162,15 +163,18 @@ fn a_start_from_the_same_directory_or_a_copy_never_issues_a_dot_again() {
 fn an_emptied_directory_is_a_new_actor_that_knows_it_has_nothing() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
-    assert!(store.fresh);
-    let dots = store.dots(0..1);
+    assert!(store.empty);
+    let (dots, store_id) = (store.dots(0..1), store.id);
     assert_eq!(dots[0].1.actor, store.actor);
     store.handle.close().unwrap();
-    assert!(!open(place.path()).fresh);
+    let again = open(place.path());
+    assert_eq!((again.empty, again.id), (false, store_id));
+    again.handle.close().unwrap();
 
     fs::remove_dir_all(place.path()).unwrap();
     let wiped = open(place.path());
-    assert!(wiped.fresh);
+    assert!(wiped.empty);
+    assert_ne!(wiped.id, store_id);
     assert_ne!(wiped.actor, dots[0].1.actor);
 }
 

@@ -211,14 +211,11 @@ impl Peer {
     /// steps back when another's comes first, and tells who waits when we have left.
     pub(super) fn take_turn(&mut self, now: Now) {
         let here = self.membership.me().standing.step;
+        // Alone, one that waits has lost what it held, its table too: to begin anew is for no peer to decide.
         let alone = self.membership.records().all(|r| r.id == self.me || r.standing.step != Step::Member);
         let turn = placement::turn(self.membership.records()) == Some(self.me);
         match here {
-            Step::Waiting
-                if self.leaving.is_none() && turn && !(alone && self.genesis.founder != self.me) =>
-            {
-                self.take_step(now, Step::Joining)
-            }
+            Step::Waiting if self.leaving.is_none() && turn && !alone => self.take_step(now, Step::Joining),
             Step::Joining if !turn => self.take_step(now, Step::Waiting),
             Step::Member if self.leaving.is_some() && self.nobody_changes() => {
                 self.take_step(now, Step::Leaving)

@@ -153,11 +153,7 @@ impl World {
         true
     }
 
-    /// Not the founder: without its disk and alone for a moment, it begins its network anew.
     fn can_lose(&self, index: usize) -> bool {
-        if index == 0 {
-            return false;
-        }
         let others = || (0..self.nodes.len()).filter(|other| *other != index && !self.nodes[*other].is_gone);
         let filled = others().all(|other| self.step_of(other).is_some_and(|step| step == Step::Member));
         let safe = self.nodes[index].durable.iter().all(|(partition, context)| {

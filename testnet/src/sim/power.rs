@@ -28,6 +28,8 @@ impl World {
             is_syncing: false,
             slow_until: Time(0),
             table: Vec::new(),
+            disks: 1,
+            table_of: 0,
             boot: 0,
             wake: None,
             paused_until: Time(0),
@@ -61,7 +63,7 @@ impl World {
             seed,
             table: node.table.clone(),
             founding,
-            fresh: node.disk.is_empty(),
+            fresh: if node.table.is_empty() { node.disk.is_empty() } else { node.table_of != node.disks },
         };
         node.peer = Some(Peer::new(start, now));
         let boot = node.boot;
@@ -96,13 +98,17 @@ impl World {
         }
     }
 
-    /// The disk is replaced by an empty one; the peer's key was kept elsewhere.
+    /// The disk is replaced by an empty one; the peer's key was kept elsewhere, and every other time its
+    /// table of members.
     pub fn wipe(&mut self, index: usize) {
         self.tell(Some(index), || "its disk is wiped".into());
         let node = &mut self.nodes[index];
         node.disk = Disk::default();
         node.durable.clear();
-        node.table.clear();
+        node.disks += 1;
+        if node.disks.is_multiple_of(2) {
+            node.table.clear();
+        }
     }
 
     /// What its disk would be after a crash now, to be put back later.
@@ -112,13 +118,15 @@ impl World {
         let mut disk = node.disk.clone();
         disk.crash(false);
         let (table, durable) = (node.table.clone(), node.durable.clone());
-        node.copy = Some(Box::new(DiskCopy { disk, table, durable }));
+        node.copy = Some(Box::new(DiskCopy { disk, disks: node.disks, table, durable }));
     }
 
     pub fn roll_back(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let Some(copy) = node.copy.take() else { return };
         (node.disk, node.table, node.durable) = (copy.disk, copy.table, copy.durable);
+        node.disks = copy.disks;
+        node.table_of = copy.disks;
         self.tell(Some(index), || "its disk is put back to the copy".into());
     }
 }

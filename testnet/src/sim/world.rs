@@ -41,6 +41,9 @@ pub struct Node {
     pub is_syncing: bool,
     pub slow_until: Time,
     pub table: Vec<Record>,
+    /// Counts the disks that this machine has had; of which one the table was saved beside.
+    pub disks: u32,
+    pub table_of: u32,
     /// Counts starts: what was scheduled in an earlier one is void.
     pub boot: u32,
     pub wake: Option<Time>,
@@ -55,6 +58,7 @@ pub struct Node {
 /// An older copy of a disk, with its member table and the contexts of what is on it.
 pub struct DiskCopy {
     pub disk: Disk,
+    pub disks: u32,
     pub table: Vec<Record>,
     pub durable: BTreeMap<PartitionId, Context>,
 }
@@ -273,7 +277,10 @@ impl World {
             }
             Effect::Store { id, question } => self.store(index, id, question),
             Effect::Reply { id, response } => self.replied(index, id, response),
-            Effect::Save { table } => self.nodes[index].table = table,
+            Effect::Save { table } => {
+                let node = &mut self.nodes[index];
+                (node.table, node.table_of) = (table, node.disks);
+            }
             Effect::Notify(Notice::Misbehaved { peer, why }) => {
                 self.check(Err(format!("{} says that {peer} misbehaved: {why}", self.nodes[index].name)))
             }

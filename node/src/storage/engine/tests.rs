@@ -68,14 +68,14 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120)
     ) {
         let place = tempfile::tempdir().unwrap();
-        let mut engine = Engine::open(place.path()).unwrap();
+        let mut engine = Engine::open(place.path(), 1).unwrap();
         let mut model = starling_crdt::Memory::default();
         for step in steps {
             play(&mut engine, step, &mut model);
         }
         engine.commit(false).unwrap();
         drop(engine);
-        let engine = Engine::open(place.path()).unwrap();
+        let engine = Engine::open(place.path(), 1).unwrap();
         let all: Vec<_> = model.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
         prop_assert_eq!(engine.is_empty().unwrap(), all.is_empty());
         prop_assert_eq!(scan(&engine, &[], &[255; 8], usize::MAX), all);
@@ -85,24 +85,24 @@ proptest! {
 #[test]
 fn what_was_not_committed_is_gone_when_it_opens_again() {
     let place = tempfile::tempdir().unwrap();
-    let mut engine = Engine::open(place.path()).unwrap();
+    let mut engine = Engine::open(place.path(), 1).unwrap();
     engine.put(b"kept", b"1");
     engine.commit(true).unwrap();
     engine.put(b"lost", b"2");
     engine.delete(b"kept");
     drop(engine);
-    let engine = Engine::open(place.path()).unwrap();
+    let engine = Engine::open(place.path(), 1).unwrap();
     assert_eq!(scan(&engine, b"", b"z", 9), [(b"kept".to_vec(), b"1".to_vec())]);
 }
 
 #[test]
 fn a_store_that_is_open_or_damaged_says_so_in_words() {
     let place = tempfile::tempdir().unwrap();
-    let engine = Engine::open(place.path()).unwrap();
-    let error = Engine::open(place.path()).err().unwrap();
+    let engine = Engine::open(place.path(), 1).unwrap();
+    let error = Engine::open(place.path(), 1).err().unwrap();
     assert_eq!(error.0, "another process has it open");
     drop(engine);
     std::fs::write(place.path().join("version"), "what is this").unwrap();
-    let error = Engine::open(place.path()).err().unwrap();
+    let error = Engine::open(place.path(), 1).err().unwrap();
     assert_eq!(error.0, "another version of the storage engine has written it");
 }
