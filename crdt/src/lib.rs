@@ -14,6 +14,20 @@
 //!
 //! This crate has no clock, socket, thread, async, OS randomness or unordered iteration.
 
+/// True while this rule is broken on purpose; without the feature `mutants`, never.
+#[cfg(feature = "mutants")]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        crate::mutant::is(crate::mutant::Mutant::$mutant)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 pub mod cell;
 pub mod clock;
 pub mod command;
@@ -22,6 +36,8 @@ pub mod dot;
 pub mod event;
 pub mod fingerprint;
 pub mod memory;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod partition;
 pub mod replica;
 mod rows;

@@ -71,7 +71,7 @@ impl Partition {
         event: &Event,
         seed: Option<Seed>,
     ) -> Result<bool, StorageError> {
-        if self.context.contains(event.dot) || !self.context.has_room(event.dot) {
+        if self.context.contains(event.dot) && !mutated!(ApplyTwice) || !self.context.has_room(event.dot) {
             return Ok(false);
         }
         let drops = event.drops.iter().map(|(target, dots)| (target, dots));

@@ -155,6 +155,9 @@ impl Replica {
     fn change(&mut self, p: PartitionId, command: &Command, loaded: &Loaded) -> Change {
         let next = self.next_dot(p).counter;
         let issuer = Issuer { actor: self.actor, next, floor: self.floor(p), context: self.context(p) };
+        #[cfg(feature = "mutants")]
+        return crate::mutant::spoiled(command.change(&loaded.slice, &issuer), &loaded.slice);
+        #[cfg(not(feature = "mutants"))]
         command.change(&loaded.slice, &issuer)
     }
 
@@ -279,13 +282,13 @@ impl Replica {
         held: &Context,
     ) -> Result<bool, StorageError> {
         self.witness(p, held);
-        if !held.contains_all(self.context(p)) {
+        if !held.contains_all(self.context(p)) && !mutated!(LetGoBlind) {
             return Ok(false);
         }
         let counter = self.own_counter(p);
         rows::delete_all(s, &rows::whole(p))?;
         self.partitions.remove(&p);
-        if counter > 0 {
+        if counter > 0 && !mutated!(ForgetCounter) {
             let row = rows::row(p, Kind::Own);
             s.put(&row, &rows::encode(&(self.actor, counter)));
             self.floors.insert(p, counter);

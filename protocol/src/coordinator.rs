@@ -145,7 +145,7 @@ impl Coordinator {
 
     /// Notes a request that a peer has forwarded to us. False if it was taken up before.
     pub fn take_up(&mut self, peer: PeerId, op: OpId) -> bool {
-        if !self.taken.insert((peer, op)) {
+        if !self.taken.insert((peer, op)) && !mutated!(TakeTwice) {
             return false;
         }
         self.taken_order.push_back((peer, op));

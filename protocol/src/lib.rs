@@ -8,6 +8,20 @@
 //! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
 //! `peer` knows them all, and it only routes.
 
+/// True while this rule is broken on purpose; without the feature `mutants`, never.
+#[cfg(feature = "mutants")]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        starling_crdt::mutant::is(starling_crdt::mutant::Mutant::$mutant)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 pub mod admission;
 pub mod canonical;
 pub mod config;

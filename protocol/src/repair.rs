@@ -275,6 +275,9 @@ impl Repair {
 
     /// A copy of an event was kept here.
     pub fn kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        if mutated!(IgnoreHeld) {
+            return;
+        }
         self.holding.insert(partition);
         if !scene.map.owns(scene.me, partition) {
             self.foreign.insert(partition);

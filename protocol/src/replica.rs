@@ -86,8 +86,12 @@ impl Replica {
     /// Takes up a call of a coordinator. Other calls are none of this room's business.
     pub fn called(&mut self, scene: Scene, from: PeerId, call: Call) -> Vec<Out> {
         match call {
-            Call::Apply { op, view, partition, event, held_for: _ } => {
-                self.apply(scene, from, op, view, partition, event)
+            Call::Apply { op, view, partition, event, held_for } => {
+                let mut out = self.apply(scene, from, op, view, partition, event);
+                if held_for.is_some() && mutated!(StandInUnsynced) {
+                    out.push(Out::Send { to: from, call: Call::Applied { op } });
+                }
+                out
             }
             Call::Read { op, view, partition, key, command, digest } => {
                 self.read(scene, from, op, view, (partition, key, command), digest)
@@ -109,7 +113,7 @@ impl Replica {
         partition: PartitionId,
         event: Event,
     ) -> Vec<Out> {
-        if view.is_behind(&scene.view) {
+        if view.is_behind(&scene.view) && !mutated!(ApplyAnyView) {
             return behind(scene, from, op);
         }
         if event.stamp > scene.latest {
@@ -128,10 +132,10 @@ impl Replica {
         (partition, key, command): (PartitionId, ByteBuf, Command),
         digest: bool,
     ) -> Vec<Out> {
-        if view.is_behind(&scene.view) {
+        if view.is_behind(&scene.view) && !mutated!(ReadAnyView) {
             return behind(scene, from, op);
         }
-        if !matches!(scene.step, Step::Arriving | Step::Member | Step::Leaving) {
+        if !matches!(scene.step, Step::Arriving | Step::Member | Step::Leaving) && !mutated!(ReadUnfilled) {
             return refuse(from, op, Refusal::NotFilled);
         }
         if key.len() > KEY_MAX || command.writes() {

@@ -133,6 +133,9 @@ impl Deferred {
 
     /// Lets targets wait as planned.
     pub fn add(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, waits: Waits) {
+        if mutated!(DropDeferred) {
+            return;
+        }
         for (target, dots) in waits {
             s.put(&rows::deferred_row(p, target), &rows::encode(&dots));
             self.waiting.union(&dots);

@@ -63,6 +63,9 @@ impl Partition {
             return Ok(Missing::Cut);
         };
         entries.sort_by_key(|(dot, entry)| std::cmp::Reverse((entry.stamp, *dot)));
+        if mutated!(OldestFirst) {
+            entries.reverse();
+        }
         let (mut events, mut bytes, all) = (Vec::new(), 0_usize, entries.len());
         for (dot, entry) in entries {
             let event = self.rebuild(s, dot, entry)?;
@@ -107,6 +110,9 @@ impl Partition {
             let versions = versions_of(s, self.id, &cell)?;
             let live = versions.into_iter().find(|version| version.dot == dot);
             puts.push((cell, live.map(|version| version.value)));
+        }
+        if mutated!(FirstCellOnly) {
+            puts.truncate(1);
         }
         Ok(Event { dot, stamp: entry.stamp, puts, drops: entry.drops })
     }

@@ -120,7 +120,7 @@ impl Partition {
         }
         for (cell, versions) in &snapshot.cells {
             for version in versions.iter() {
-                let known = self.context.contains(version.dot);
+                let known = self.context.contains(version.dot) && !mutated!(InstallKnown);
                 if !known && !self.deferred.covers(cell, version.dot) {
                     edits.insert(s, cell, version.clone())?;
                 }
@@ -149,7 +149,7 @@ impl Partition {
             let has = |dot: Dot| kept.iter().any(|version| version.dot == dot);
             let dots = rows::versions_from_bytes(row, value)?.into_iter().map(|v| v.dot);
             let gone: Context = dots.filter(|&dot| snapshot.context.contains(dot) && !has(dot)).collect();
-            if !gone.is_empty() {
+            if !gone.is_empty() && !mutated!(KeepGone) {
                 out.push((cell, gone));
             }
             Ok(ControlFlow::Continue(()))
@@ -173,7 +173,7 @@ impl<'a> Snapshot<'a> {
         for (index, piece) in pieces.iter().enumerate() {
             let here = (first.snapshot, u32::try_from(index).ok()?, pieces.len());
             let count = usize::try_from(piece.count).ok()?;
-            if here != (piece.snapshot, piece.index, count) || piece.check().is_err() {
+            if !mutated!(Unstaged) && here != (piece.snapshot, piece.index, count) || piece.check().is_err() {
                 return None;
             }
         }
@@ -191,7 +191,7 @@ impl<'a> Snapshot<'a> {
         }
         let deferred: BTreeMap<_, _> = pieces.iter().flat_map(Piece::waits).collect();
         let waiting = |dots: &&Context| dots.intersect(&first.context).is_empty();
-        let sound = sum == first.fingerprint
+        let sound = (sum == first.fingerprint || mutated!(Unstaged))
             && deferred.len() == pieces.iter().map(|piece| piece.deferred.len()).sum::<usize>()
             && deferred.values().all(waiting);
         sound.then_some(Self { context: &first.context, stamp: first.stamp, cells, deferred })

@@ -44,7 +44,7 @@ pub(super) fn is_live(slice: &Slice) -> bool {
 pub(super) fn bases(slice: &Slice, issuer: &Issuer) -> (Vec<(Field, ByteBuf)>, Vec<Field>) {
     let (mut puts, mut kept) = (Vec::new(), Vec::new());
     for ((actor, chain), tally) in tallies(slice) {
-        if issuer.owns((actor, chain)) {
+        if issuer.owns((actor, chain)) || mutated!(DropTotals) {
             continue;
         }
         let seen = tally.total.unwrap_or_default().max(tally.base.unwrap_or_default());

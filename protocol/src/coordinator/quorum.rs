@@ -20,6 +20,9 @@ impl Quorum {
     /// `w` copies of each group, or all of it where it is smaller.
     pub fn new(seats: &Seats, w: usize) -> Self {
         let mut groups = vec![Group::new(&seats.old, w), Group::new(&seats.new, w)];
+        if mutated!(OneGroup) {
+            groups.truncate(1);
+        }
         groups.dedup();
         groups.retain(|group| !group.owners.is_empty());
         Self { groups }

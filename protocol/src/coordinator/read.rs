@@ -176,6 +176,9 @@ impl Read {
 
     /// Whose cells are needed beside those that have come: of all whose digest is not among them.
     fn lacking(&self) -> Vec<PeerId> {
+        if mutated!(IgnoreDigests) {
+            return Vec::new();
+        }
         let known: Vec<u64> = self.slices.keys().filter_map(|peer| self.digests.get(peer)).copied().collect();
         let unknown =
             self.digests.iter().filter(|(_, digest)| !known.contains(digest)).map(|(peer, _)| *peer);

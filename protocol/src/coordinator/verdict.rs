@@ -98,7 +98,8 @@ pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
     };
     let hint = "accept fewer copies (--w 1, or QUORUM), or see STATUS for who is away".into();
     let trace = Some(of_write(write).trace(Some(&write.ballot), why.clone(), scene));
-    Failure { kind: FailureKind::Quorum, why, state, hint, trace }
+    let kind = if mutated!(DenyWrites) { FailureKind::Busy } else { FailureKind::Quorum };
+    Failure { kind, why, state, hint, trace }
 }
 
 pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {

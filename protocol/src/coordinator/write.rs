@@ -57,6 +57,9 @@ impl Write {
                 self.issued = Some(Issued { event, reply, hidden });
                 self.patience = Some(scene.now.time + scene.config.patience);
                 self.send_copies(scene);
+                if mutated!(OwnUnsynced) {
+                    return self.acked(scene, scene.me);
+                }
                 self.wait_in(scene)
             }
             Answer::Synced => self.acked(scene, scene.me),

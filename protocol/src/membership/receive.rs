@@ -166,6 +166,9 @@ impl Membership {
             out.push(Out::Overruled { standing: claim.standing });
         }
         if claim.incarnation > mine || (claim.incarnation == mine && differs) {
+            if mutated!(ForgetRefutation) {
+                return;
+            }
             self.raise_me(claim.incarnation + 1, |_| ());
             if claim.health != Health::Alive {
                 self.probes.unwell(1);

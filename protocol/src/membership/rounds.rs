@@ -180,6 +180,7 @@ impl Membership {
         let mut dead: Vec<PeerId> = self.table.others().filter(dead).map(|r| r.id).collect();
         let after = dead.partition_point(|id| self.tried.is_some_and(|tried| *id <= tried));
         dead.rotate_left(after);
+        let count = if mutated!(ForgetDead) { 0 } else { count };
         for peer in dead.into_iter().take(count) {
             self.tried = Some(peer);
             let seq = self.probes.fresh_seq();

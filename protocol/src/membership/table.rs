@@ -258,12 +258,12 @@ impl Table {
 
 fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Option<Time>) -> Change {
     let mut change = Change { was: Some(known.health), ..Change::default() };
-    if claim.standing > known.standing {
+    if claim.standing > known.standing || claim.standing < known.standing && mutated!(OldStanding) {
         known.standing = claim.standing;
         change.stepped = true;
     }
-    if claim.incarnation >= known.incarnation {
-        let newer = claim.incarnation > known.incarnation;
+    if claim.incarnation >= known.incarnation || mutated!(OldIncarnation) {
+        let newer = claim.incarnation > known.incarnation || mutated!(OldIncarnation);
         let health = if newer { claim.health } else { known.health.max(claim.health) };
         let describes = newer || description(&claim) > description(known);
         change.life = newer || describes || health != known.health;

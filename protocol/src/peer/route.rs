@@ -129,6 +129,9 @@ impl Peer {
 
     /// Others know a later step of ours. One that has lost what it held, or was forgotten, begins anew.
     fn overruled(&mut self, now: Now, step: Step) {
+        if mutated!(IgnoreAmnesia) {
+            return;
+        }
         if self.amnesiac || step == Step::Left && self.leaving.is_none() {
             self.take_step(now, Step::Waiting);
         }

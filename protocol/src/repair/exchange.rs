@@ -233,7 +233,9 @@ impl Repair {
         let mut held = mine.clone();
         for seat in scene.map.seats(partition).owners() {
             if seat.peer != scene.me {
-                let told = self.told(partition, seat.peer).filter(|told| told.view.hash == view.hash)?;
+                let told = self
+                    .told(partition, seat.peer)
+                    .filter(|told| told.view.hash == view.hash || mutated!(ReportAnyView))?;
                 held = held.intersect(&told.context);
             }
         }

@@ -14,6 +14,7 @@ impl Repair {
     /// Storage has told what is held at all: after a start, and of one partition after letting it go.
     pub(super) fn surveyed(&mut self, scene: &Scene<'_>, contexts: Vec<(PartitionId, Context)>) {
         let held = contexts.iter().filter(|(_, context)| !context.is_empty());
+        let held = held.filter(|_| !mutated!(ForgetHeld));
         self.holding.extend(held.map(|(partition, _)| *partition));
         self.remember(contexts);
         self.replanned(scene);
@@ -49,7 +50,8 @@ impl Repair {
         let seats = scene.map.seats(partition);
         let enough = seats.new.len() >= usize::from(scene.w) && !seats.owns(scene.me);
         let Some(mine) = self.mine.get(&partition).filter(|_| enough) else { return };
-        let Some(held) = self.held_by_all(scene, partition, mine) else { return };
+        let early = mutated!(LetGoEarly).then(|| mine.clone());
+        let Some(held) = early.or_else(|| self.held_by_all(scene, partition, mine)) else { return };
         if held == *mine {
             self.ask_store(Pending::LetGo { partition }, Question::LetGo { partition, held });
         }

@@ -151,7 +151,7 @@ impl Repair {
             return;
         }
         self.expecting.remove(&(partition, from));
-        if session != self.session(partition) {
+        if session != self.session(partition) && !mutated!(IgnoreSession) {
             return self.report_to(scene, from, vec![partition]);
         }
         self.ask_store(Pending::Learn { partition, from }, Question::Apply { partition, events });
@@ -176,7 +176,7 @@ impl Repair {
             return;
         }
         self.expecting.remove(&key);
-        if session != self.session(partition) {
+        if session != self.session(partition) && !mutated!(IgnoreSession) {
             self.staging.remove(&key);
             return self.report_to(scene, from, vec![partition]);
         }
@@ -189,6 +189,10 @@ impl Repair {
             self.staging.remove(&key);
             return;
         }
+        if index == 0 && mutated!(Unstaged) {
+            let question = Question::Install { partition, pieces: vec![piece.clone()] };
+            self.out.push(Out::Store { ticket: 0, question });
+        }
         staging.pieces.push(piece);
         staging.moved = scene.now.time;
         if index + 1 < count {
@@ -200,7 +204,7 @@ impl Repair {
     fn install(&mut self, key: (PartitionId, PeerId)) {
         let (partition, from) = key;
         let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
-        if session == self.session(partition) {
+        if session == self.session(partition) || mutated!(IgnoreSession) {
             self.ask_store(Pending::Learn { partition, from }, Question::Install { partition, pieces });
         }
     }

@@ -28,7 +28,7 @@ impl Repair {
         for (partition, seats) in changing(scene) {
             let told =
                 seats.old.iter().filter(|seat| self.is_filled_from(scene, partition, seat.peer)).count();
-            if told < needed(scene, &seats.old) {
+            if told < needed(scene, &seats.old) && !mutated!(FillBlind) {
                 filled = false;
                 self.ask_owners(scene, partition, &seats.old, &mut ask);
             }
@@ -50,7 +50,7 @@ impl Repair {
         let (mut ask, mut drained) = (BTreeMap::new(), true);
         for (partition, seats) in changing(scene) {
             let has = |seat: &&Seat| self.has_all_of_ours(scene, partition, seat.peer);
-            if seats.new.iter().filter(has).count() < seats.new.len() {
+            if seats.new.iter().filter(has).count() < seats.new.len() && !mutated!(DrainBlind) {
                 drained = false;
                 self.ask_owners(scene, partition, &seats.new, &mut ask);
             }
@@ -101,7 +101,7 @@ impl Repair {
         };
         let known =
             |seats: &Seats| owners(seats).iter().filter(knows).count() >= needed(scene, owners(seats));
-        if changing(scene).iter().all(|(_, seats)| known(seats)) {
+        if changing(scene).iter().all(|(_, seats)| known(seats)) || mutated!(SettleBlind) {
             self.out.push(Out::Step(step));
         }
     }
