@@ -1,6 +1,20 @@
 //! Whole networks from one seed each: the very peers that run in real processes, on simulated machines,
 //! thousands of times faster than life, under faults that are drawn from the seed, watched by checkers.
 
+/// True while this rule is broken on purpose; without the feature `mutants`, never.
+#[cfg(feature = "mutants")]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        starling_crdt::mutant::is(starling_crdt::mutant::Mutant::$mutant)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutated {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 mod chance;
 mod checkers;
 mod clients;
@@ -8,6 +22,9 @@ mod disk;
 mod faults;
 mod ledger;
 mod links;
+mod model;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod network;
 mod plan;
 mod play;
@@ -53,6 +70,9 @@ pub struct Options {
     /// One line of JSON on stdout at the end
     #[arg(long, conflicts_with = "replay")]
     json: bool,
+    #[cfg(feature = "mutants")]
+    #[command(flatten)]
+    broken: mutants::Options,
 }
 
 /// What `--json` prints.
@@ -82,6 +102,12 @@ struct Failed {
 
 /// Plays the seeds. The exit code tells whether a checker found anything.
 pub fn run(options: &Options) -> ExitCode {
+    #[cfg(feature = "mutants")]
+    if options.broken.mutants {
+        return mutants::play_all(options);
+    }
+    #[cfg(feature = "mutants")]
+    starling_crdt::mutant::play(options.broken.mutant);
     let seeds = match options.replay {
         Some(seed) => seed..seed.saturating_add(1),
         None => options.start..options.start.saturating_add(options.seeds),
@@ -89,7 +115,7 @@ pub fn run(options: &Options) -> ExitCode {
     let (mut report, mut trace, began) = (Report::default(), 0, Instant::now());
     let (mut simulated, mut told) = (Duration::ZERO, began);
     for seed in seeds {
-        match played(seed, options) {
+        match played(seed, &options.wishes(), options.replay.is_some()) {
             Ok(played) => {
                 simulated += played.simulated;
                 trace = mixed(trace, played.trace);
@@ -114,10 +140,8 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// `Err`: a peer panicked.
-fn played(seed: u64, options: &Options) -> Result<Played, String> {
-    let wishes = Wishes { profile: options.profile, peers: options.peers, minutes: options.minutes };
-    let aloud = options.replay.is_some();
-    std::panic::catch_unwind(|| play::play(seed, &wishes, aloud)).map_err(|payload| {
+fn played(seed: u64, wishes: &Wishes, aloud: bool) -> Result<Played, String> {
+    std::panic::catch_unwind(|| play::play(seed, wishes, aloud)).map_err(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         format!("a peer panicked: {}", text.unwrap_or_default())
@@ -142,8 +166,7 @@ impl Report {
     }
 
     fn fail(&mut self, seed: u64, what: String, options: &Options) {
-        let wishes = Wishes { profile: options.profile, peers: options.peers, minutes: options.minutes };
-        let drawn = plan::Plan::draw(seed, &wishes).to_string();
+        let drawn = plan::Plan::draw(seed, &options.wishes()).to_string();
         let replay = options.line(seed);
         eprintln!("seed {seed}: {what}\n  options: {drawn}\n  replay:  {replay}");
         self.failures.push(Failed { seed, what, options: drawn, replay });
@@ -185,6 +208,10 @@ impl Report {
 }
 
 impl Options {
+    fn wishes(&self) -> Wishes {
+        Wishes { profile: self.profile, peers: self.peers, minutes: self.minutes }
+    }
+
     /// The line that plays one seed of this run again.
     fn line(&self, seed: u64) -> String {
         let profile = match self.profile {

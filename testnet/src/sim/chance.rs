@@ -52,6 +52,10 @@ impl Chance {
         from.get(index)
     }
 
+    pub fn letter(&mut self, from: &str) -> char {
+        self.pick(&from.chars().collect::<Vec<_>>()).copied().unwrap_or_default()
+    }
+
     /// A span from `least` to `most` milliseconds, in microseconds.
     pub fn span_ms(&mut self, (least, most): (u64, u64)) -> Duration {
         Duration::from_micros(self.between((least * 1000, most * 1000)))

@@ -5,3 +5,5 @@ pub mod contents;
 pub mod convergence;
 pub mod counters;
 pub mod quiet;
+pub mod regular;
+pub mod replica;

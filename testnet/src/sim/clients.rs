@@ -1,15 +1,15 @@
 //! Clients: what they ask, what they are told, and what they do about silence.
 
 use super::chance::{Chance, Concern};
-use super::checkers::acknowledged;
+use super::checkers::{acknowledged, regular};
 use super::ledger::label;
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
-use starling_protocol::request::{FailureKind, Request, Response};
-use starling_protocol::time::Duration;
+use starling_protocol::request::{FailureKind, Request, Response, Role, Trace};
+use starling_protocol::time::{Duration, Time};
 use std::collections::BTreeMap;
 
 /// A little longer than a peer takes to answer at all.
@@ -30,6 +30,10 @@ pub struct Op {
     pub key: String,
     pub command: Command,
     pub outcome: Outcome,
+    pub began: Time,
+    pub answered: Option<Time>,
+    /// Every copy that counted for the answer was an owner's.
+    pub by_owners: bool,
     request: RequestId,
 }
 
@@ -47,19 +51,51 @@ impl Clients {
         Self { ops: Vec::new(), open: BTreeMap::new(), chance, stopped: false }
     }
 
-    /// Every element, value and increment is another one, so that what is found can be told apart.
+    /// Every element, value and increment is another one, so that what is found can be told apart. The first
+    /// letter of a key is its type; only counters that begin with a `c` are deleted.
     fn next(&mut self, keys: u64) -> (String, Command) {
         let (number, key) = (self.ops.len() as u64 + 1, self.chance.below(keys));
         let name = ByteBuf::from(number.to_string());
-        match self.chance.below(12) {
+        let by = i64::try_from(number).unwrap_or(1);
+        match self.chance.below(20) {
             0..=3 => (format!("s{key}"), Command::SAdd { members: vec![name] }),
             4 => self.removal(key),
-            5..=6 => (format!("n{key}"), Command::IncrBy { by: i64::try_from(number).unwrap_or(1) }),
+            5..=6 => (format!("n{key}"), Command::IncrBy { by }),
             7..=8 => (format!("r{key}"), Command::Set { value: name }),
             9 if self.chance.one_in(3) => (format!("r{key}"), Command::Del),
             9 => (format!("s{key}"), Command::SMembers),
             10 => (format!("h{key}"), Command::HSet { entries: vec![(name.clone(), name)] }),
-            _ => (format!("n{key}"), Command::Get),
+            11 => (format!("n{key}"), Command::Get),
+            12 => self.two(number, key),
+            13 => (format!("c{key}"), Command::IncrBy { by }),
+            14 if self.chance.one_in(2) => (format!("c{key}"), Command::Del),
+            14 => (format!("c{key}"), Command::IncrBy { by }),
+            15 => self.overwriting(name, key),
+            16 if self.chance.one_in(4) => (format!("{}{key}", self.chance.letter("sh")), Command::Del),
+            16..=17 => (format!("s{key}"), Command::SMembers),
+            18 => (format!("r{key}"), Command::Siblings),
+            _ => (format!("h{key}"), Command::HKeys),
+        }
+    }
+
+    /// Two cells by one event.
+    fn two(&mut self, number: u64, key: u64) -> (String, Command) {
+        let (one, other) = (ByteBuf::from(format!("{number}a")), ByteBuf::from(format!("{number}b")));
+        match self.chance.below(2) {
+            0 => (format!("s{key}"), Command::SAdd { members: vec![one, other] }),
+            _ => (
+                format!("h{key}"),
+                Command::HSet { entries: vec![(one.clone(), one), (other.clone(), other)] },
+            ),
+        }
+    }
+
+    /// Of a field that others write and remove as well.
+    fn overwriting(&mut self, value: ByteBuf, key: u64) -> (String, Command) {
+        let field = ByteBuf::from(self.chance.letter("xy").to_string());
+        match self.chance.below(3) {
+            0 => (format!("h{key}"), Command::HDel { fields: vec![field] }),
+            _ => (format!("h{key}"), Command::HSet { entries: vec![(field, value)] }),
         }
     }
 
@@ -92,40 +128,27 @@ impl World {
         let up = self.up();
         let Some(at) = self.clients.chance.pick(&up).copied() else { return };
         let op = self.clients.ops.len();
-        let request = RequestId(op as u64 + 1);
         self.tell(Some(at), || format!("client asks ({op}): {}", label(key.as_bytes(), &command)));
-        self.clients.ops.push(Op {
-            key: key.clone(),
-            command: command.clone(),
-            outcome: Outcome::Open,
-            request,
-        });
-        self.clients.open.insert(request, op);
         self.schedule(PATIENCE, Event::GiveUp { op });
-        let key = ByteBuf::from(key);
-        self.input(
-            at,
-            Input::Request {
-                id: request,
-                request: Request::Data { key, command, r: None, w: None, explain: false },
-            },
-        );
+        self.request(at, key, command);
+    }
+
+    /// Asks, and explains how it went.
+    fn request(&mut self, at: usize, key: String, command: Command) {
+        let op = self.clients.ops.len();
+        let (request, began, name) = (RequestId(op as u64 + 1), self.now, ByteBuf::from(&key[..]));
+        let (outcome, answered, by_owners) = (Outcome::Open, None, false);
+        let asked = command.clone();
+        self.clients.ops.push(Op { key, command, outcome, began, answered, by_owners, request });
+        self.clients.open.insert(request, op);
+        let request = Request::Data { key: name, command: asked, r: None, w: None, explain: true };
+        self.input(at, Input::Request { id: RequestId(op as u64 + 1), request });
     }
 
     /// Asks once and waits, when all is healed. `None`: no answer in time.
     pub fn ask(&mut self, at: usize, key: &str, command: Command) -> Option<Reply> {
         let op = self.clients.ops.len();
-        let request = RequestId(op as u64 + 1);
-        let (outcome, name) = (Outcome::Open, ByteBuf::from(key));
-        self.clients.ops.push(Op { key: key.to_owned(), command: command.clone(), outcome, request });
-        self.clients.open.insert(request, op);
-        self.input(
-            at,
-            Input::Request {
-                id: request,
-                request: Request::Data { key: name, command, r: None, w: None, explain: false },
-            },
-        );
+        self.request(at, key.to_owned(), command);
         let end = self.now + PATIENCE;
         while self.now < end && self.clients.ops[op].outcome == Outcome::Open {
             self.run(Duration::from_millis(10));
@@ -139,7 +162,11 @@ impl World {
     pub fn replied(&mut self, index: usize, id: RequestId, response: Response) {
         let Some(op) = self.clients.open.remove(&id) else { return };
         let outcome = match response {
-            Response::Data(Ok(outcome)) => Outcome::Ok(outcome.reply),
+            Response::Data(Ok(outcome)) => {
+                self.tell(Some(index), || asked(outcome.trace.as_deref()));
+                self.clients.ops[op].by_owners = outcome.trace.as_deref().is_some_and(regular::by_owners);
+                Outcome::Ok(outcome.reply)
+            }
             Response::Data(Err(failure)) => match failure.kind {
                 FailureKind::Quorum | FailureKind::Timeout => Outcome::Unknown,
                 FailureKind::Busy | FailureKind::NotReady | FailureKind::Invalid => Outcome::Refused,
@@ -147,7 +174,8 @@ impl World {
             _ => Outcome::Unknown,
         };
         self.tell(Some(index), || format!("answers ({op}): {outcome:?}"));
-        self.clients.ops[op].outcome = outcome;
+        (self.clients.ops[op].outcome, self.clients.ops[op].answered) = (outcome, Some(self.now));
+        self.look_back(op);
         if let Op { outcome: Outcome::Ok(_), key, command, .. } = &self.clients.ops[op] {
             let label = label(key.as_bytes(), command);
             let kept = acknowledged::check(&self.ledger, &label, command, self.plan.w);
@@ -156,9 +184,19 @@ impl World {
         }
     }
 
+    /// A read against what was written before it.
+    fn look_back(&mut self, op: usize) {
+        let (ops, from) = (&self.clients.ops, self.disk_lost);
+        let overlaps = u64::from(self.plan.r) + u64::from(self.plan.w) > u64::from(self.plan.n);
+        if overlaps && ops[op].by_owners && !ops[op].command.writes() {
+            let seen = regular::check(ops, &self.ledger, &ops[op], from);
+            self.check(seen);
+        }
+    }
+
     /// After silence, half of what may be said twice is said again elsewhere.
     pub fn client_gives_up(&mut self, op: usize) {
-        let Op { outcome, command, key, request } = &self.clients.ops[op];
+        let Op { outcome, command, key, request, .. } = &self.clients.ops[op];
         if *outcome != Outcome::Open && *outcome != Outcome::Unknown {
             return;
         }
@@ -172,4 +210,16 @@ impl World {
             self.attempt(key, command);
         }
     }
+}
+
+/// Who was asked, in whose place, and what came of it.
+fn asked(trace: Option<&Trace>) -> String {
+    let Some(trace) = trace else { return "says nothing of whom it asked".into() };
+    let role = |role: &Role| match role {
+        Role::Owner => String::new(),
+        Role::StandIn { instead_of } => format!(" for {}", instead_of.name),
+    };
+    let all = trace.asked.iter().map(|a| format!("{}{} {:?}", a.peer.name, role(&a.role), a.answer));
+    let asked = all.collect::<Vec<_>>().join(", ");
+    format!("coordinated by {} in partition {}: {asked}", trace.coordinator.name, trace.partition)
 }

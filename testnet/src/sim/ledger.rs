@@ -1,6 +1,7 @@
 //! What an all-seeing observer knows: every event issued, and every disk on which it has been synced.
 
-use starling_crdt::{Command, Context, Dot, Event, Target};
+use super::model::Model;
+use starling_crdt::{Cell, Command, Context, Dot, Event, Field, Key, Target};
 use starling_protocol::ids::PartitionId;
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ pub struct Ledger {
     pub events: BTreeMap<Name, Issued>,
     /// The events that came of a command, by what makes it unlike others.
     by_command: BTreeMap<String, Vec<Name>>,
+    by_key: BTreeMap<(PartitionId, Vec<u8>), Vec<Dot>>,
+    pub model: Model,
 }
 
 /// A command with its key, in words. Two of one kind may be the same: removals, retries.
@@ -44,15 +47,23 @@ fn words(parts: &[serde_bytes::ByteBuf]) -> String {
 }
 
 impl Ledger {
-    /// Enters a new event. `Err`: its dot has been issued before.
-    pub fn issue(&mut self, partition: PartitionId, label: String, event: &Event) -> Result<(), String> {
+    /// Enters a new event, that of a command carried out where `seen` had been seen. `Err`: its dot has been issued before.
+    pub fn issue(
+        &mut self,
+        partition: PartitionId,
+        (key, command): (&[u8], &Command),
+        event: &Event,
+        seen: Context,
+    ) -> Result<(), String> {
         let name = (partition, event.dot);
         if let Some(before) = self.events.get(&name) {
             return Err(format!("dot {:?} was issued twice: {:?}, then {event:?}", name, before.event));
         }
         let issued = Issued { event: event.clone(), synced: 0, acknowledged: false };
         self.events.insert(name, issued);
-        self.by_command.entry(label).or_default().push(name);
+        self.by_command.entry(label(key, command)).or_default().push(name);
+        self.by_key.entry((partition, key.to_vec())).or_default().push(event.dot);
+        self.model.issued(partition, key, command, event, seen);
         Ok(())
     }
 
@@ -81,15 +92,20 @@ impl Ledger {
         }
     }
 
-    /// All events that drop what that one put.
-    pub fn droppers(&self, (partition, dot): Name) -> impl Iterator<Item = &Issued> {
-        let from = (partition, Dot::new(starling_crdt::Actor(0), 0));
-        let events = self.events.range(from..).take_while(move |((p, _), _)| *p == partition);
-        let puts = self.events.get(&(partition, dot)).map(|issued| &issued.event.puts);
-        let covers = move |target: &Target| puts.into_iter().flatten().any(|(cell, _)| target.covers(cell));
+    /// All events that drop what that one put into a field.
+    pub fn droppers(
+        &self,
+        (partition, dot): Name,
+        key: &[u8],
+        field: &Field,
+    ) -> impl Iterator<Item = &Issued> {
+        let events = self.by_key.get(&(partition, key.to_vec())).into_iter().flatten();
+        let events = events.filter_map(move |dot| self.events.get(&(partition, *dot)));
+        let cell = Cell { key: Key::from(key), field: field.clone() };
+        let covers = move |target: &Target| target.covers(&cell);
         let drops = move |issued: &&Issued| {
             issued.event.drops.iter().any(|(target, dots)| covers(target) && dots.contains(dot))
         };
-        events.map(|(_, issued)| issued).filter(drops)
+        events.filter(drops)
     }
 }

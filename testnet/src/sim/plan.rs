@@ -1,6 +1,7 @@
 //! What is drawn from the seed before anything happens.
 
 use super::chance::{Chance, Concern};
+use starling_protocol::config::Config;
 use starling_protocol::time::Duration;
 use std::fmt;
 
@@ -85,6 +86,10 @@ pub struct Plan {
     pub keys: u64,
     /// Milliseconds between two faults, on average.
     pub fault_every_ms: u64,
+    /// See the fields of `Config` of these names.
+    pub repair_batch: usize,
+    pub log_step: u64,
+    pub log_max: u64,
     /// How often each fault is drawn, relative to the others. 0: never.
     pub weights: Vec<(Fault, u64)>,
 }
@@ -99,7 +104,7 @@ impl Plan {
         let far = !lite && chance.one_in(3);
         let rough = chance.one_in(2);
         let w = if lite || chance.one_in(2) { 2 } else { chance.between((1, 3)) };
-        Self {
+        let mut plan = Self {
             seed,
             peers,
             peers_max: peers + 3,
@@ -119,7 +124,23 @@ impl Plan {
             think_ms: chance.between((200, 2_000)),
             keys: chance.between((1, 8)),
             fault_every_ms: chance.between((1_000, 10_000)),
+            repair_batch: Config::default().repair_batch,
+            log_step: Config::default().log_step,
+            log_max: Config::default().log_max,
             weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
+        };
+        plan.tighten(&mut chance);
+        plan
+    }
+
+    /// Small batches and short logs, so that what takes a large store otherwise happens in a small one.
+    fn tighten(&mut self, chance: &mut Chance) {
+        if chance.one_in(2) {
+            self.repair_batch = usize::try_from(chance.between((1, 2_000))).unwrap_or(1);
+        }
+        if chance.one_in(2) {
+            self.log_step = chance.between((1, 32));
+            self.log_max = self.log_step * chance.between((2, 8));
         }
     }
 }
@@ -147,6 +168,7 @@ impl fmt::Display for Plan {
         write!(f, " {late} late, wire {wire}, sync {}-{} us", self.sync_us.0, self.sync_us.1)?;
         write!(f, ", clocks {} s off, {} clients", self.skew_ms / 1000, self.clients)?;
         write!(f, " every {} ms, {} keys", self.think_ms, self.keys)?;
+        write!(f, ", repair by {} bytes, logs of {} to {}", self.repair_batch, self.log_step, self.log_max)?;
         write!(f, ", a fault every {} ms:", self.fault_every_ms)?;
         self.weights.iter().try_for_each(|(fault, weight)| write!(f, " {fault:?}={weight}"))
     }

@@ -87,6 +87,7 @@ fn read_all(world: &mut World) -> Result<(), String> {
         }
         for key in 0..world.plan.keys {
             read_counter(world, at, &format!("n{key}"))?;
+            read(world, at, &format!("c{key}"), Command::Get)?;
             for (kind, command) in [("s", Command::SMembers), ("r", Command::Siblings), ("h", Command::HKeys)]
             {
                 read_names(world, at, &format!("{kind}{key}"), command)?;

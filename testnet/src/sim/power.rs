@@ -43,6 +43,7 @@ impl World {
     pub fn start(&mut self, index: usize) {
         let now = self.wall_ms(index);
         let (life, seed) = (self.lives.any(), self.lives.any());
+        let life = if mutated!(ReuseActor) { index as u64 } else { life };
         let node = &mut self.nodes[index];
         if node.peer.is_some() || node.is_gone {
             return;
@@ -102,6 +103,7 @@ impl World {
     /// table of members.
     pub fn wipe(&mut self, index: usize) {
         self.tell(Some(index), || "its disk is wiped".into());
+        self.disk_lost = self.now;
         let node = &mut self.nodes[index];
         node.disk = Disk::default();
         node.durable.clear();
@@ -124,6 +126,7 @@ impl World {
     pub fn roll_back(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let Some(copy) = node.copy.take() else { return };
+        self.disk_lost = self.now;
         (node.disk, node.table, node.durable) = (copy.disk, copy.table, copy.durable);
         node.disks = copy.disks;
         node.table_of = copy.disks;

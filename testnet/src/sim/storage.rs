@@ -1,11 +1,14 @@
 //! What becomes of questions to storage: changed at once, durable with the next sync, told after it.
 
-use super::ledger::label;
+use super::checkers::replica;
 use super::world::{Event, World};
+use serde_bytes::ByteBuf;
+use starling_crdt::{Command, Context};
 use starling_protocol::ids::{PartitionId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::store::{Answer, Question, answer};
 use starling_protocol::time::Duration;
+use std::collections::BTreeSet;
 
 /// How long questions are gathered before a sync begins.
 const GATHER: Duration = Duration::from_micros(50);
@@ -14,18 +17,26 @@ const SLOW_MS: (u64, u64) = (50, 1_000);
 
 impl World {
     pub fn store(&mut self, index: usize, id: StoreId, question: Question) {
-        let (changed, command) = (changes(&question), command(&question));
+        let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
+        let seen = changed.filter(|_| command.is_some()).map(|p| replica.context(p).clone());
         let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
         node.dirty.extend(changed);
         let told = if matches!(told, Answer::Executed { .. }) {
-            self.executed(changed, command, &told);
+            self.executed(changed, command, seen, &told);
             self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
             Answer::Synced
         } else {
             told
         };
+        if let Some(partition) = changed {
+            self.compare_with_model(index, partition, touched);
+        }
+        let unsynced = changed.is_some() && mutated!(AckUnsynced);
+        if unsynced || matches!(told, Answer::Contexts { .. }) && mutated!(ReportUnsynced) {
+            return self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+        }
         let node = &mut self.nodes[index];
         node.waiting.push((id, told));
         if node.waiting.len() == 1 && !node.is_syncing {
@@ -34,14 +45,32 @@ impl World {
         }
     }
 
-    fn executed(&mut self, partition: Option<PartitionId>, command: Option<String>, told: &Answer) {
-        if let (Answer::Executed { event: Some(event), .. }, Some(p), Some(label)) =
+    fn executed(
+        &mut self,
+        partition: Option<PartitionId>,
+        command: Option<(ByteBuf, Command)>,
+        seen: Option<Context>,
+        told: &Answer,
+    ) {
+        if let (Answer::Executed { event: Some(event), .. }, Some(p), Some((key, command))) =
             (told, partition, command)
         {
-            let entered = self.ledger.issue(p, label, event);
+            let entered = self.ledger.issue(p, (&key, &command), event, seen.unwrap_or_default());
             self.mix(event.dot.actor.0 ^ event.dot.counter);
             self.check(entered);
         }
+    }
+
+    fn compare_with_model(&mut self, index: usize, partition: PartitionId, touched: Touched) {
+        let keys = match touched {
+            Touched::Keys(keys) => keys,
+            Touched::All => self.ledger.model.keys(partition),
+        };
+        let node = &self.nodes[index];
+        let Some(replica) = &node.replica else { return };
+        let right = |key: &Vec<u8>| replica::check(&self.ledger.model, replica, &node.disk, partition, key);
+        let outcome = keys.iter().try_for_each(right).map_err(|why| format!("{}: {why}", node.name));
+        self.check(outcome);
     }
 
     pub fn sync_begins(&mut self, index: usize) {
@@ -91,9 +120,27 @@ fn changes(question: &Question) -> Option<PartitionId> {
     }
 }
 
-fn command(question: &Question) -> Option<String> {
+fn command(question: &Question) -> Option<(ByteBuf, Command)> {
     match question {
-        Question::Execute { key, command, .. } => Some(label(key, command)),
+        Question::Execute { key, command, .. } => Some((key.clone(), command.clone())),
         _ => None,
+    }
+}
+
+/// The keys of its partition that a question may change.
+enum Touched {
+    Keys(BTreeSet<Vec<u8>>),
+    All,
+}
+
+fn touched(question: &Question) -> Touched {
+    match question {
+        Question::Execute { key, .. } => Touched::Keys([key.to_vec()].into()),
+        Question::Apply { events, .. } => {
+            let puts = events.iter().flat_map(|event| &event.puts).map(|(cell, _)| cell.key.to_vec());
+            let drops = events.iter().flat_map(|event| &event.drops).map(|(to, _)| to.key().to_vec());
+            Touched::Keys(puts.chain(drops).collect())
+        }
+        _ => Touched::All,
     }
 }

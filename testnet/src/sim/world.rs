@@ -170,6 +170,8 @@ pub struct World {
     pub broken: Option<String>,
     /// Whether the story is told on stdout.
     pub aloud: bool,
+    /// When a disk was last wiped, or put back to an older copy.
+    pub disk_lost: Time,
 }
 
 impl World {
@@ -180,7 +182,12 @@ impl World {
         let (nonce, founder) = (Default::default(), PeerId::numbered(1));
         Self {
             genesis: Genesis { format, name, created_ms, nonce, founder, partitions, n, r, w },
-            config: Config::default(),
+            config: Config {
+                repair_batch: plan.repair_batch,
+                log_step: plan.log_step,
+                log_max: plan.log_max,
+                ..Config::default()
+            },
             now: Time(0),
             nodes: Vec::new(),
             queue: BinaryHeap::new(),
@@ -196,6 +203,7 @@ impl World {
             trace: 0xcbf2_9ce4_8422_2325,
             broken: None,
             aloud,
+            disk_lost: Time(0),
             plan,
         }
     }

@@ -2,64 +2,70 @@
 //! that was removed comes back.
 
 use super::super::clients::{Op, Outcome};
-use super::super::ledger::{Ledger, label};
+use super::super::ledger::{Issued, Ledger, label};
 use serde_bytes::ByteBuf;
-use starling_crdt::Command;
-use std::collections::BTreeSet;
+use starling_crdt::{Command, Field};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found under a key: elements of a set, values of a string, fields of a hash.
 pub fn check(ops: &[Op], ledger: &Ledger, key: &str, found: &[ByteBuf]) -> Result<(), String> {
     let found: BTreeSet<&[u8]> = found.iter().map(|name| &name[..]).collect();
-    let mut wrote = BTreeSet::new();
+    // Of each name, whether some event may still hold it.
+    let mut wrote: BTreeMap<&[u8], bool> = BTreeMap::new();
     for op in ops.iter().filter(|op| op.key == key) {
-        let Some(name) = written(&op.command) else { continue };
-        if op.outcome != Outcome::Refused {
-            wrote.insert(name);
-        }
-        if matches!(op.outcome, Outcome::Ok(_)) && !found.contains(name) {
-            kept_or_removed(ledger, op)?;
-        }
-        if found.contains(name) {
-            not_removed(ledger, op)?;
+        for (name, field) in written(&op.command) {
+            if op.outcome != Outcome::Refused {
+                *wrote.entry(name).or_default() |= !is_removed(ledger, op, &field);
+            }
+            if matches!(op.outcome, Outcome::Ok(_)) && !found.contains(name) {
+                kept_or_removed(ledger, op, &field)?;
+            }
         }
     }
-    match found.iter().find(|name| !wrote.contains(**name)) {
-        Some(name) => Err(format!("{key} has {}, which nobody wrote", String::from_utf8_lossy(name))),
-        None => Ok(()),
+    for name in found {
+        let text = String::from_utf8_lossy(name);
+        match wrote.get(name) {
+            Some(true) => {}
+            Some(false) => {
+                return Err(format!("{key}: {text} was removed, acknowledged, and is there again"));
+            }
+            None => return Err(format!("{key} has {text}, which nobody wrote")),
+        }
     }
+    Ok(())
 }
 
-fn written(command: &Command) -> Option<&[u8]> {
+/// What a read of the key shows of a command, and the fields where that is.
+pub fn written(command: &Command) -> Vec<(&[u8], Field)> {
     match command {
-        Command::SAdd { members } => members.first().map(|name| &name[..]),
-        Command::Set { value } => Some(value),
-        Command::HSet { entries } => entries.first().map(|(field, _)| &field[..]),
-        _ => None,
+        Command::SAdd { members } => {
+            members.iter().map(|name| (&name[..], Field::Member(name.clone()))).collect()
+        }
+        Command::Set { value } => vec![(value, Field::Register)],
+        Command::HSet { entries } => {
+            entries.iter().map(|(name, _)| (&name[..], Field::Entry(name.clone()))).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
 /// Each event of it must have been dropped by another that was issued.
-fn kept_or_removed(ledger: &Ledger, op: &Op) -> Result<(), String> {
+fn kept_or_removed(ledger: &Ledger, op: &Op, field: &Field) -> Result<(), String> {
     let label = label(op.key.as_bytes(), &op.command);
-    let lost = ledger
-        .of(&label)
-        .find(|(name, issued)| issued.synced != 0 && ledger.droppers(*name).next().is_none());
+    let drops = |name| ledger.droppers(name, op.key.as_bytes(), field).next();
+    let lost = ledger.of(&label).find(|(name, issued)| {
+        issued.synced != 0 && issued.event.puts_field(op.key.as_bytes(), field) && drops(*name).is_none()
+    });
     match lost {
         Some((name, _)) => Err(format!("acknowledged and lost: {label}, event {name:?}, dropped by none")),
         None => Ok(()),
     }
 }
 
-/// Not every event of it may have been dropped by others that were acknowledged.
-fn not_removed(ledger: &Ledger, op: &Op) -> Result<(), String> {
-    let label = label(op.key.as_bytes(), &op.command);
-    let mut events = ledger.of(&label).peekable();
-    let any = events.peek().is_some();
-    if any
-        && events
-            .all(|(name, _)| ledger.droppers(name).any(|dropper| dropper.acknowledged && dropper.synced != 0))
-    {
-        return Err(format!("removed, acknowledged, and there again: {label}"));
-    }
-    Ok(())
+/// True if it has events, and each has been dropped by another that was acknowledged.
+fn is_removed(ledger: &Ledger, op: &Op, field: &Field) -> bool {
+    let (key, label) = (op.key.as_bytes(), label(op.key.as_bytes(), &op.command));
+    let mut events = ledger.of(&label).filter(|(_, issued)| issued.event.puts_field(key, field)).peekable();
+    let gone = |dropper: &Issued| dropper.acknowledged && dropper.synced != 0;
+    events.peek().is_some() && events.all(|(name, _)| ledger.droppers(name, key, field).any(gone))
 }

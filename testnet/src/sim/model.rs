@@ -1,0 +1,130 @@
+//! A naive model of what commands mean: every event for ever, what it added, and all that its issuer had seen.
+//! No cells, no contexts that are cut short, no totals: what a replica should hold is worked out anew each time.
+
+use starling_crdt::{Cell, Command, Context, Dot, Event, Field, Key, Target};
+use starling_protocol::ids::PartitionId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Increments of one actor that run on from each other.
+type Chain = (u64, u64);
+/// What a key holds: of each field the dots that are live.
+pub type Cells = BTreeMap<Field, BTreeSet<Dot>>;
+
+/// What one event means.
+struct Meaning {
+    dot: Dot,
+    adds: Vec<Field>,
+    removes: Vec<(Target, Context)>,
+    count: Option<(Chain, i64)>,
+    /// Chains of its own actor that were wholly deleted, and go on no more.
+    ends: Vec<Chain>,
+}
+
+#[derive(Default)]
+pub struct Model {
+    events: BTreeMap<(PartitionId, Vec<u8>), Vec<Meaning>>,
+}
+
+impl Model {
+    /// A command was carried out by one that had seen `seen`, and became `event`.
+    pub fn issued(&mut self, p: PartitionId, key: &[u8], command: &Command, event: &Event, seen: Context) {
+        let live = self.cells(p, key, &seen);
+        let put = event.puts.iter().map(|(cell, _)| cell.field.clone());
+        let plain = put.filter(|field| !matches!(field, Field::Total { .. } | Field::Base { .. }));
+        let total = event.puts.iter().find_map(|(cell, _)| chain_of(&cell.field));
+        let ends = event.drops.iter().filter_map(|(target, _)| chain_of(target.field()?));
+        let ends = ends.filter(|chain| Some(*chain) != total).collect();
+        let count = match command {
+            Command::IncrBy { by } => total.map(|chain| (chain, *by)),
+            _ => None,
+        };
+        let adds: Vec<_> = plain.collect();
+        let at = |field: &Field| Target::Cell(Cell { key: Key::from(key), field: field.clone() });
+        let removes = match command {
+            Command::Del => vec![(Target::Key(Key::from(key)), seen)],
+            Command::SRem { members } => {
+                members.iter().map(|name| (at(&Field::Member(name.clone())), seen.clone())).collect()
+            }
+            Command::HDel { fields } => {
+                fields.iter().map(|name| (at(&Field::Entry(name.clone())), seen.clone())).collect()
+            }
+            _ => {
+                let replaced = adds.iter().filter_map(|field| Some((at(field), live.get(field)?)));
+                replaced.map(|(target, dots)| (target, dots.iter().copied().collect())).collect()
+            }
+        };
+        let meaning = Meaning { dot: event.dot, adds, removes, count, ends };
+        self.events.entry((p, key.to_vec())).or_default().push(meaning);
+    }
+
+    fn of(&self, p: PartitionId, key: &[u8]) -> &[Meaning] {
+        self.events.get(&(p, key.to_vec())).map_or(&[], |events| events)
+    }
+
+    /// The keys of a partition that anything was ever written to.
+    pub fn keys(&self, p: PartitionId) -> BTreeSet<Vec<u8>> {
+        let all = self.events.range((p, Vec::new())..).take_while(|((of, _), _)| *of == p);
+        all.map(|((_, key), _)| key.clone()).collect()
+    }
+
+    /// The cells of a key where these events have been seen; of a counter, those of no field.
+    pub fn cells(&self, p: PartitionId, key: &[u8], context: &Context) -> Cells {
+        let seen = || self.of(p, key).iter().filter(|event| context.contains(event.dot));
+        let mut cells = Cells::new();
+        for event in seen() {
+            for field in &event.adds {
+                cells.entry(field.clone()).or_default().insert(event.dot);
+            }
+        }
+        for (target, dots) in seen().flat_map(|event| &event.removes) {
+            for (field, live) in &mut cells {
+                if target.field().is_none_or(|named| named == field) {
+                    live.retain(|dot| !dots.contains(*dot));
+                }
+            }
+        }
+        cells.retain(|_, live| !live.is_empty());
+        cells
+    }
+
+    /// What a counter has counted. A total tells of all that its actor counted before it in the chain.
+    pub fn count(&self, p: PartitionId, key: &[u8], context: &Context) -> i64 {
+        let events = self.of(p, key);
+        let has = reach(events, context);
+        let seen = || events.iter().filter(|event| context.contains(event.dot));
+        let ended: BTreeSet<&Chain> = seen().flat_map(|event| &event.ends).collect();
+        let mut gone: BTreeMap<Chain, u64> = BTreeMap::new();
+        for (_, dots) in seen().flat_map(|event| &event.removes) {
+            for (chain, last) in reach(events, dots) {
+                let known = gone.entry(chain).or_default();
+                *known = last.max(*known);
+            }
+        }
+        let counts = events.iter().filter_map(|event| Some((event.dot.counter, event.count?)));
+        let live = counts.filter(|(counter, (chain, _))| {
+            !ended.contains(chain)
+                && has.get(chain).is_some_and(|last| counter <= last)
+                && gone.get(chain).is_none_or(|last| counter > last)
+        });
+        live.map(|(_, (_, by))| by).sum()
+    }
+}
+
+fn chain_of(field: &Field) -> Option<Chain> {
+    match field {
+        Field::Total { actor, chain } => Some((actor.0, *chain)),
+        _ => None,
+    }
+}
+
+/// The last increment of each chain within a context.
+fn reach(events: &[Meaning], context: &Context) -> BTreeMap<Chain, u64> {
+    let mut last = BTreeMap::new();
+    for event in events.iter().filter(|event| context.contains(event.dot)) {
+        if let Some((chain, _)) = event.count {
+            let known: &mut u64 = last.entry(chain).or_default();
+            *known = event.dot.counter.max(*known);
+        }
+    }
+    last
+}
