@@ -2,9 +2,11 @@
 
 mod against;
 mod connection;
+mod goal;
 mod load;
 mod options;
 mod plot;
+mod preset;
 mod progress;
 mod reply;
 mod report;
@@ -13,6 +15,7 @@ mod table;
 mod tally;
 mod target;
 mod usage;
+mod watch;
 mod work;
 
 pub use options::Options;
@@ -42,6 +45,9 @@ struct Report {
 pub fn run(options: &Options) -> Result<ExitCode, Error> {
     options.check()?;
     let interrupt = local::interrupted_by_signals()?;
+    if options.table {
+        return preset::run(options, &interrupt).map(|()| ExitCode::SUCCESS);
+    }
     let mut report = Report::default();
     let result = measure(options, &interrupt, &mut report);
     if !report.rows.is_empty() {
@@ -115,15 +121,16 @@ fn open(options: &Options, interrupt: &Interrupt) -> Result<Target, Error> {
     if !options.connect.is_empty() {
         return Target::connect(&options.connect);
     }
+    Target::found(&found(options, options.peers, interrupt)?, interrupt)
+}
+
+/// The network that the options ask for, with so many peers.
+fn found(options: &Options, peers: usize, interrupt: &Interrupt) -> Result<Founding, Error> {
     let program = local::peer_program(options.bin.clone(), interrupt)?;
-    let wishes = Wishes {
-        peers: Some(options.peers),
-        replicas: options.replicas,
-        base_port: Some(0),
-        ..Wishes::default()
-    };
+    let wishes =
+        Wishes { peers: Some(peers), replicas: options.replicas, base_port: Some(0), ..Wishes::default() };
     let flags = vec!["--durability".into(), options.durability.name().into()];
-    Target::found(&Founding { wishes, program, inside: options.dir.clone(), flags }, interrupt)
+    Ok(Founding { wishes, program, inside: options.dir.clone(), flags })
 }
 
 /// What ours is compared with.

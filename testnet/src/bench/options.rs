@@ -8,6 +8,8 @@ use clap::builder::RangedU64ValueParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How many different keys unless told.
+const KEYS: u64 = 10_000;
 /// Most bytes of values that all clients may have under way.
 const UNDER_WAY_MAX: u64 = 1 << 30;
 /// Highest rate of the open loop, in operations per second.
@@ -52,9 +54,9 @@ pub struct Options {
     /// Bytes of each value
     #[arg(long, default_value_t = 100, value_parser = range(0, 1 << 20), value_name = "BYTES")]
     pub value_size: usize,
-    /// How many different keys
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
-    pub keys: u64,
+    /// How many different keys [default: 10000; with --table 100000 where there are to be many]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
+    pub keys: Option<u64>,
     /// Which keys are asked for: all alike, or some far more than others (zipf, as in YCSB)
     #[arg(long, value_enum, default_value = "uniform")]
     pub skew: Skew,
@@ -88,6 +90,10 @@ pub struct Options {
     /// How often each measurement is repeated [default: 3 with --against, else 1]
     #[arg(long, value_parser = range(1, 100), value_name = "N")]
     pub rounds: Option<usize>,
+    /// Measure everything that Starling has set itself a goal for, and show each figure beside its goal:
+    /// some minutes, with redis-server in turns if it is installed
+    #[arg(long, conflicts_with_all = ["peers", "replicas", "connect", "clients", "ops", "mix", "skew", "pipeline", "r", "w", "rate", "with_a_peer_down", "during", "against", "plot"])]
+    pub table: bool,
     /// One JSON object on stdout instead of tables
     #[arg(long)]
     pub json: bool,
@@ -161,7 +167,7 @@ impl Options {
             name,
             ops,
             value_size: self.value_size,
-            keys: self.keys,
+            keys: self.keys.unwrap_or(KEYS),
             skew: self.skew,
             clients,
             pipeline: self.pipeline,
@@ -274,6 +280,7 @@ mod tests {
             ("--r 0", "--r"),
             ("--during flood", "--during"),
             ("--connect x --with-a-peer-down", "--with-a-peer-down"),
+            ("--table --clients 3", "--clients"),
         ];
         for (line, named) in cases {
             let text = parse(line).unwrap_err();

@@ -47,6 +47,9 @@ pub struct Row {
     pub resident_bytes_per_process: Option<u64>,
     pub disk_bytes_per_op: Option<f64>,
     pub per_second: Vec<Second>,
+    /// How fast a wiped peer was filled meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     #[serde(skip)]
@@ -130,6 +133,7 @@ impl Row {
             resident_bytes_per_process: same.then(|| after.resident / after.processes),
             disk_bytes_per_op: same.then(|| per_op(after.written.saturating_sub(before.written) as f64)),
             per_second: tally.seconds.clone(),
+            keys_per_second: None,
             note,
             latencies,
         }

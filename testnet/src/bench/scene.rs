@@ -57,6 +57,7 @@ struct Stretch {
     before: Usage,
     after: Option<Usage>,
     note: Option<String>,
+    keys_per_second: Option<f64>,
 }
 
 impl Scene<'_> {
@@ -130,6 +131,7 @@ impl Scene<'_> {
         let mut filling = Filling::default();
         let filled = self.wait(run, CHANGE_MAX, |target| filling.is_over(target, began));
         let (took, keys) = (began.elapsed().as_secs_f64(), work.keys);
+        run.filled(filled.then(|| keys as f64 / took));
         run.note(match filled {
             true => format!("{keys} keys in {took:.1} s from its start: {:.0} keys/s", keys as f64 / took),
             false => format!("not seen to be filled within {took:.0} s"),
@@ -234,7 +236,7 @@ impl Run {
         self.load.next_stretch();
         let (name, pids) = (name.map(str::to_owned), target.pids.clone());
         let before = usage::of(&pids);
-        self.stretches.push(Stretch { name, pids, before, after: None, note: None });
+        self.stretches.push(Stretch { name, pids, before, after: None, note: None, keys_per_second: None });
     }
 
     /// From now on the stretch counts the usage of those that run now.
@@ -257,13 +259,20 @@ impl Run {
         }
     }
 
+    fn filled(&mut self, keys_per_second: Option<f64>) {
+        if let Some(stretch) = self.stretches.last_mut() {
+            stretch.keys_per_second = keys_per_second;
+        }
+    }
+
     fn finish(mut self, scene: &Scene, work: &Work) -> Result<Vec<Row>, Error> {
         self.close();
         let tallies = self.load.stop().map_err(|why| Error::Words(format!("{}: {why}", work.name)))?;
         let measured = tallies.into_iter().skip(1).zip(self.stretches);
         let rows = measured.map(|(tally, stretch)| {
             let after = stretch.after.unwrap_or_default();
-            Row::new(scene.server, work, stretch.name, &tally, stretch.before, after, stretch.note)
+            let row = Row::new(scene.server, work, stretch.name, &tally, stretch.before, after, stretch.note);
+            Row { keys_per_second: stretch.keys_per_second, ..row }
         });
         Ok(rows.filter(|row| row.operations > 0 || row.errors + row.cut > 0).collect())
     }

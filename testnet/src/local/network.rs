@@ -233,7 +233,8 @@ impl Network {
         Error::Start { name: seat.name.clone(), why, log: last.iter().map(|&l| l.to_owned()).collect() }
     }
 
-    fn await_members(&self) -> Result<(), Error> {
+    /// Waits until every peer sees all others as living members.
+    pub fn await_members(&self) -> Result<(), Error> {
         let all = self.peers.len();
         let mut seen = String::new();
         let deadline = Instant::now() + MEET_MAX;

@@ -1,0 +1,121 @@
+//! How soon peers learn of what has happened elsewhere.
+
+use crate::local::{Error, Interrupt, Missed, Network, resp, until};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest wait for something to be seen.
+const SEEN_WITHIN: Duration = Duration::from_secs(60);
+/// Between two writes whose arrival is watched.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+
+/// A connection that waits for its answers: for one question at a time.
+struct Asker {
+    reader: BufReader<TcpStream>,
+}
+
+impl Asker {
+    fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, SEEN_WITHIN)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SEEN_WITHIN))?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// One line of words there; the answer, `None` for none. Values are short here.
+    fn ask(&mut self, line: &str) -> io::Result<Option<String>> {
+        self.reader.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+        let head = self.line()?;
+        match head.split_at_checked(1) {
+            Some(("$", "-1")) => Ok(None),
+            Some(("$", _)) => self.line().map(Some),
+            Some(("+" | ":", rest)) => Ok(Some(rest.to_owned())),
+            _ => Err(io::Error::other(format!("{line} was answered with {head:.80}"))),
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line)? {
+            0 => Err(io::Error::other("the peer closed the connection")),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+}
+
+/// Writes through the first peer every 50 ms. How long after each acknowledgement all others show it when
+/// they answer from one copy, in seconds, in order.
+pub fn arrivals(addresses: &[SocketAddr], writes: u32, interrupt: &Interrupt) -> Result<Vec<f64>, Error> {
+    let watched = |address: &SocketAddr| {
+        let mut asker = Asker::connect(*address)?;
+        asker.ask("QUORUM 1 1")?;
+        Ok(asker)
+    };
+    let failed = |what: &'static str| Error::io(what, "the peers");
+    let mut writer = Asker::connect(addresses[0]).map_err(failed("cannot connect to"))?;
+    let watchers: io::Result<Vec<Asker>> = addresses[1..].iter().map(watched).collect();
+    let mut watchers = watchers.map_err(failed("cannot connect to"))?;
+    let mut delays = Vec::new();
+    for round in 0..writes {
+        if interrupt.is_raised() {
+            return Err(Error::Interrupted);
+        }
+        let began = Instant::now();
+        let delay = arrival(&mut writer, &mut watchers, round).map_err(failed("cannot watch"))?;
+        delays.push(delay.as_secs_f64());
+        thread::sleep(WRITE_EVERY.saturating_sub(began.elapsed()));
+    }
+    delays.sort_by(f64::total_cmp);
+    Ok(delays)
+}
+
+fn arrival(writer: &mut Asker, watchers: &mut [Asker], round: u32) -> io::Result<Duration> {
+    let value = format!("v{round}");
+    writer.ask(&format!("SET watched {value}"))?;
+    let acknowledged = Instant::now();
+    // Seen by all once the last has it. Asking one after another adds a question for each.
+    for watcher in watchers {
+        while watcher.ask("GET watched")?.as_ref() != Some(&value) {
+            if acknowledged.elapsed() > SEEN_WITHIN {
+                return Err(io::Error::other("a write was not seen within 60 s"));
+            }
+        }
+    }
+    Ok(acknowledged.elapsed())
+}
+
+/// Kills the last peer. When each of the others knew that it is dead, in seconds after the kill.
+pub fn detections(network: &mut Network, interrupt: &Interrupt) -> Result<Vec<f64>, Error> {
+    let last = network.seats().len() - 1;
+    let name = network.seats()[last].name.clone();
+    let mut waiting: BTreeSet<u16> = network.seats()[..last].iter().map(|seat| seat.resp).collect();
+    network.kill(last);
+    let killed = Instant::now();
+    let mut knew = Vec::new();
+    let all_know = until(killed + SEEN_WITHIN, interrupt, || {
+        // `until` rests between two rounds: a delay is right to about 50 ms.
+        waiting.retain(|port| {
+            let knows = knows_dead(*port, &name);
+            knew.extend(knows.then(|| killed.elapsed().as_secs_f64()));
+            !knows
+        });
+        waiting.is_empty().then_some(())
+    });
+    match all_know {
+        Ok(()) => Ok(knew),
+        Err(Missed::Interrupted) => Err(Error::Interrupted),
+        Err(_) => Err(Error::Words(format!(
+            "{} of {last} peers did not notice within {} s that {name} was killed",
+            waiting.len(),
+            SEEN_WITHIN.as_secs()
+        ))),
+    }
+}
+
+fn knows_dead(port: u16, name: &str) -> bool {
+    let status = resp::status(port);
+    status.is_ok_and(|status| resp::members(&status).any(|m| m.name == name && m.state().starts_with("dead")))
+}
