@@ -5,14 +5,13 @@
 use crate::members::Saver;
 use crate::network::wall_ms;
 use crate::peer_handle::ClientRequest;
-use crate::storage::{StorageFailure, StorageHandle};
+use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
-use starling_protocol::ids::{RequestId, StoreId};
+use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
 use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
-use starling_protocol::store::Answer;
 use starling_protocol::time::{Now, Time};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -32,7 +31,7 @@ pub struct Sources {
     pub work: mpsc::Receiver<Input>,
     /// Not bounded by itself: at most one answer for each question, and no more work is taken in while
     /// storage is behind.
-    pub answers: mpsc::UnboundedReceiver<(StoreId, Answer)>,
+    pub answers: mpsc::UnboundedReceiver<Answers>,
     pub requests: mpsc::Receiver<ClientRequest>,
     /// Storage has failed: nothing that it was asked will be answered.
     pub failure: mpsc::Receiver<StorageFailure>,
@@ -72,7 +71,7 @@ pub struct EventLoop {
 /// What woke the loop.
 enum Woken {
     Input(Input),
-    Answer(StoreId, Answer),
+    Answers(Answers),
     Request(ClientRequest),
     Timeout,
     Stop,
@@ -89,6 +88,7 @@ impl EventLoop {
     pub async fn run(mut self, mut sources: Sources) -> Result<(), StorageFailure> {
         self.timeout();
         loop {
+            self.storage.flush();
             match self.next(&mut sources).await {
                 Woken::Stop => break,
                 Woken::Failed(failure) => return Err(failure),
@@ -106,7 +106,7 @@ impl EventLoop {
         let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
         tokio::select! {
             Some(input) = sources.urgent.recv() => Woken::Input(input),
-            Some((id, answer)) = sources.answers.recv() => Woken::Answer(id, answer),
+            Some(answers) = sources.answers.recv() => Woken::Answers(answers),
             Some(input) = sources.work.recv(), if takes_work => Woken::Input(input),
             Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
             () = sleep_until(due) => Woken::Timeout,
@@ -122,8 +122,8 @@ impl EventLoop {
             self.handle(Woken::Input(input));
         }
         for _ in 0..TURN {
-            let Ok((id, answer)) = sources.answers.try_recv() else { break };
-            self.handle(Woken::Answer(id, answer));
+            let Ok(answers) = sources.answers.try_recv() else { break };
+            self.handle(Woken::Answers(answers));
         }
         if self.storage.is_congested() {
             return;
@@ -141,7 +141,9 @@ impl EventLoop {
     fn handle(&mut self, woken: Woken) {
         let input = match woken {
             Woken::Input(input) => input,
-            Woken::Answer(id, answer) => Input::Stored { id, answer },
+            Woken::Answers(answers) => {
+                return answers.into_iter().for_each(|(id, answer)| self.feed(Input::Stored { id, answer }));
+            }
             Woken::Request(ClientRequest { request, reply }) => {
                 self.last_request += 1;
                 let id = RequestId(self.last_request);
@@ -167,7 +169,7 @@ impl EventLoop {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
-                Effect::Store { id, question } => storage.send(id, question),
+                Effect::Store { id, question } => storage.ask(id, question),
                 Effect::Reply { id, response } => {
                     if let Some(reply) = waiting.remove(&id) {
                         // A client that has gone does not mind.
@@ -194,10 +196,11 @@ impl EventLoop {
 
     async fn last_requests(&mut self, sources: &mut Sources) -> Result<(), StorageFailure> {
         while !self.waiting.is_empty() || !sources.requests.is_empty() {
+            self.storage.flush();
             let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
             let woken = tokio::select! {
                 Some(input) = sources.urgent.recv() => Woken::Input(input),
-                Some((id, answer)) = sources.answers.recv() => Woken::Answer(id, answer),
+                Some(answers) = sources.answers.recv() => Woken::Answers(answers),
                 Some(input) = sources.work.recv() => Woken::Input(input),
                 Some(request) = sources.requests.recv() => Woken::Request(request),
                 () = sleep_until(due) => Woken::Timeout,

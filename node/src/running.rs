@@ -6,16 +6,14 @@ use crate::error::{Error, STORAGE};
 use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
-use crate::storage::{self, Opened, StorageFailure, StorageHandle};
+use crate::storage::{self, Answers, Opened, StorageFailure, StorageHandle};
 use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
 use starling_protocol::config::Config;
 use starling_protocol::genesis::SignedGenesis;
-use starling_protocol::ids::StoreId;
 use starling_protocol::input::Input;
 use starling_protocol::peer::{Peer, Start};
-use starling_protocol::store::Answer;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
@@ -88,7 +86,7 @@ struct Store {
     storage: StorageHandle,
     actor: Actor,
     opened: Opened,
-    answers: mpsc::UnboundedReceiver<(StoreId, Answer)>,
+    answers: mpsc::UnboundedReceiver<Answers>,
     failure: mpsc::Receiver<StorageFailure>,
 }
 
@@ -99,7 +97,7 @@ fn open_store(options: &Options, directory: &Directory) -> Result<Store, Error> 
         &directory.store(),
         options.durability,
         // Both find nobody only when the event loop has ended.
-        move |id, answer| drop(to_answers.send((id, answer))),
+        move |answers| drop(to_answers.send(answers)),
         move |failed| drop(to_failure.try_send(failed)),
     )?;
     Ok(Store { storage, actor, opened, answers, failure })

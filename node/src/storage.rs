@@ -103,6 +103,9 @@ struct Shared {
     queued_bytes: AtomicUsize,
 }
 
+/// Answers in the order in which their questions were carried out.
+pub type Answers = Vec<(StoreId, Answer)>;
+
 /// A question on its way to the thread.
 struct Ask {
     id: StoreId,
@@ -112,20 +115,30 @@ struct Ask {
 
 /// Asks the storage thread. When it is dropped, the thread answers what it was asked and ends.
 pub struct StorageHandle {
-    asks: Sender<Ask>,
+    asks: Sender<Vec<Ask>>,
+    /// What the next `flush` asks.
+    next: Vec<Ask>,
     thread: JoinHandle<Result<(), StorageFailure>>,
     shared: Arc<Shared>,
 }
 
 impl StorageHandle {
-    /// Asks. Never blocks. Every question is answered unless storage fails. The queue has no end of its
-    /// own: whoever asks takes in no more work while `is_congested`.
-    pub fn send(&self, id: StoreId, question: Question) {
+    /// Puts a question, which is asked by the next `flush`. Every one is then answered unless storage fails.
+    /// The queue has no end of its own: whoever asks takes in no more work while `is_congested`.
+    pub fn ask(&mut self, id: StoreId, question: Question) {
         let size = question.size();
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        // The thread is gone only after a failure, which it has reported.
-        let _ = self.asks.send(Ask { id, question, size });
+        self.next.push(Ask { id, question, size });
+    }
+
+    /// Asks what was put since the last time, all at once: the thread is woken once for it, and carries it
+    /// out as one group. Never blocks.
+    pub fn flush(&mut self) {
+        if !self.next.is_empty() {
+            // The thread is gone only after a failure, which it has reported.
+            let _ = self.asks.send(std::mem::take(&mut self.next));
+        }
     }
 
     /// True while more waits than the disk will soon catch up with.
@@ -144,7 +157,8 @@ impl StorageHandle {
 
     /// Answers what was asked, syncs, and closes the store. Blocks until that is done.
     /// Errors: storage has failed, now or before.
-    pub fn close(self) -> Result<(), StorageFailure> {
+    pub fn close(mut self) -> Result<(), StorageFailure> {
+        self.flush();
         drop(self.asks);
         self.thread.join().unwrap_or_else(|_| Err(panicked()))
     }
@@ -155,7 +169,7 @@ fn panicked() -> StorageFailure {
 }
 
 /// Opens or creates the store in `directory` and starts its thread. `answers` and `failed` are called on that
-/// thread and must not wait; `failed` at most once, and no answer follows it.
+/// thread, the former with all answers that are ready at that moment, and must not wait; `failed` at most once, and no answer follows it.
 ///
 /// Every start is a new actor, drawn at random. No mark of a clean stop is trusted, because a copied or
 /// restored directory has that mark as well; so dots are never issued twice, whatever was done to the
@@ -165,7 +179,7 @@ fn panicked() -> StorageFailure {
 pub fn spawn(
     directory: &Path,
     durability: Durability,
-    answers: impl Fn(StoreId, Answer) + Send + 'static,
+    answers: impl Fn(Answers) + Send + 'static,
     failed: impl FnOnce(StorageFailure) + Send + 'static,
 ) -> Result<(StorageHandle, Actor, Opened), OpenError> {
     let open_error = |why: String| OpenError { path: directory.to_path_buf(), why };
@@ -182,14 +196,14 @@ pub fn spawn(
         .name("storage".into())
         .spawn(move || run(worker, &asked, failed))
         .map_err(|e| open_error(format!("no thread could be started: {e}")))?;
-    Ok((StorageHandle { asks, thread, shared }, actor, opened))
+    Ok((StorageHandle { asks, next: Vec::new(), thread, shared }, actor, opened))
 }
 
 /// Stops at the first failure, be it a fault of the program: the replica in memory and the rows may
 /// disagree after it.
-fn run<S: engine::Commit, A: Fn(StoreId, Answer)>(
+fn run<S: engine::Commit, A: Fn(Answers)>(
     mut worker: Worker<S, A>,
-    asked: &Receiver<Ask>,
+    asked: &Receiver<Vec<Ask>>,
     failed: impl FnOnce(StorageFailure),
 ) -> Result<(), StorageFailure> {
     let outcome = match catch_unwind(AssertUnwindSafe(|| worker.run(asked))) {

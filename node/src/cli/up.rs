@@ -34,11 +34,21 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
     let options = Options::new(&values)?;
     logging::start(options.log_format, args.verbose);
-    let runtime = tokio::runtime::Runtime::new()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .enable_all()
+        .build()
         .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
     let result = runtime.block_on(up(&options, args.json));
     runtime.shutdown_timeout(LAST_THREADS);
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Half the processors: storage has a thread of its own, and the fewer threads, the fewer wake-ups for the
+/// same work.
+fn worker_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).max(1)
 }
 
 async fn up(options: &Options, json: bool) -> Result<(), Error> {

@@ -21,9 +21,7 @@ struct Store {
 
 fn open_with(directory: &Path, durability: Durability) -> Store {
     let (told, answers) = mpsc::channel();
-    let tell = move |id, answer| {
-        let _ = told.send((id, answer));
-    };
+    let tell = move |answers: Answers| answers.into_iter().for_each(|answer| drop(told.send(answer)));
     let failed = |failure| panic!("{failure}");
     let (handle, actor, opened) = spawn(directory, durability, tell, failed).unwrap();
     Store { handle, answers, actor, id: opened.id, empty: opened.empty }
@@ -50,13 +48,20 @@ fn get(n: u64) -> Question {
     Question::Execute { partition: partition(n), key: key(n).into(), command: Command::Get, wall_ms: 1 }
 }
 
+impl StorageHandle {
+    fn send(&mut self, id: StoreId, question: Question) {
+        self.ask(id, question);
+        self.flush();
+    }
+}
+
 impl Store {
     fn next(&self) -> (StoreId, Answer) {
         self.answers.recv_timeout(60 * SECOND).unwrap()
     }
 
     /// What was replied, and the dot that was issued; once that is synced.
-    fn execute(&self, question: Question) -> (Reply, Option<Dot>) {
+    fn execute(&mut self, question: Question) -> (Reply, Option<Dot>) {
         self.handle.send(StoreId(1), question);
         let (_, Answer::Executed { reply, event, .. }) = self.next() else { panic!("no reply") };
         assert_eq!(self.next(), (StoreId(1), Answer::Synced));
@@ -64,7 +69,7 @@ impl Store {
     }
 
     /// Writes these keys; the dots that were issued, each with its partition.
-    fn dots(&self, keys: std::ops::Range<u64>) -> Vec<(PartitionId, Dot)> {
+    fn dots(&mut self, keys: std::ops::Range<u64>) -> Vec<(PartitionId, Dot)> {
         keys.map(|n| (partition(n), self.execute(set(n)).1.unwrap())).collect()
     }
 }
@@ -73,7 +78,7 @@ impl Store {
 fn write_until_killed(what: &str) {
     let (durability, directory) = what.split_once(' ').unwrap();
     let interval = Durability::Interval(3600 * SECOND);
-    let store =
+    let mut store =
         open_with(Path::new(directory), if durability == "synced" { Durability::Synced } else { interval });
     let mut asked = 0;
     loop {
@@ -120,7 +125,7 @@ fn every_acknowledged_write_is_there_after_a_kill() {
         }
         assert!(!child.wait().unwrap().success());
         assert!(acknowledged.len() >= 300);
-        let store = open(place.path());
+        let mut store = open(place.path());
         assert!(!store.empty);
         for n in acknowledged {
             let there = store.execute(get(n)).0;
@@ -146,12 +151,12 @@ fn copy(from: &Path, to: &Path) {
 fn a_start_from_the_same_directory_or_a_copy_never_issues_a_dot_again() {
     let place = tempfile::tempdir().unwrap();
     let (original, copied) = (place.path().join("original"), place.path().join("copy"));
-    let first = open(&original);
+    let mut first = open(&original);
     let mut dots = first.dots(0..20);
     first.handle.close().unwrap();
     copy(&original, &copied);
-    let stores = [open(&original), open(&copied)];
-    dots.extend(stores.iter().flat_map(|store| store.dots(0..20)));
+    let mut stores = [open(&original), open(&copied)];
+    dots.extend(stores.iter_mut().flat_map(|store| store.dots(0..20)));
     let [again, _beside] = stores;
     again.handle.close().unwrap();
     dots.extend(open(&original).dots(0..20));
@@ -162,7 +167,7 @@ fn a_start_from_the_same_directory_or_a_copy_never_issues_a_dot_again() {
 #[test]
 fn an_emptied_directory_is_a_new_actor_that_knows_it_has_nothing() {
     let place = tempfile::tempdir().unwrap();
-    let store = open(place.path());
+    let mut store = open(place.path());
     assert!(store.empty);
     let (dots, store_id) = (store.dots(0..1), store.id);
     assert_eq!(dots[0].1.actor, store.actor);
@@ -184,18 +189,19 @@ fn questions_that_wait_together_are_synced_together() {
     let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (told, answers) = mpsc::channel();
     let gates = (Arc::clone(&begun), Arc::clone(&go));
-    let tell = move |id, answer: Answer| {
-        if (id, &answer) == (StoreId(0), &Answer::Synced) {
+    let tell = move |answers: Answers| {
+        if answers.contains(&(StoreId(0), Answer::Synced)) {
             gates.0.wait();
             gates.1.wait();
         }
-        let _ = told.send((id, answer));
+        answers.into_iter().for_each(|answer| drop(told.send(answer)));
     };
-    let (handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    let (mut handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
     // The thread is held up by the first while 200 more come.
     handle.send(StoreId(0), set(0));
     begun.wait();
-    (1..=200).for_each(|n| handle.send(StoreId(n), set(n)));
+    (1..=200).for_each(|n| handle.ask(StoreId(n), set(n)));
+    handle.flush();
     assert_eq!(handle.counts(), Counts { questions: 1, commits: 1, syncs: 1 });
     go.wait();
     let synced = answers.iter().filter(|(_, answer)| *answer == Answer::Synced);
@@ -206,12 +212,12 @@ fn questions_that_wait_together_are_synced_together() {
 #[test]
 fn closing_answers_what_was_asked_first() {
     let place = tempfile::tempdir().unwrap();
-    let store = open_with(place.path(), Durability::Interval(3600 * SECOND));
-    (1..=50).for_each(|n| store.handle.send(StoreId(n), set(n)));
+    let mut store = open_with(place.path(), Durability::Interval(3600 * SECOND));
+    (1..=50).for_each(|n| store.handle.ask(StoreId(n), set(n)));
     store.handle.close().unwrap();
     let synced = store.answers.iter().filter(|(_, answer)| *answer == Answer::Synced);
     assert_eq!(synced.count(), 50);
-    let store = open(place.path());
+    let mut store = open(place.path());
     assert_eq!(store.execute(get(50)).0, Reply::Bytes(b"50".to_vec().into()));
 }
 
@@ -220,13 +226,13 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
     let place = tempfile::tempdir().unwrap();
     let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let gates = (Arc::clone(&begun), Arc::clone(&go));
-    let tell = move |id, answer: Answer| {
-        if id == StoreId(0) && matches!(answer, Answer::Executed { .. }) {
+    let tell = move |answers: Answers| {
+        if matches!(answers[..], [(StoreId(0), Answer::Executed { .. }), ..]) {
             gates.0.wait();
             gates.1.wait();
         }
     };
-    let (handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    let (mut handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
     handle.send(StoreId(0), get(0));
     begun.wait();
     assert!(!handle.is_congested());
@@ -243,7 +249,7 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
 fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
-    let error = spawn(place.path(), Durability::Synced, |_, _| {}, |_| {}).err().unwrap();
+    let error = spawn(place.path(), Durability::Synced, |_| {}, |_| {}).err().unwrap();
     let error = Error::from(error);
     assert_eq!(error.code(), error::STORAGE);
     let text = error.to_string();

@@ -1,9 +1,8 @@
 //! What the storage thread does: questions in groups, each group committed once.
 
 use super::engine::Commit;
-use super::{Ask, Durability, Shared};
+use super::{Answers, Ask, Durability, Shared};
 use starling_crdt::{Replica, StorageError};
-use starling_protocol::ids::StoreId;
 use starling_protocol::store::{Answer, Question, answer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +16,8 @@ mod tests;
 const GROUP_MAX: usize = 1024;
 /// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.
 const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Answers that wait for nothing leave when so many are ready, though more questions are at hand.
+const EARLY_MAX: usize = 32;
 /// Longer intervals between syncs are taken as this.
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
@@ -26,14 +27,16 @@ pub(super) struct Worker<S, A> {
     durability: Durability,
     answers: A,
     shared: Arc<Shared>,
+    /// Answers that wait for nothing, and leave together.
+    early: Answers,
     /// Answers that leave after the commit.
-    held: Vec<(StoreId, Answer)>,
+    held: Answers,
     held_bytes: usize,
     /// When what was written without a sync has to be synced.
     sync_due: Option<Instant>,
 }
 
-impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
+impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
     pub fn new(
         replica: Replica,
         storage: S,
@@ -47,6 +50,7 @@ impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
             durability,
             answers,
             shared,
+            early: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
             sync_due: None,
@@ -54,12 +58,12 @@ impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
     }
 
     /// Answers until nobody can ask any more and all is synced, or until storage fails.
-    pub fn run(&mut self, asked: &Receiver<Ask>) -> Result<(), StorageError> {
+    pub fn run(&mut self, asked: &Receiver<Vec<Ask>>) -> Result<(), StorageError> {
         while let Some(first) = self.wait(asked)? {
             let mut next = Some(first);
-            while let Some(ask) = next {
-                self.carry_out(ask)?;
-                next = if self.is_full() { None } else { asked.try_recv().ok() };
+            while let Some(asks) = next {
+                self.carry_out_all(asks)?;
+                next = asked.try_recv().ok();
             }
             self.commit()?;
         }
@@ -67,15 +71,28 @@ impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
     }
 
     /// The next question, syncing meanwhile when that is due.
-    fn wait(&mut self, asked: &Receiver<Ask>) -> Result<Option<Ask>, StorageError> {
+    fn wait(&mut self, asked: &Receiver<Vec<Ask>>) -> Result<Option<Vec<Ask>>, StorageError> {
         while let Some(due) = self.sync_due {
             match asked.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(ask) => return Ok(Some(ask)),
+                Ok(asks) => return Ok(Some(asks)),
                 Err(RecvTimeoutError::Timeout) => self.sync()?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
         Ok(asked.recv().ok())
+    }
+
+    fn carry_out_all(&mut self, asks: Vec<Ask>) -> Result<(), StorageError> {
+        for ask in asks {
+            self.carry_out(ask)?;
+            if self.early.len() >= EARLY_MAX {
+                self.tell_early();
+            }
+            if self.is_full() {
+                self.commit()?;
+            }
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, Ask { id, question, size }: Ask) -> Result<(), StorageError> {
@@ -86,15 +103,21 @@ impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
         let mut told = answer(&mut self.replica, &mut self.storage, question)?;
         if executes {
             // So that the other copies are written while this one is synced.
-            (self.answers)(id, std::mem::replace(&mut told, Answer::Synced));
+            self.early.push((id, std::mem::replace(&mut told, Answer::Synced)));
         }
         if self.storage.uncommitted() == 0 {
-            (self.answers)(id, told);
+            self.early.push((id, told));
         } else {
             self.held_bytes += told.size();
             self.held.push((id, told));
         }
         Ok(())
+    }
+
+    fn tell_early(&mut self) {
+        if !self.early.is_empty() {
+            (self.answers)(std::mem::take(&mut self.early));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -104,11 +127,12 @@ impl<S: Commit, A: Fn(StoreId, Answer)> Worker<S, A> {
     /// Rules `ack-synced` and `report-synced`: no answer that tells of a change, or was read after one,
     /// leaves before that change is written, and synced unless that was waived.
     fn commit(&mut self) -> Result<(), StorageError> {
+        self.tell_early();
         if self.storage.uncommitted() > 0 {
             self.write()?;
         }
-        for (id, told) in self.held.drain(..) {
-            (self.answers)(id, told);
+        if !self.held.is_empty() {
+            (self.answers)(std::mem::take(&mut self.held));
         }
         self.held_bytes = 0;
         match self.sync_due {

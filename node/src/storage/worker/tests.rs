@@ -2,6 +2,7 @@ use super::*;
 use crate::storage::{StorageFailure, run};
 use starling_crdt::cell::Visit;
 use starling_crdt::{Actor, Command, Memory, Storage};
+use starling_protocol::ids::StoreId;
 use std::sync::mpsc::{self, Sender};
 
 /// A disk that tells what it does, and breaks when it is told to.
@@ -70,17 +71,22 @@ fn disk() -> Disk {
     Disk { rows, uncommitted: 0, journal, commits_left: usize::MAX, panics: false }
 }
 
-fn worker(disk: Disk, durability: Durability) -> Worker<Disk, impl Fn(StoreId, Answer)> {
+fn kind(told: &Answer) -> &'static str {
+    match told {
+        Answer::Executed { .. } => "executed",
+        Answer::Synced => "synced",
+        Answer::Read { .. } => "read",
+        Answer::Contexts { .. } => "contexts",
+        _ => "another",
+    }
+}
+
+fn worker(disk: Disk, durability: Durability) -> Worker<Disk, impl Fn(Answers)> {
     let journal = disk.journal.clone();
-    let answers = move |id: StoreId, told: Answer| {
-        let kind = match told {
-            Answer::Executed { .. } => "executed",
-            Answer::Synced => "synced",
-            Answer::Read { .. } => "read",
-            Answer::Contexts { .. } => "contexts",
-            _ => "another",
-        };
-        let _ = journal.send(format!("{kind} {}", id.0));
+    let answers = move |answers: Answers| {
+        for (id, told) in answers {
+            let _ = journal.send(format!("{} {}", kind(&told), id.0));
+        }
     };
     let replica = Replica::open(&disk, Actor(1), 2).unwrap();
     Worker::new(replica, disk, durability, answers, Arc::new(Shared::default()))
@@ -93,7 +99,7 @@ fn play(disk: Disk, durability: Durability, questions: impl IntoIterator<Item = 
     let worker = worker(Disk { journal, ..disk }, durability);
     for (id, question) in (1..).map(StoreId).zip(questions) {
         worker.shared.queued.fetch_add(1, Ordering::Relaxed);
-        asks.send(Ask { id, question, size: 0 }).unwrap();
+        asks.send(vec![Ask { id, question, size: 0 }]).unwrap();
     }
     drop(asks);
     let mut failures = Vec::new();
@@ -173,7 +179,7 @@ fn an_idle_thread_syncs_when_it_is_due() {
     let disk = Disk { journal, ..disk() };
     let interval = Durability::Interval(Duration::from_millis(5));
     let thread = std::thread::spawn(move || run(worker(disk, interval), &asked, |_| {}));
-    asks.send(Ask { id: StoreId(1), question: set("a", 1), size: 0 }).unwrap();
+    asks.send(vec![Ask { id: StoreId(1), question: set("a", 1), size: 0 }]).unwrap();
     let next = || happened.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!([next(), next(), next(), next()].join(", "), "executed 1, commit, synced 1, sync");
     drop(asks);
