@@ -123,6 +123,12 @@ pub trait Storage {
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
 }
 
+/// Of the row of a cell: what it has in common with all other cells of its key, and with no other row. A scan
+/// of a key begins there. `None`: the row is of another kind.
+pub fn key_of_row(row: &[u8]) -> Option<&[u8]> {
+    rows::key_of(row)
+}
+
 /// The engine failed or returned what was never written. The peer must stop and recover from
 /// others: nothing may be acknowledged after it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -74,6 +74,13 @@ pub(crate) fn cells_of(p: PartitionId, key: &[u8]) -> Span {
     (from, to)
 }
 
+/// What the row of a cell begins with, up to the end of the key.
+pub(crate) fn key_of(row: &[u8]) -> Option<&[u8]> {
+    let (head, _) = row.split_first_chunk::<5>()?;
+    let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+    row.get(..5 + length).filter(|_| head[2] == Kind::Cells as u8)
+}
+
 /// The log rows of one actor, counters from `start` to `end`, both inclusive.
 pub(crate) fn log_range(p: PartitionId, actor: Actor, start: u64, end: u64) -> Span {
     (log_row(p, Dot::new(actor, start)), log_row(p, Dot::new(actor, end.saturating_add(1))))

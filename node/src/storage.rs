@@ -1,7 +1,7 @@
 //! Storage of a peer: one thread that owns the replica and the engine, is asked, and answers.
 //!
 //! Questions that wait together are carried out together and synced once (group commit). One thread,
-//! since the engine wants exactly one that commits. `engine` is the only file that names the engine.
+//! since one journal is written. `tables` is the only file that names the embedded engine.
 
 use crate::error::{self, Error};
 use engine::Engine;
@@ -19,6 +19,9 @@ use worker::Worker;
 
 mod cache;
 mod engine;
+mod journal;
+mod recent;
+mod tables;
 mod worker;
 
 #[cfg(test)]

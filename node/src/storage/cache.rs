@@ -1,24 +1,24 @@
-//! Short ranges of committed rows, in memory.
+//! The cells of keys, in memory.
 //!
-//! A command reads the rows of one key: a short range, which costs the engine 7 us once it lies in tables
-//! and 1 us from memory. Empty ranges are kept too, so that a new key costs no search.
+//! A command reads the rows of one key, which costs the engine 7 us once they lie in tables and less than
+//! 1 us from here. Keys without rows are kept too, so that a new key costs no search.
 //!
 //! Two generations stand in for least recently used: what is read moves to the young one, and when that
-//! is full, the old one is dropped and the young one is the old. All ranges are disjoint, in both together.
+//! is full, the old one is dropped and the young one is the old. No key is in both.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use starling_crdt::cell::key_of_row;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
 
-/// Longer ranges are left to the engine, in rows and in bytes.
+/// Keys with more are left to the engine, in rows and in bytes.
 pub const ROWS_MAX: usize = 16;
-pub const RANGE_MAX: usize = 16 * 1024;
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one generation, of two.
 const GENERATION_MAX: usize = 32 * 1024 * 1024;
-/// What a range, and a row, take beside their bytes, roughly.
+/// What a key, and a row, take beside their bytes, roughly.
 const OVERHEAD: usize = 96;
 
 pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
@@ -31,47 +31,40 @@ pub struct Cache {
 
 #[derive(Default)]
 struct Generation {
-    /// By the first row that could be in it.
-    ranges: BTreeMap<Vec<u8>, Range>,
+    /// All rows of a key, by what they begin with.
+    keys: HashMap<Vec<u8>, Arc<Rows>>,
     bytes: usize,
 }
 
-struct Range {
-    to: Vec<u8>,
-    rows: Arc<Rows>,
-}
-
 impl Cache {
-    /// The rows of exactly this range, if they are kept.
-    pub fn find(&mut self, from: &[u8], to: &[u8]) -> Option<Arc<Rows>> {
-        if let Some(range) = self.young.ranges.get(from) {
-            return (range.to == to).then(|| Arc::clone(&range.rows));
+    /// The rows of a key, if they are kept. `key`: what they begin with.
+    pub fn find(&mut self, key: &[u8]) -> Option<Arc<Rows>> {
+        if let Some(rows) = self.young.keys.get(key) {
+            return Some(Arc::clone(rows));
         }
-        if self.old.ranges.get(from)?.to != to {
-            return None;
-        }
-        let range = self.old.remove(from)?;
-        let rows = Arc::clone(&range.rows);
-        self.insert(from.to_vec(), range);
+        let (key, rows) = self.old.remove(key)?;
+        self.insert(key, Arc::clone(&rows));
         Some(rows)
     }
 
-    /// Keeps all the rows of this range, unless they are many or it overlaps one that is kept.
-    pub fn keep(&mut self, from: &[u8], to: &[u8], rows: Rows) {
-        let overlaps = self.young.overlaps(from, to) || self.old.overlaps(from, to);
-        let range = Range { to: to.to_vec(), rows: Arc::new(rows) };
-        if range.is_short() && !overlaps {
-            self.insert(from.to_vec(), range);
+    /// Keeps all the rows of a key, unless they are many.
+    pub fn keep(&mut self, key: &[u8], rows: Rows) {
+        if is_short(&rows) {
+            self.old.remove(key);
+            self.young.remove(key);
+            self.insert(key.to_vec(), Arc::new(rows));
         }
     }
 
-    /// A row was committed. `None`: deleted.
+    /// A row has changed. `None`: it is deleted.
     pub fn changed(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let _ = self.young.changed(row, value) || self.old.changed(row, value);
+        if let Some(key) = key_of_row(row) {
+            let _ = self.young.changed(key, row, value) || self.old.changed(key, row, value);
+        }
     }
 
-    fn insert(&mut self, from: Vec<u8>, range: Range) {
-        self.young.insert(from, range);
+    fn insert(&mut self, key: Vec<u8>, rows: Arc<Rows>) {
+        self.young.insert(key, rows);
         if self.young.bytes > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
         }
@@ -79,57 +72,43 @@ impl Cache {
 }
 
 impl Generation {
-    fn insert(&mut self, from: Vec<u8>, range: Range) {
-        self.bytes += from.len() + range.size();
-        self.ranges.insert(from, range);
+    fn insert(&mut self, key: Vec<u8>, rows: Arc<Rows>) {
+        self.bytes += key.len() + size(&rows);
+        self.keys.insert(key, rows);
     }
 
-    fn remove(&mut self, from: &[u8]) -> Option<Range> {
-        let range = self.ranges.remove(from)?;
-        self.bytes -= from.len() + range.size();
-        Some(range)
+    fn remove(&mut self, key: &[u8]) -> Option<(Vec<u8>, Arc<Rows>)> {
+        let (key, rows) = self.keys.remove_entry(key)?;
+        self.bytes -= key.len() + size(&rows);
+        Some((key, rows))
     }
 
-    /// Being disjoint, ranges end in the order in which they begin; so only one needs a look.
-    fn overlaps(&self, from: &[u8], to: &[u8]) -> bool {
-        let mut before = self.ranges.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(to)));
-        before.next_back().is_some_and(|(_, range)| range.to[..] > *from)
-    }
-
-    /// True if the row lies in one of the ranges.
-    fn changed(&mut self, row: &[u8], value: Option<&[u8]>) -> bool {
-        let mut before = self.ranges.range_mut::<[u8], _>((Bound::Unbounded, Bound::Included(row)));
-        let Some((from, range)) = before.next_back().filter(|(_, range)| *row < range.to[..]) else {
-            return false;
-        };
-        self.bytes -= range.size();
-        range.change(row, value);
-        self.bytes += range.size();
-        if !range.is_short() {
-            let from = from.clone();
-            self.remove(&from);
+    /// True if the key is kept here.
+    fn changed(&mut self, key: &[u8], row: &[u8], value: Option<&[u8]>) -> bool {
+        let Some(rows) = self.keys.get_mut(key) else { return false };
+        self.bytes -= size(rows);
+        change(Arc::make_mut(rows), row, value);
+        self.bytes += size(rows);
+        if !is_short(rows) {
+            self.remove(key);
         }
         true
     }
 }
 
-impl Range {
-    fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let rows = Arc::make_mut(&mut self.rows);
-        match (rows.binary_search_by(|(known, _)| known[..].cmp(row)), value) {
-            (Ok(at), Some(value)) => rows[at].1 = value.to_vec(),
-            (Err(at), Some(value)) => rows.insert(at, (row.to_vec(), value.to_vec())),
-            (Ok(at), None) => drop(rows.remove(at)),
-            (Err(_), None) => {}
-        }
+fn change(rows: &mut Rows, row: &[u8], value: Option<&[u8]>) {
+    match (rows.binary_search_by(|(known, _)| known[..].cmp(row)), value) {
+        (Ok(at), Some(value)) => rows[at].1 = value.to_vec(),
+        (Err(at), Some(value)) => rows.insert(at, (row.to_vec(), value.to_vec())),
+        (Ok(at), None) => drop(rows.remove(at)),
+        (Err(_), None) => {}
     }
+}
 
-    fn size(&self) -> usize {
-        let rows = self.rows.iter().map(|(row, value)| row.len() + value.len() + OVERHEAD);
-        self.to.len() + OVERHEAD + rows.sum::<usize>()
-    }
+fn size(rows: &Rows) -> usize {
+    OVERHEAD + rows.iter().map(|(row, value)| row.len() + value.len() + OVERHEAD).sum::<usize>()
+}
 
-    fn is_short(&self) -> bool {
-        self.rows.len() <= ROWS_MAX && self.size() <= RANGE_MAX
-    }
+fn is_short(rows: &Rows) -> bool {
+    rows.len() <= ROWS_MAX && size(rows) <= KEY_BYTES_MAX
 }

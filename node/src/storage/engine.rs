@@ -1,31 +1,28 @@
-//! The embedded engine: fjall, with one ordered keyspace, and above it what is not committed yet.
+//! Rows on disk: changes go to the journal and into memory, and from there to tables, many at once.
+//!
+//! So a commit is one write and one sync, whatever it changes, and a row that changes often is written to
+//! tables once. Reads look into memory first.
 
 use super::cache::{self, Cache, Rows};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
-use starling_crdt::cell::Visit;
+use super::journal::{Journal, refused};
+use super::recent::Recent;
+use super::tables::Tables;
+use starling_crdt::cell::{Visit, key_of_row};
 use starling_crdt::{Storage, StorageError};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 #[cfg(test)]
 mod tests;
 
-const MIB: u64 = 1024 * 1024;
-/// For blocks of tables on disk.
-const BLOCKS: u64 = 64 * MIB;
-/// Opening replays the journal, so it is kept short: the least that fjall takes. The file being written
-/// adds up to 64 MiB, at which fjall begins the next.
-const JOURNAL_MAX: u64 = 64 * MIB;
-/// Journals can go once what they hold is in tables; smaller tables in memory get there sooner.
-const MEMTABLE_MAX: u64 = 16 * MIB;
-/// Of two, fjall keeps the first for flushes: it only hands compactions back to the queue, which costs a
-/// processor as long as the second compacts. With one, flushes wait; there is room for 4 of them.
-const WORKERS: usize = 1;
-
-/// Names the store; in a keyspace of its own, apart from what is kept for clients.
-const ID: &str = "id";
+/// So much is kept in memory before it goes to tables; while it does, as much again may come. Opening plays
+/// the journal back, at most about twice this much.
+const RECENT_MAX: usize = 32 * 1024 * 1024;
 
 /// Storage that collects changes, and makes them durable together when told to.
 pub trait Commit: Storage {
@@ -39,65 +36,113 @@ pub trait Commit: Storage {
 }
 
 pub struct Engine {
-    database: Database,
-    rows: Keyspace,
-    id: u64,
-    /// What is not committed yet. `None`: deleted.
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    tables: Tables,
+    journal: Journal,
+    /// What was changed since the last generation went to tables, committed or not.
+    recent: Recent,
+    leaving: Option<Leaving>,
+    recent_max: usize,
     uncommitted: usize,
     cache: RefCell<Cache>,
+}
+
+/// A generation on its way to tables.
+struct Leaving {
+    rows: Arc<Recent>,
+    /// The last file of the journal that holds some of it.
+    journal: u64,
+    thread: JoinHandle<Result<(), StorageError>>,
 }
 
 impl Engine {
     /// Opens or creates the store in this directory; a new one is named `new_id`. Errors: in use, damaged, or
     /// the disk fails.
     pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
-        let database = Database::builder(path)
-            .cache_size(BLOCKS)
-            .max_journaling_size(JOURNAL_MAX)
-            .worker_threads(WORKERS)
-            .open()
-            .map_err(failure)?;
-        let rows = database
-            .keyspace("rows", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_MAX))
-            .map_err(failure)?;
-        let id = named(&database, new_id)?;
-        Ok(Self { database, rows, id, changes: BTreeMap::new(), uncommitted: 0, cache: RefCell::default() })
+        Self::open_with(path, new_id, RECENT_MAX)
+    }
+
+    fn open_with(path: &Path, new_id: u64, recent_max: usize) -> Result<Self, StorageError> {
+        let tables = Tables::open(path, new_id)?;
+        let mut recent = Recent::default();
+        let journal = Journal::open(&path.join("recent"), &mut |row, value| recent.change(row, value))?;
+        let cache = RefCell::default();
+        Ok(Self { tables, journal, recent, leaving: None, recent_max, uncommitted: 0, cache })
     }
 
     /// The same for as long as the store exists: by it one that was lost and made anew is told apart.
     pub fn id(&self) -> u64 {
-        self.id
+        self.tables.id()
     }
 
     /// True if nothing was ever committed, or all of it deleted since.
     pub fn is_empty(&self) -> Result<bool, StorageError> {
-        self.rows.is_empty().map_err(failure)
+        let mut empty = true;
+        self.scan(&[], &[u8::MAX; 8], &mut |_, _| {
+            empty = false;
+            ControlFlow::Break(())
+        })?;
+        Ok(empty)
     }
 
     fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
         self.uncommitted += row.len() + value.map_or(0, <[u8]>::len) + 1;
-        self.changes.insert(row.to_vec(), value.map(<[u8]>::to_vec));
+        self.journal.push(row, value);
+        self.cache.get_mut().changed(row, value);
+        self.recent.change(row, value);
+    }
+
+    /// The latest change of a row that is not in tables yet.
+    fn changed(&self, row: &[u8]) -> Option<Option<&[u8]>> {
+        let leaving = || self.leaving.as_ref().and_then(|leaving| leaving.rows.get(row));
+        self.recent.get(row).or_else(leaving)
+    }
+
+    fn scan_all(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<ControlFlow<()>, StorageError> {
+        let leaving = self.leaving.iter().flat_map(|leaving| leaving.rows.range(from, to));
+        let changes = Newest { old: leaving.peekable(), new: self.recent.range(from, to).peekable() };
+        merge(self.tables.range(from, to), changes, visit)
+    }
+
+    /// After a commit: hands to tables what is enough for them, and forgets what lies there.
+    fn make_room(&mut self) -> Result<(), StorageError> {
+        let full = self.recent.bytes() >= self.recent_max;
+        if self.leaving.as_ref().is_some_and(|leaving| full || leaving.thread.is_finished()) {
+            self.left()?;
+        }
+        if full {
+            let journal = self.journal.turn().map_err(refused)?;
+            let rows = Arc::new(std::mem::take(&mut self.recent));
+            let (tables, changes) = (self.tables.clone(), Arc::clone(&rows));
+            let thread = std::thread::Builder::new().name("tables".into());
+            let thread = thread.spawn(move || tables.write(&changes)).map_err(refused)?;
+            self.leaving = Some(Leaving { rows, journal, thread });
+        }
+        Ok(())
+    }
+
+    /// Waits until the generation on its way has arrived.
+    fn left(&mut self) -> Result<(), StorageError> {
+        let Some(Leaving { journal, thread, .. }) = self.leaving.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(StorageError("the storage engine has failed".into())))?;
+        self.journal.forget(journal).map_err(refused)
     }
 }
 
-fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
-    let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
-    if let Some(id) = about.get(ID).map_err(failure)? {
-        let bytes = <[u8; 8]>::try_from(&id[..]);
-        return bytes.map(u64::from_be_bytes).map_err(|_| StorageError("its name is damaged".into()));
+/// Nobody else can open the store while it is still written to.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = self.left() {
+            tracing::warn!(%error, "rows in memory could not be written to tables; the journal keeps them");
+        }
     }
-    about.insert(ID, new_id.to_be_bytes()).map_err(failure)?;
-    database.persist(PersistMode::SyncData).map_err(failure)?;
-    Ok(new_id)
 }
 
 impl Storage for Engine {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        if let Some(change) = self.changes.get(row) {
-            return Ok(change.clone());
+        match self.changed(row) {
+            Some(change) => Ok(change.map(<[u8]>::to_vec)),
+            None => Ok(self.tables.get(row)?.map(|value| value.to_vec())),
         }
-        Ok(self.rows.get(row).map_err(failure)?.map(|value| value.to_vec()))
     }
 
     fn put(&mut self, row: &[u8], value: &[u8]) {
@@ -112,59 +157,91 @@ impl Storage for Engine {
         if from >= to {
             return Ok(());
         }
-        let range = (Bound::Included(from), Bound::Excluded(to));
-        let changes = self.changes.range::<[u8], _>(range);
-        let cached = self.cache.borrow_mut().find(from, to);
+        let key = key_of_row(from).filter(|key| *key == from && to.strip_prefix(from) == Some(&[u8::MAX]));
+        let Some(key) = key else {
+            return self.scan_all(from, to, visit).map(drop);
+        };
+        let cached = self.cache.borrow_mut().find(key);
         if let Some(rows) = cached {
-            let committed = rows.iter().map(|(row, value)| Ok((row, value)));
-            return merge(committed, changes, visit).map(drop);
+            let _ = rows.iter().try_for_each(|(row, value)| visit(row, value));
+            return Ok(());
         }
         let mut seen = Short::default();
-        let committed = self.rows.range::<&[u8], _>(range).map(|row| row.into_inner().map_err(failure));
-        let committed = committed.inspect(|row| seen.take(row));
-        if merge(committed, changes, visit)?.is_continue() && seen.is_short() {
-            self.cache.borrow_mut().keep(from, to, seen.rows);
+        let flow = self.scan_all(from, to, &mut |row, value| {
+            seen.take(row, value);
+            visit(row, value)
+        })?;
+        if flow.is_continue() && seen.is_short() {
+            self.cache.borrow_mut().keep(key, seen.rows);
         }
         Ok(())
     }
 }
 
-type Changes<'a> = std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>;
+/// Two ordered sequences of changes as one; where both have a row, the new one counts.
+struct Newest<A: Iterator, B: Iterator> {
+    old: Peekable<A>,
+    new: Peekable<B>,
+}
 
-/// Visits two ordered sequences as one; where both have a row, the change hides what is committed.
-fn merge<B: AsRef<[u8]>>(
-    committed: impl Iterator<Item = Result<(B, B), StorageError>>,
-    changes: Changes<'_>,
+type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+impl<'a, A, B> Iterator for Newest<A, B>
+where
+    A: Iterator<Item = Change<'a>>,
+    B: Iterator<Item = Change<'a>>,
+{
+    type Item = Change<'a>;
+
+    fn next(&mut self) -> Option<Change<'a>> {
+        let (Some((old, _)), Some((new, _))) = (self.old.peek(), self.new.peek()) else {
+            return self.old.next().or_else(|| self.new.next());
+        };
+        match old.cmp(new) {
+            Ordering::Less => self.old.next(),
+            Ordering::Equal => {
+                self.old.next();
+                self.new.next()
+            }
+            Ordering::Greater => self.new.next(),
+        }
+    }
+}
+
+/// Visits the rows of tables and the changes to them as one ordered sequence.
+fn merge<'a, B: AsRef<[u8]>>(
+    tables: impl Iterator<Item = Result<(B, B), StorageError>>,
+    changes: impl Iterator<Item = Change<'a>>,
     visit: Visit<'_>,
 ) -> Result<ControlFlow<()>, StorageError> {
     let mut changes = changes.peekable();
-    for committed in committed {
-        let (row, value) = committed?;
+    for row in tables {
+        let (row, value) = row?;
         let row = row.as_ref();
-        while let Some((changed, change)) = changes.next_if(|(changed, _)| changed[..] < *row) {
-            if shown(changed, change, visit).is_break() {
+        while let Some(change) = changes.next_if(|(changed, _)| *changed < row) {
+            if shown(change, visit).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        let seen = match changes.next_if(|(changed, _)| changed[..] == *row) {
-            Some((changed, change)) => shown(changed, change, visit),
+        let seen = match changes.next_if(|(changed, _)| *changed == row) {
+            Some(change) => shown(change, visit),
             None => visit(row, value.as_ref()),
         };
         if seen.is_break() {
             return Ok(seen);
         }
     }
-    Ok(changes.try_for_each(|(changed, change)| shown(changed, change, visit)))
+    Ok(changes.try_for_each(|change| shown(change, visit)))
 }
 
-fn shown(row: &[u8], change: &Option<Vec<u8>>, visit: Visit<'_>) -> ControlFlow<()> {
-    match change {
+fn shown((row, value): Change<'_>, visit: Visit<'_>) -> ControlFlow<()> {
+    match value {
         Some(value) => visit(row, value),
         None => ControlFlow::Continue(()),
     }
 }
 
-/// What a scan has seen of the committed rows, as long as that may be worth keeping.
+/// What a scan has seen of the rows, as long as that may be worth keeping.
 #[derive(Default)]
 struct Short {
     rows: Rows,
@@ -173,8 +250,7 @@ struct Short {
 }
 
 impl Short {
-    fn take(&mut self, row: &Result<(Slice, Slice), StorageError>) {
-        let Ok((row, value)) = row else { return };
+    fn take(&mut self, row: &[u8], value: &[u8]) {
         self.count += 1;
         self.bytes += row.len() + value.len();
         if self.is_short() {
@@ -183,7 +259,7 @@ impl Short {
     }
 
     fn is_short(&self) -> bool {
-        self.count <= cache::ROWS_MAX && self.bytes <= cache::RANGE_MAX
+        self.count <= cache::ROWS_MAX && self.bytes <= cache::KEY_BYTES_MAX
     }
 }
 
@@ -193,36 +269,12 @@ impl Commit for Engine {
     }
 
     fn commit(&mut self, synced: bool) -> Result<(), StorageError> {
-        let mode = if synced { PersistMode::SyncData } else { PersistMode::Buffer };
-        let mut batch = self.database.batch().durability(Some(mode));
-        let changes = std::mem::take(&mut self.changes);
-        for (row, change) in &changes {
-            self.cache.get_mut().changed(row, change.as_deref());
-        }
-        for (row, change) in changes {
-            match change {
-                Some(value) => batch.insert(&self.rows, row, value),
-                None => batch.remove(&self.rows, row),
-            }
-        }
+        self.journal.commit(synced).map_err(refused)?;
         self.uncommitted = 0;
-        batch.commit().map_err(failure)
+        self.make_room()
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.database.persist(PersistMode::SyncData).map_err(failure)
+        self.journal.sync().map_err(refused)
     }
-}
-
-/// In words for people. After a failed write or sync nothing can be known of the pages it was about, so
-/// it is never tried again (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
-fn failure(e: fjall::Error) -> StorageError {
-    StorageError(match e {
-        fjall::Error::Io(e) => format!("the disk refused: {e}"),
-        fjall::Error::Storage(fjall::LsmError::Io(e)) => format!("the disk refused: {e}"),
-        fjall::Error::Poisoned => "the disk refused an earlier write".into(),
-        fjall::Error::Locked => "another process has it open".into(),
-        fjall::Error::InvalidVersion(_) => "another version of the storage engine has written it".into(),
-        damage => format!("its files are damaged ({damage:?})"),
-    })
 }

@@ -1,13 +1,19 @@
 use super::*;
 
-fn row(name: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
-    (name.into(), value.into())
+/// What the rows of this key begin with.
+fn key(name: &str) -> Vec<u8> {
+    [&[0, 0, 1, 0, name.len() as u8][..], name.as_bytes()].concat()
+}
+
+fn row(name: &str, field: &str) -> Vec<u8> {
+    [&key(name)[..], field.as_bytes()].concat()
 }
 
 impl Cache {
-    fn find_text(&mut self, from: &str, to: &str) -> Option<String> {
-        let rows = self.find(from.as_bytes(), to.as_bytes())?;
-        let text = rows.iter().map(|(row, value)| [&row[..], b"=", value].concat());
+    fn find_text(&mut self, name: &str) -> Option<String> {
+        let key = key(name);
+        let rows = self.find(&key)?;
+        let text = rows.iter().map(|(row, value)| [&row[key.len()..], b"=", value].concat());
         Some(String::from_utf8(text.collect::<Vec<_>>().join(&b' ')).unwrap())
     }
 
@@ -17,74 +23,59 @@ impl Cache {
 
     /// What `bytes` must be.
     fn recount(&self) -> usize {
-        let ranges = self.young.ranges.iter().chain(&self.old.ranges);
-        ranges.map(|(from, range)| from.len() + range.size()).sum()
+        let keys = self.young.keys.iter().chain(&self.old.keys);
+        keys.map(|(key, rows)| key.len() + size(rows)).sum()
     }
 }
 
 #[test]
-fn a_range_that_is_kept_follows_what_is_committed() {
+fn a_key_that_is_kept_follows_its_changes() {
     let mut cache = Cache::default();
-    cache.keep(b"a", b"b", vec![]);
-    cache.keep(b"b", b"c", vec![row("b1", "x")]);
-    cache.changed(b"a2", Some(b"2"));
-    cache.changed(b"a1", Some(b"1"));
-    cache.changed(b"b1", None);
-    cache.changed(b"b9", None);
-    cache.changed(b"c", Some(b"elsewhere"));
-    assert_eq!(cache.find_text("a", "b").unwrap(), "a1=1 a2=2");
-    assert_eq!(cache.find_text("b", "c").unwrap(), "");
-    assert_eq!(cache.find_text("c", "d"), None);
-    cache.changed(b"a1", Some(b"longer"));
-    assert_eq!(cache.find_text("a", "b").unwrap(), "a1=longer a2=2");
+    cache.keep(&key("a"), vec![]);
+    cache.keep(&key("b"), vec![(row("b", "1"), b"x".to_vec())]);
+    cache.changed(&row("a", "2"), Some(b"2"));
+    cache.changed(&row("a", "1"), Some(b"1"));
+    cache.changed(&row("b", "1"), None);
+    cache.changed(&row("b", "9"), None);
+    cache.changed(&row("c", "1"), Some(b"elsewhere"));
+    cache.changed(b"no cell", Some(b"of another kind"));
+    assert_eq!(cache.find_text("a").unwrap(), "1=1 2=2");
+    assert_eq!(cache.find_text("b").unwrap(), "");
+    assert_eq!(cache.find_text("c"), None);
+    cache.changed(&row("a", "1"), Some(b"longer"));
+    assert_eq!(cache.find_text("a").unwrap(), "1=longer 2=2");
     assert_eq!(cache.bytes(), cache.recount());
 }
 
 #[test]
-fn a_range_is_found_only_as_it_was_kept_and_overlaps_none() {
+fn a_key_that_grows_long_is_given_up() {
     let mut cache = Cache::default();
-    cache.keep(b"b", b"d", vec![row("c", "1")]);
-    for (from, to) in [("b", "c"), ("b", "e"), ("a", "d"), ("c", "d")] {
-        assert_eq!(cache.find_text(from, to), None);
+    cache.keep(&key("a"), vec![]);
+    for n in 0..=ROWS_MAX {
+        assert!(cache.find(&key("a")).is_some());
+        cache.changed(&row("a", &n.to_string()), Some(b""));
     }
-    for (from, to) in [(b"a", b"c"), (b"c", b"d"), (b"c", b"e"), (b"a", b"z"), (b"b", b"c")] {
-        cache.keep(from, to, vec![]);
-    }
-    assert_eq!(cache.young.ranges.len(), 1);
-    cache.keep(b"a", b"b", vec![]);
-    cache.keep(b"d", b"e", vec![]);
-    assert_eq!(cache.young.ranges.len(), 3);
-}
-
-#[test]
-fn a_range_that_grows_long_is_given_up() {
-    let mut cache = Cache::default();
-    cache.keep(b"a", b"b", vec![]);
-    for n in 0..=ROWS_MAX as u8 {
-        assert!(cache.find(b"a", b"b").is_some());
-        cache.changed(&[b'a', n], Some(b""));
-    }
-    assert!(cache.find(b"a", b"b").is_none());
-    cache.keep(b"a", b"b", vec![]);
-    cache.changed(b"a", Some(&[0; RANGE_MAX]));
-    assert!(cache.find(b"a", b"b").is_none());
-    cache.keep(b"a", b"b", vec![row("a", &"v".repeat(RANGE_MAX))]);
+    assert!(cache.find(&key("a")).is_none());
+    cache.keep(&key("a"), vec![]);
+    cache.changed(&row("a", ""), Some(&[0; KEY_BYTES_MAX]));
+    assert!(cache.find(&key("a")).is_none());
+    cache.keep(&key("a"), vec![(row("a", "1"), vec![0; KEY_BYTES_MAX])]);
     assert_eq!(cache.bytes(), 0);
 }
 
 #[test]
 fn what_is_read_stays_and_the_rest_makes_room() {
     let mut cache = Cache::default();
-    let key = |n: usize| format!("{n:08}").into_bytes();
-    let value = "v".repeat(RANGE_MAX / 2);
+    let value = vec![0; KEY_BYTES_MAX / 2];
     let enough = 3 * GENERATION_MAX / value.len();
     for n in 1..enough {
-        cache.keep(&key(0), &key(1), vec![row("hot", "v")]);
-        cache.keep(&key(n), &key(n + 1), vec![row("cold", &value)]);
-        assert!(cache.find(&key(0), &key(1)).is_some());
-        assert!(cache.bytes() <= 2 * GENERATION_MAX + RANGE_MAX);
+        let name = n.to_string();
+        cache.keep(&key("hot"), vec![(row("hot", "1"), b"v".to_vec())]);
+        cache.keep(&key(&name), vec![(row(&name, "1"), value.clone())]);
+        assert!(cache.find(&key("hot")).is_some());
+        assert!(cache.bytes() <= 2 * GENERATION_MAX + KEY_BYTES_MAX);
     }
     assert_eq!(cache.bytes(), cache.recount());
-    assert!(cache.find(&key(1), &key(2)).is_none());
-    assert!(cache.find(&key(enough - 1), &key(enough)).is_some());
+    assert!(cache.find(&key("1")).is_none());
+    assert!(cache.find(&key(&(enough - 1).to_string())).is_some());
 }

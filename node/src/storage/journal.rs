@@ -1,0 +1,206 @@
+//! The journal: all changes of one commit as one record, appended and synced before anybody is told.
+//!
+//! Files are numbered from 1. A file is left once what it holds is enough for tables, and goes when it
+//! lies in them. Played back from the oldest that is there, the files give the same rows as the first time.
+//!
+//! ```text
+//! record:  length of the body (8 bytes)  blake3 of the body, the first 8 bytes  body: changes
+//! change:  (length of the value + 1, or 0 where the row is deleted) << 16 | length of the row (8 bytes)  row  value
+//! ```
+
+use starling_crdt::StorageError;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+mod tests;
+
+const HEAD: usize = 16;
+/// Capacity that is kept between commits.
+const KEPT_BYTES: usize = 1024 * 1024;
+
+pub struct Journal {
+    directory: PathBuf,
+    file: File,
+    number: u64,
+    oldest: u64,
+    /// The next record, its head still empty.
+    record: Vec<u8>,
+}
+
+/// Is shown a change that is played back. `None`: the row is deleted.
+pub type Replay<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+
+impl Journal {
+    /// Opens or creates the journal in this directory and plays it back. Of the last file, a record that
+    /// was not written to its end is dropped: nobody was told of it.
+    ///
+    /// Errors: the disk fails, or what must be there is not, or is not what was written.
+    pub fn open(directory: &Path, replay: Replay<'_>) -> Result<Self, StorageError> {
+        create(directory).map_err(refused)?;
+        let numbers = numbers(directory).map_err(refused)?;
+        let (oldest, number) = match (numbers.first(), numbers.last()) {
+            (Some(first), Some(last)) => (*first, *last),
+            _ => (1, 1),
+        };
+        if numbers.len() as u64 > 1 && number - oldest + 1 != numbers.len() as u64 {
+            return Err(damaged("a file is missing"));
+        }
+        for old in oldest..number {
+            let (good, length) = play_back(&file_of(directory, old), replay)?;
+            if good != length {
+                return Err(damaged("a record is not what was written"));
+            }
+        }
+        let file = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
+        sync_directory(directory).map_err(refused)?;
+        Ok(Self { directory: directory.to_path_buf(), file, number, oldest, record: vec![0; HEAD] })
+    }
+
+    /// A change that belongs to the next commit.
+    pub fn push(&mut self, row: &[u8], value: Option<&[u8]>) {
+        let row_length =
+            u16::try_from(row.len()).expect("rows are at most 64 KiB: keys and fields are bounded");
+        let value_length = value.map_or(0, |value| value.len() as u64 + 1);
+        self.record.extend((value_length << 16 | u64::from(row_length)).to_be_bytes());
+        self.record.extend_from_slice(row);
+        self.record.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// Writes all changes since the last commit, or none of them. Synced: they outlast a power cut.
+    pub fn commit(&mut self, synced: bool) -> io::Result<()> {
+        if self.record.len() > HEAD {
+            let (head, body) = self.record.split_at_mut(HEAD);
+            head[..8].copy_from_slice(&(body.len() as u64).to_be_bytes());
+            head[8..].copy_from_slice(&check(body));
+            self.file.write_all(&self.record)?;
+            self.record.truncate(HEAD);
+            self.record.shrink_to(KEPT_BYTES);
+        }
+        if synced { self.sync() } else { Ok(()) }
+    }
+
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Begins the next file. Returns the number of the one before, which is whole and synced.
+    pub fn turn(&mut self) -> io::Result<u64> {
+        self.sync()?;
+        let before = self.number;
+        let next = file_of(&self.directory, before + 1);
+        self.file = OpenOptions::new().append(true).create_new(true).open(next)?;
+        sync_directory(&self.directory)?;
+        self.number = before + 1;
+        Ok(before)
+    }
+
+    /// Forgets the files up to this one: what they hold lies in tables. They go one by one, the oldest first,
+    /// since an old one alone would bring old rows back.
+    pub fn forget(&mut self, last: u64) -> io::Result<()> {
+        while self.oldest <= last {
+            fs::remove_file(file_of(&self.directory, self.oldest))?;
+            sync_directory(&self.directory)?;
+            self.oldest += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The last file, ready to be appended to.
+fn open_last(path: &Path, new: bool, replay: Replay<'_>) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    if new {
+        return options.append(true).create_new(true).open(path).map_err(refused);
+    }
+    let (good, length) = play_back(path, replay)?;
+    let file = options.append(true).open(path).map_err(refused)?;
+    if good != length {
+        tracing::warn!(bytes = length - good, "the journal ends in a record that was not written to its end");
+        file.set_len(good).map_err(refused)?;
+    }
+    // What is acknowledged from now on may build on what was read, synced before or not.
+    file.sync_all().map_err(refused)?;
+    Ok(file)
+}
+
+/// How many bytes hold whole records, and how many there are.
+fn play_back(path: &Path, replay: Replay<'_>) -> Result<(u64, u64), StorageError> {
+    let mut file = File::open(path).map_err(refused)?;
+    let length = file.metadata().map_err(refused)?.len();
+    let (mut good, mut body) = (0, Vec::new());
+    loop {
+        let mut head = [0; HEAD];
+        let left = (length - good).saturating_sub(HEAD as u64);
+        if left == 0 {
+            return Ok((good, length));
+        }
+        file.read_exact(&mut head).map_err(refused)?;
+        let (size, hash) = head.split_at(8);
+        let size = size.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        if size == 0 || size > left {
+            return Ok((good, length));
+        }
+        body.clear();
+        (&mut file).take(size).read_to_end(&mut body).map_err(refused)?;
+        if body.len() as u64 != size || check(&body) != *hash {
+            return Ok((good, length));
+        }
+        changes(&body, replay).ok_or_else(|| damaged("a record is not one of this version"))?;
+        good += HEAD as u64 + size;
+    }
+}
+
+fn changes(mut body: &[u8], replay: Replay<'_>) -> Option<()> {
+    while !body.is_empty() {
+        let (head, rest) = body.split_first_chunk()?;
+        let head = u64::from_be_bytes(*head);
+        let (row, rest) = rest.split_at_checked((head & 0xffff) as usize)?;
+        let value_length = (head >> 16).checked_sub(1);
+        let (value, rest) = rest.split_at_checked(usize::try_from(value_length.unwrap_or(0)).ok()?)?;
+        replay(row, value_length.map(|_| value));
+        body = rest;
+    }
+    Some(())
+}
+
+fn check(body: &[u8]) -> [u8; 8] {
+    let hash = blake3::hash(body);
+    std::array::from_fn(|i| hash.as_bytes()[i])
+}
+
+fn file_of(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:012}"))
+}
+
+/// The numbers of the files that are there, in order.
+fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn create(directory: &Path) -> io::Result<()> {
+    if !directory.is_dir() {
+        fs::create_dir(directory)?;
+        directory.parent().map_or(Ok(()), sync_directory)?;
+    }
+    Ok(())
+}
+
+/// So that files which came or went are known after a power cut.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+pub fn refused(e: io::Error) -> StorageError {
+    StorageError(format!("the disk refused: {e}"))
+}
+
+fn damaged(what: &str) -> StorageError {
+    StorageError(format!("its journal is damaged: {what}"))
+}

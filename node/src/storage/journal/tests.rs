@@ -1,0 +1,101 @@
+use super::*;
+
+type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+fn open(directory: &Path) -> Result<(Journal, Rows), StorageError> {
+    let mut rows = Vec::new();
+    let replay = &mut |row: &[u8], value: Option<&[u8]>| rows.push((row.to_vec(), value.map(<[u8]>::to_vec)));
+    let journal = Journal::open(directory, replay)?;
+    Ok((journal, rows))
+}
+
+fn put(journal: &mut Journal, row: &str) {
+    journal.push(row.as_bytes(), Some(b"value"));
+    journal.commit(true).unwrap();
+}
+
+/// The rows that were put, in order.
+fn played(directory: &Path) -> String {
+    let (_, rows) = open(directory).unwrap();
+    let names = rows.iter().map(|(row, _)| String::from_utf8_lossy(row));
+    names.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn changes_come_back_in_order() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, rows) = open(place.path()).unwrap();
+    assert!(rows.is_empty());
+    journal.push(b"a", Some(b"1"));
+    journal.push(b"a", None);
+    journal.push(b"", Some(b""));
+    journal.commit(false).unwrap();
+    journal.commit(true).unwrap();
+    journal.push(b"never committed", None);
+    drop(journal);
+    let rows = open(place.path()).unwrap().1;
+    let change = |row: &[u8], value: Option<&[u8]>| (row.to_vec(), value.map(<[u8]>::to_vec));
+    assert_eq!(rows, [change(b"a", Some(b"1")), change(b"a", None), change(b"", Some(b""))]);
+}
+
+#[test]
+fn a_record_cut_short_or_garbled_is_dropped_and_writing_goes_on_before_it() {
+    let place = tempfile::tempdir().unwrap();
+    let file = file_of(place.path(), 1);
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "a");
+    let whole = fs::read(&file).unwrap();
+    put(&mut journal, "b");
+    let both = fs::read(&file).unwrap();
+    for cut in whole.len()..both.len() {
+        fs::write(&file, &both[..cut]).unwrap();
+        assert_eq!(played(place.path()), "a", "cut at {cut}");
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+    for garbled in whole.len()..both.len() {
+        let mut bytes = both.clone();
+        bytes[garbled] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(played(place.path()), "a", "garbled at {garbled}");
+    }
+    put(&mut open(place.path()).unwrap().0, "c");
+    assert_eq!(played(place.path()), "a c");
+}
+
+#[test]
+fn files_are_played_from_the_oldest_and_forgotten_from_the_oldest() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "a");
+    assert_eq!(journal.turn().unwrap(), 1);
+    put(&mut journal, "b");
+    assert_eq!(journal.turn().unwrap(), 2);
+    put(&mut journal, "c");
+    assert_eq!(played(place.path()), "a b c");
+    journal.forget(1).unwrap();
+    assert_eq!(played(place.path()), "b c");
+    journal.forget(2).unwrap();
+    drop(journal);
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "d");
+    assert_eq!(played(place.path()), "c d");
+}
+
+#[test]
+fn what_is_missing_in_the_middle_is_damage() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "a");
+    journal.turn().unwrap();
+    put(&mut journal, "b");
+    journal.turn().unwrap();
+    let first = file_of(place.path(), 1);
+    let bytes = fs::read(&first).unwrap();
+    fs::write(&first, &bytes[..bytes.len() - 1]).unwrap();
+    let error = open(place.path()).err().unwrap();
+    assert_eq!(error.0, "its journal is damaged: a record is not what was written");
+    fs::write(&first, &bytes).unwrap();
+    fs::remove_file(file_of(place.path(), 2)).unwrap();
+    let error = open(place.path()).err().unwrap();
+    assert_eq!(error.0, "its journal is damaged: a file is missing");
+}

@@ -1,0 +1,59 @@
+//! Rows that were changed since tables were last written, in order.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What a row takes beside its bytes, roughly.
+const OVERHEAD: usize = 96;
+
+/// Partition and kind of a row: rows of one kind lie close together, and so are found in few steps.
+type Shelf = [u8; 3];
+
+/// Changed rows. No value: deleted.
+#[derive(Default)]
+pub struct Recent {
+    shelves: BTreeMap<Shelf, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    bytes: usize,
+}
+
+impl Recent {
+    pub fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
+        let rows = self.shelves.entry(shelf(row)).or_default();
+        self.bytes += value.map_or(0, <[u8]>::len);
+        if let Some(known) = rows.get_mut(row) {
+            self.bytes -= known.as_ref().map_or(0, Vec::len);
+            *known = value.map(<[u8]>::to_vec);
+        } else {
+            self.bytes += row.len() + OVERHEAD;
+            rows.insert(row.to_vec(), value.map(<[u8]>::to_vec));
+        }
+    }
+
+    /// The change of a row, if there is one.
+    pub fn get(&self, row: &[u8]) -> Option<Option<&[u8]>> {
+        let value = self.shelves.get(&shelf(row))?.get(row)?;
+        Some(value.as_deref())
+    }
+
+    /// The changes from `from` up to, not including, `to`; `from` must be less.
+    pub fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let shelves = self.shelves.range(shelf(from)..=shelf(to));
+        let rows = shelves.flat_map(move |(_, rows)| rows.range::<[u8], _>(range));
+        rows.map(|(row, value)| (&row[..], value.as_deref()))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.shelves.values().flatten().map(|(row, value)| (&row[..], value.as_deref()))
+    }
+
+    /// What it takes in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Keeps the order of rows: a shorter one is filled up with zeros.
+fn shelf(row: &[u8]) -> Shelf {
+    std::array::from_fn(|i| row.get(i).copied().unwrap_or(0))
+}

@@ -1,0 +1,92 @@
+//! The embedded engine: fjall, with one ordered keyspace, written to in bulk and in order only.
+
+use super::journal::refused;
+use super::recent::Recent;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use starling_crdt::StorageError;
+use std::ops::Bound;
+use std::path::Path;
+
+const MIB: u64 = 1024 * 1024;
+/// For blocks of tables on disk.
+const BLOCKS: u64 = 64 * MIB;
+/// Of two, fjall keeps the first for flushes, of which there are none: it only hands compactions back to the
+/// queue, which costs a processor as long as the second compacts.
+const WORKERS: usize = 1;
+
+/// Names the store; in a keyspace of its own, apart from what is kept for clients.
+const ID: &str = "id";
+
+/// Rows in tables on disk. Clones are the same tables.
+#[derive(Clone)]
+pub struct Tables {
+    _database: Database,
+    rows: Keyspace,
+    id: u64,
+}
+
+impl Tables {
+    /// Opens or creates them in this directory; new ones are named `new_id`. Errors: in use, damaged, or the
+    /// disk fails.
+    pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
+        let database =
+            Database::builder(path).cache_size(BLOCKS).worker_threads(WORKERS).open().map_err(failure)?;
+        let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failure)?;
+        let id = named(&database, new_id)?;
+        Ok(Self { _database: database, rows, id })
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn get(&self, row: &[u8]) -> Result<Option<Slice>, StorageError> {
+        self.rows.get(row).map_err(failure)
+    }
+
+    /// The rows from `from` up to, not including, `to`, in order; `from` must be less.
+    pub fn range<'a>(
+        &self,
+        from: &'a [u8],
+        to: &'a [u8],
+    ) -> impl Iterator<Item = Result<(Slice, Slice), StorageError>> + use<'a> {
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        self.rows.range::<&[u8], _>(range).map(|row| row.into_inner().map_err(failure))
+    }
+
+    /// Writes all these changes, or none of them, and syncs them.
+    pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
+        let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
+        for (row, value) in changes.iter() {
+            match value {
+                Some(value) => ingestion.write(row, value),
+                None => ingestion.write_tombstone(row),
+            }
+            .map_err(failure)?;
+        }
+        ingestion.finish().map_err(failure)
+    }
+}
+
+fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
+    let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
+    if let Some(id) = about.get(ID).map_err(failure)? {
+        let bytes = <[u8; 8]>::try_from(&id[..]);
+        return bytes.map(u64::from_be_bytes).map_err(|_| StorageError("its name is damaged".into()));
+    }
+    about.insert(ID, new_id.to_be_bytes()).map_err(failure)?;
+    database.persist(PersistMode::SyncData).map_err(failure)?;
+    Ok(new_id)
+}
+
+/// In words for people. After a failed write or sync nothing can be known of the pages it was about, so
+/// it is never tried again (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+fn failure(e: fjall::Error) -> StorageError {
+    StorageError(match e {
+        fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => return refused(e),
+        fjall::Error::Poisoned => "the disk refused an earlier write".into(),
+        fjall::Error::Locked => "another process has it open".into(),
+        fjall::Error::InvalidVersion(_) => "another version of the storage engine has written it".into(),
+        damage => format!("its files are damaged ({damage:?})"),
+    })
+}
