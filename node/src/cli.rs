@@ -4,6 +4,7 @@ mod config;
 mod console;
 mod data;
 mod entering;
+mod invite;
 mod join;
 mod ready;
 mod status;
@@ -31,8 +32,12 @@ const DATA_HELP: &str = "Any command of the store is a command here too: starlin
 enum Command {
     /// Start a peer; the first time in an empty directory it makes a new network
     Up(up::Args),
-    /// Start a peer that enters an existing network
+    /// Start a peer that enters an existing network, by a ticket
     Join(join::Args),
+    /// Make a ticket that lets another machine in
+    Invite(invite::Args),
+    /// List the tickets and who came in by them
+    Invites(invite::List),
     /// Show the settings and where each comes from
     Config(config::Args),
     /// Talk to a peer, line by line
@@ -47,8 +52,10 @@ enum Command {
 /// Runs the command that the arguments name. The exit code is 0, or that of the error shown on stderr.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Up(args) => up::run(args),
+        Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
+        Command::Invite(args) => invite::run(args),
+        Command::Invites(args) => invite::list(args),
         Command::Config(args) => config::run(args),
         Command::Console(args) => console::run(args),
         Command::Status(args) => status::run(args),

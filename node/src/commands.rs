@@ -3,6 +3,7 @@
 //! The same table answers clients, `COMMAND` and `HELP`, completes words in the console and names the
 //! one-shot commands, so that none of them can drift from the others.
 
+pub mod admission;
 mod call;
 mod connection;
 mod cursors;
@@ -164,6 +165,7 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Spec>> = LazyLock::new(||
         hashes::SPECS,
         keys::SPECS,
         network::SPECS,
+        admission::SPECS,
         connection::SPECS,
         server::SPECS,
     ];

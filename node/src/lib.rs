@@ -1,6 +1,7 @@
 //! One Starling peer and everything around it: transport, storage, the Redis port, the console and the
 //! command line. What peers decide is not here but in `starling-protocol`.
 
+pub mod admission;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,5 +1,6 @@
 //! How the client side reaches the peer that runs in this process.
 
+use crate::admission::Admission;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::request::{Failure, FailureKind, Request, Response};
@@ -37,17 +38,27 @@ pub struct Facts {
 }
 
 /// The peer of this process, as clients see it. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PeerHandle {
     facts: Arc<Facts>,
     requests: mpsc::Sender<ClientRequest>,
     faults: Option<FaultHandle>,
+    admission: Option<Arc<Admission>>,
 }
 
 impl PeerHandle {
     /// `requests`: whoever holds the other end must answer each request once.
     pub fn new(facts: Facts, requests: mpsc::Sender<ClientRequest>, faults: Option<FaultHandle>) -> Self {
-        Self { facts: Arc::new(facts), requests, faults }
+        Self { facts: Arc::new(facts), requests, faults, admission: None }
+    }
+
+    pub fn with_admission(self, admission: Arc<Admission>) -> Self {
+        Self { admission: Some(admission), ..self }
+    }
+
+    /// Who is let in. `None`: this peer is no part of a real network.
+    pub fn admission(&self) -> Option<Arc<Admission>> {
+        self.admission.clone()
     }
 
     pub fn facts(&self) -> &Facts {

@@ -3,9 +3,12 @@
 pub mod explain;
 pub mod reply;
 
+use crate::admission::{Admission, to_oneself};
 use crate::transport::peer_text;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
+use starling_protocol::admission::certificate::Refusal;
+use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Health, Step};
 use starling_protocol::request::{MemberView, SeatView, Status, Whereabouts};
 use std::fmt::Write as _;
@@ -34,6 +37,18 @@ pub struct StatusPage {
     /// Operations under way.
     pub operations: u32,
     pub members: Vec<MemberLine>,
+    /// Peers that do not let this one in, and why.
+    #[serde(default)]
+    pub refusals: Vec<RefusalLine>,
+    /// Why this peer may not be in its network any more.
+    #[serde(default)]
+    pub out: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusalLine {
+    pub peer_id: String,
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +127,30 @@ impl StatusPage {
             repairing: status.repairing,
             operations: status.operations,
             members,
+            refusals: Vec::new(),
+            out: None,
         }
+    }
+
+    /// Adds whether this peer may be in its network, and who does not let it in.
+    pub fn add_admission(&mut self, admission: &Admission) {
+        self.out = admission.own_grant().err().map(|refusal| to_oneself(refusal).to_owned());
+        let refusals = admission.refusals();
+        let line = |(peer, refusal): (PeerId, Refusal)| RefusalLine {
+            peer_id: peer_text(&peer),
+            why: to_oneself(refusal).into(),
+        };
+        self.refusals = refusals.into_iter().map(line).collect();
+    }
+
+    fn refusals_text(&self) -> String {
+        let text = |line: &RefusalLine| {
+            let named = self.members.iter().find(|member| member.peer_id == line.peer_id);
+            let name = named.map_or_else(|| short(&line.peer_id), |member| plain(&member.name));
+            format!("\n{name} does not let this peer in: {}", plain(&line.why))
+        };
+        let out = self.out.iter().map(|why| format!("\nthis peer is out of its network: {why}"));
+        out.chain(self.refusals.iter().map(text)).collect()
     }
 
     /// A table of the members and two lines about the network and this peer.
@@ -133,7 +171,7 @@ impl StatusPage {
         let rows = table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
         format!(
             "network {} ({})   {} of {} alive   N={} R={} W={}   {} partitions\n{}\n\
-             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way",
+             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}",
             plain(&self.network),
             self.network_id,
             self.alive,
@@ -148,6 +186,7 @@ impl StatusPage {
             self.held_for_others,
             self.repairing,
             self.operations,
+            self.refusals_text(),
         )
     }
 }

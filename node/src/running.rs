@@ -1,5 +1,6 @@
 //! A peer in this process, put together from its parts.
 
+use crate::admission::Admission;
 use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::{Error, STORAGE};
@@ -10,11 +11,13 @@ use crate::storage::{self, Answers, Opened, StorageFailure, StorageHandle};
 use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
+use starling_protocol::admission::certificate::Grant;
 use starling_protocol::config::Config;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::input::Input;
 use starling_protocol::peer::{Peer, Start};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -41,21 +44,23 @@ impl Running {
     /// Opens storage, listens and starts the event loop. Errors: one of them cannot be done.
     pub async fn start(options: &Options, parts: Parts) -> Result<Self, Error> {
         let Parts { directory, keys, genesis, resp } = parts;
+        let admission = Arc::new(Admission::open(directory.path(), keys.clone(), genesis)?);
         let (peer, clock) = (keys.peer(), Clock::start());
         let store = open_store(options, &directory)?;
         let faults = options.faults.clone().map(FaultHandle::new);
-        let (transport, urgent, work) = listen(options, keys, &genesis, faults.clone()).await?;
+        let (transport, urgent, work) = listen(options, keys, admission.clone(), faults.clone()).await?;
         let facts = Facts {
             peer,
             peer_id: peer_text(&peer),
             name: options.name.clone(),
             resp,
             listen: transport.listening(),
-            genesis: genesis.genesis().clone(),
+            genesis: admission.genesis().genesis().clone(),
             dir: directory.path().to_path_buf(),
             started: SystemTime::now(),
         };
-        let start = start_of(options, &facts, &directory, &store)?;
+        let grant = admission.own_grant().map_err(|why| Error::new("this peer may not enter").why(why))?;
+        let start = start_of(options, &grant, &facts, &directory, &store)?;
         let saver = Saver::start(&directory, store.opened.id, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
@@ -63,7 +68,7 @@ impl Running {
         let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
-        let handle = PeerHandle::new(facts, to_requests, faults);
+        let handle = PeerHandle::new(facts, to_requests, faults).with_admission(admission);
         Ok(Self { handle, directory, stop: Some(stop), task })
     }
 
@@ -108,12 +113,12 @@ type Waiting = mpsc::Receiver<Input>;
 async fn listen(
     options: &Options,
     keys: Keys,
-    genesis: &SignedGenesis,
+    admission: Arc<Admission>,
     faults: Option<FaultHandle>,
 ) -> Result<(Transport, Waiting, Waiting), Error> {
     let config = transport::Config {
         keys,
-        genesis: genesis.clone(),
+        admission,
         listen: options.listen.clone(),
         named: options.join.clone(),
         mdns: options.mdns,
@@ -127,13 +132,19 @@ async fn listen(
     Ok((transport, urgent, work))
 }
 
-fn start_of(options: &Options, facts: &Facts, directory: &Directory, store: &Store) -> Result<Start, Error> {
+fn start_of(
+    options: &Options,
+    grant: &Grant,
+    facts: &Facts,
+    directory: &Directory,
+    store: &Store,
+) -> Result<Start, Error> {
     let saved = members::load(directory);
     Ok(Start {
         id: facts.peer,
         name: facts.name.clone(),
-        zone: options.zone.clone(),
-        weight: options.weight,
+        zone: grant.zone.clone().unwrap_or_else(|| options.zone.clone()),
+        weight: options.weight.min(grant.weight_max),
         addresses: facts.listen.clone(),
         life: store.actor.0,
         genesis: facts.genesis.clone(),

@@ -2,16 +2,20 @@
 //!
 //! Between two peers that talk, each has one long stream per class of messages towards the other, on
 //! which frames are pipelined. Sending never waits: what cannot be queued is dropped and counted. A peer
-//! counts as connected once a stream of this network stands; strangers never do.
+//! counts as connected once both have shown each other certificates of this network; nothing else is
+//! served before that, and strangers never are.
 
 mod address;
+mod admission;
 mod backoff;
 mod dialling;
 mod driver;
 mod frames;
 mod gate;
 mod genesis;
+mod joining;
 mod keys;
+mod letting_in;
 mod link;
 mod peers;
 mod streams;
@@ -21,12 +25,15 @@ mod tests;
 
 pub use address::{dial_text, parse as parse_address};
 pub use genesis::{AskError, ask as ask_genesis};
+pub use joining::{JoinError, addresses_of, join, ticket_addresses};
 pub use keys::{Keys, parse_peer, peer_text};
 pub use libp2p::Multiaddr as Address;
 pub use link::Stats;
 pub use swarm::Limits;
 
+use crate::admission::Admission;
 use crate::peer_handle::FaultHandle;
+use admission::{Desk, VERDICTS_MAX};
 use dialling::Named;
 use driver::{COMMANDS_MAX, Command, Driver, Happening};
 use futures::{FutureExt, StreamExt};
@@ -35,7 +42,6 @@ use libp2p::Swarm;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::SwarmEvent;
 use link::Links;
-use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, Message};
@@ -55,7 +61,8 @@ const LISTEN_TIME: Duration = Duration::from_secs(5);
 
 pub struct Config {
     pub keys: Keys,
-    pub genesis: SignedGenesis,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
     pub listen: Vec<Address>,
     /// Where others may be; each entry is one place, with the addresses to try there in turn.
     pub named: Vec<Vec<Address>>,
@@ -105,7 +112,8 @@ impl Transport {
     /// Listens, then runs by itself. What happens arrives in `inputs`; while those are not taken,
     /// reading from other peers waits. Errors: an address cannot be listened on.
     pub async fn start(config: Config, inputs: Inputs) -> Result<Self, ListenError> {
-        let protocols = streams::Protocols::of(&config.genesis.network_id());
+        let genesis = config.admission.genesis();
+        let protocols = streams::Protocols::of(&genesis.network_id());
         let mut swarm = swarm::build(&config.keys, protocols, &config.limits, config.mdns);
         let early = listen(&mut swarm, config.listen).await?;
         let addresses = address::to_tell(swarm.listeners());
@@ -113,6 +121,7 @@ impl Transport {
         let _ = inputs.urgent.send(Input::Listening { addresses: addresses.clone() }).await;
 
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+        let (to_verdicts, verdicts) = mpsc::channel(VERDICTS_MAX);
         let gate = Gate::new(config.faults.as_ref());
         let (listening, told) = watch::channel(addresses);
         let driver = Driver {
@@ -124,7 +133,10 @@ impl Transport {
             inputs,
             listening,
             silence: config.silence,
-            teller: genesis::Teller::new(&config.genesis),
+            teller: genesis::Teller::new(genesis),
+            desk: Desk::new(config.admission.clone(), to_verdicts),
+            verdicts,
+            revoked: config.admission.watch_revocations(),
             named: config.named.into_iter().filter(|at| !at.is_empty()).map(Named::new).collect(),
             peers: BTreeMap::new(),
             foreign: BTreeMap::new(),

@@ -59,11 +59,17 @@ impl Peer {
     }
 
     fn join(dir: &Path, other: &Peer) -> Self {
-        Self::start(peer_command(&["join", &other.address()], dir, &[]))
+        Self::start(peer_command(&["join", &other.ticket()], dir, &[]))
     }
 
     fn text(&self, key: &str) -> String {
         self.ready[key].as_str().unwrap().to_owned()
+    }
+
+    /// Lets one machine in.
+    fn ticket(&self) -> String {
+        let reply = self.ask(&["INVITE", "TICKET"]);
+        reply.lines().nth(1).unwrap_or_else(|| panic!("no ticket, but {reply:?}")).to_owned()
     }
 
     /// Where other peers connect.
@@ -259,12 +265,119 @@ fn a_directory_of_one_network_does_not_enter_another() {
 }
 
 #[test]
+fn an_address_alone_lets_nobody_in() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--network", "attic"]));
+    for words in [&["join", &first.address()][..], &["up", "--join", &first.address()], &["join"]] {
+        let (code, said) = refused(peer_command(words, &home.dir("p2"), &[]));
+        assert_eq!(code, Some(2));
+        assert!(said.contains("ticket") && said.contains("starling invite"), "{said}");
+    }
+    let (_, said) = refused(peer_command(&["join", &first.address()], &home.dir("p2"), &[]));
+    assert!(said.contains("attic"), "{said}");
+}
+
+#[test]
+fn a_ticket_is_taken_from_a_variable_a_file_or_standard_input() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let mut by_variable = peer_command(&["join"], &home.dir("p2"), &[]);
+    by_variable.env("STARLING_TICKET", first.ticket());
+    let second = Peer::start(by_variable);
+    assert_eq!(second.text("network"), first.text("network"));
+    let file = home.dir("ticket");
+    fs::write(&file, format!("{}\n", first.ticket())).unwrap();
+    let third =
+        Peer::start(peer_command(&["join", "--ticket-file", file.to_str().unwrap()], &home.dir("p3"), &[]));
+    assert_eq!(third.text("network"), first.text("network"));
+    let mut child = peer_command(&["join", "-"], &home.dir("p4"), &[]).stderr(Stdio::null()).spawn().unwrap();
+    writeln!(child.stdin.as_mut().unwrap(), "{}", first.ticket()).unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let fourth = Peer { child, ready: serde_json::from_str(&line).unwrap() };
+    first.ask_until(&["STATUS"], "4 of 4 alive");
+    assert_eq!(fourth.text("network"), first.text("network"));
+}
+
+#[test]
+fn a_spent_ticket_and_one_of_another_network_are_refused_with_what_to_do() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let ticket = first.ticket();
+    Peer::start(peer_command(&["join", &ticket], &home.dir("p2"), &[])).stop();
+    let (code, words) = refused(peer_command(&["join", &ticket], &home.dir("p3"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("used already") && words.contains("starling invite"), "{words}");
+    let other = Peer::up(&home.dir("p4"));
+    let (code, words) = refused(peer_command(&["join", &other.ticket()], &home.dir("p2"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("another network") && words.contains("--dir"), "{words}");
+    let (code, words) = refused(peer_command(&["join", &ticket[..40]], &home.dir("p3"), &[]));
+    assert_eq!(code, Some(2));
+    assert!(words.contains("wrong or missing"), "{words}");
+}
+
+#[test]
+fn the_line_that_invite_prints_is_all_that_another_machine_needs() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let invite = |more: &[&str]| {
+        let mut command = starling();
+        let output =
+            command.arg("invite").args(["--connect", &first.text("resp")]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let words = String::from_utf8(output.stderr).unwrap();
+        (String::from_utf8(output.stdout).unwrap().trim_end().to_owned(), words)
+    };
+    let (line, words) = invite(&["--ttl", "10m"]);
+    let words_of_line: Vec<_> = line.split(' ').collect();
+    assert_eq!(words_of_line[..2], ["starling", "join"]);
+    assert!(words.contains("one machine") && words.contains("10 min"), "{words}");
+    let second = Peer::start(peer_command(&words_of_line[1..], &home.dir("p2"), &[]));
+    second.ask_until(&["STATUS"], "2 of 2 alive");
+
+    // Without addresses, --join says where the inviter is.
+    let (ticket, words) = invite(&["-q", "--no-addresses", "--role", "client"]);
+    assert!(ticket.starts_with("st1") && words.is_empty(), "{ticket} {words}");
+    let client = Peer::start(peer_command(&["join", &ticket, &first.address()], &home.dir("p3"), &[]));
+    client.ask_until(&["STATUS"], "3 of 3 alive");
+    assert!(client.ask(&["SET", "k", "v"]).starts_with("+OK"));
+    client.ask_until(&["STATUS", "JSON"], "\"owned\":0");
+    assert!(first.ask(&["INVITES"]).contains("1 of 1"));
+
+    let (page, _) = invite(&["--json"]);
+    let page: Value = serde_json::from_str(&page).unwrap();
+    let mut command = starling();
+    command.args(["invite", "revoke", page["id"].as_str().unwrap(), "--connect", &first.text("resp")]);
+    assert!(command.output().unwrap().status.success());
+    let (_, words) = refused(peer_command(&["join", page["ticket"].as_str().unwrap()], &home.dir("p4"), &[]));
+    assert!(words.contains("withdrawn"), "{words}");
+}
+
+#[test]
+fn a_revoked_peer_reads_that_it_is_out_and_a_new_ticket_lets_it_in_again() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let second = Peer::join(&home.dir("p2"), &first);
+    first.ask_until(&["STATUS"], "2 of 2 alive");
+    assert_eq!(first.ask(&["REVOKE", &second.text("peer_id")]), "+OK\r\n");
+    first.ask_until(&["STATUS"], "1 of 2 alive");
+    second.ask_until(&["STATUS"], "its certificate was revoked");
+    second.stop();
+    let (code, words) = refused(peer_command(&["up"], &home.dir("p2"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("revoked") && words.contains("starling invite"), "{words}");
+    let again = Peer::join(&home.dir("p2"), &first);
+    again.ask_until(&["STATUS"], "2 of 2 alive");
+}
+
+#[test]
 fn a_copied_directory_is_not_a_second_peer() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));
     fs::create_dir(home.dir("p2")).unwrap();
     fs::copy(home.dir("p1").join("identity.key"), home.dir("p2").join("identity.key")).unwrap();
-    let (code, words) = refused(peer_command(&["join", &first.address()], &home.dir("p2"), &[]));
+    let (code, words) = refused(peer_command(&["join", &first.ticket()], &home.dir("p2"), &[]));
     assert_eq!(code, Some(1));
     assert!(words.contains("same key"), "{words}");
 }
@@ -273,12 +386,11 @@ fn a_copied_directory_is_not_a_second_peer() {
 fn what_a_network_was_made_with_stays() {
     let home = Home::new();
     let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "2"]));
-    let (code, words) =
-        refused(peer_command(&["join", &first.address()], &home.dir("p2"), &["--replicas", "3"]));
+    let ticket = first.ticket();
+    let (code, words) = refused(peer_command(&["join", &ticket], &home.dir("p2"), &["--replicas", "3"]));
     assert_eq!(code, Some(2));
     assert!(words.contains("--replicas") && words.contains("N=2"), "{words}");
-    let second =
-        Peer::start(peer_command(&["join", &first.address()], &home.dir("p2"), &["--replicas", "2"]));
+    let second = Peer::start(peer_command(&["join", &ticket], &home.dir("p2"), &["--replicas", "2"]));
     assert_eq!(second.text("network"), first.text("network"));
 }
 

@@ -1,54 +1,147 @@
-//! Which network a peer belongs to: the one of its directory, the one it is to enter, or a new one.
+//! Which network a peer belongs to: the one of its directory, the one that its ticket is for, or a new one.
 
+use crate::admission::{Admission, save_certificate};
 use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::network;
-use crate::transport::{Address, AskError, Keys, ask_genesis, dial_text};
+use crate::transport::{
+    Address, AskError, JoinError, Keys, addresses_of, ask_genesis, dial_text, join as show_ticket,
+};
 use futures::future::join_all;
+use starling_protocol::admission::certificate::Chain;
+use starling_protocol::admission::ticket::{Ticket, prefix_of};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a newcomer waits for the first answer.
+/// How long a newcomer tries to reach its inviter.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long one address may take to answer.
-const ONE_TRY: Duration = Duration::from_secs(3);
+/// How long one try may take.
+const ONE_TRY: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// How often a person is told that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// The network of the directory; the first time, that of the peers to join, or else a new one.
+/// The network of the directory; the first time, that of the ticket, or without one a new network.
 ///
-/// Errors: nobody to join answers in time; the directory belongs to another network than they do; what
+/// Errors: the inviter is not reached in time, or refuses; the directory belongs to another network; what
 /// was asked of a new network does not fit the one there is.
 pub async fn choose_network(
     options: &Options,
     directory: &Directory,
     keys: &Keys,
+    ticket: Option<&Ticket>,
 ) -> Result<SignedGenesis, Error> {
-    let me = keys.peer();
     let own = network::load(directory)?;
     if let Some(own) = &own {
         refuse_other_wishes(options, own.genesis())?;
     }
-    match own {
-        Some(own) if options.join.is_empty() => Ok(own),
-        Some(own) => {
-            let answers = ask_all(&options.join, me).await;
+    match (own, ticket) {
+        (Some(own), Some(ticket)) => {
+            refuse_other_ticket(directory, &own, ticket)?;
+            // Joining twice is harmless; and a ticket helps one whose certificate counts no more.
+            if Admission::open(directory.path(), keys.clone(), own.clone()).is_err() {
+                enter(options, directory, keys, ticket).await?;
+            }
+            Ok(own)
+        }
+        (Some(own), None) => {
+            let answers = ask_all(&options.join, keys.peer()).await;
             answers.into_iter().try_for_each(|answer| refuse_other_network(directory, &own, answer))?;
             Ok(own)
         }
-        None if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
-        None => {
-            let theirs = wait_for_answer(&options.join, me, PATIENCE).await?;
-            refuse_other_wishes(options, theirs.genesis())?;
-            network::join(directory, &theirs)?;
-            Ok(theirs)
+        (None, Some(ticket)) => enter(options, directory, keys, ticket).await,
+        (None, None) if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
+        (None, None) => Err(needs_ticket(&options.join, keys.peer()).await),
+    }
+}
+
+/// Shows the ticket, and keeps what comes of it.
+async fn enter(
+    options: &Options,
+    directory: &Directory,
+    keys: &Keys,
+    ticket: &Ticket,
+) -> Result<SignedGenesis, Error> {
+    if ticket.inviter == keys.peer() {
+        return Err(copied("that made this ticket"));
+    }
+    let (genesis, chain) = until_joined(options, keys, ticket, PATIENCE).await?;
+    refuse_other_wishes(options, genesis.genesis())?;
+    // The certificate first: with the network alone, the directory could neither enter nor join again.
+    save_certificate(directory.path(), &chain)?;
+    network::join(directory, &genesis)?;
+    Ok(genesis)
+}
+
+async fn until_joined(
+    options: &Options,
+    keys: &Keys,
+    ticket: &Ticket,
+    patience: Duration,
+) -> Result<(SignedGenesis, Chain), Error> {
+    let begun = Instant::now();
+    let addresses = [addresses_of(ticket), options.join.concat()].concat();
+    let mut told = None;
+    loop {
+        let why = match show_ticket(keys, ticket, addresses.clone(), options.mdns, ONE_TRY).await {
+            Ok(joined) => return Ok(joined),
+            Err(JoinError::Refused(refusal)) => {
+                return Err(Error::new("the ticket lets this machine in no more")
+                    .why(refusal)
+                    .hint("ask for a new one: `starling invite` on a machine that is in"));
+            }
+            Err(error) => error,
+        };
+        let left = patience.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(not_reached(ticket, &addresses, &why, patience));
+        }
+        if told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
+            told = Some(Instant::now());
+            let left = left.as_secs();
+            anstream::eprintln!("the inviter is not reached yet: {why}; trying for {left} s more");
+        }
+        sleep(BETWEEN_TRIES.min(left)).await;
+    }
+}
+
+fn not_reached(ticket: &Ticket, addresses: &[Address], why: &JoinError, patience: Duration) -> Error {
+    let places: Vec<_> = addresses.iter().map(place_text).collect();
+    let places = if places.is_empty() { "on this LAN".into() } else { format!("at {}", places.join(" or ")) };
+    let hint = if ticket.expires_s < network::wall_ms() / 1000 {
+        "by this machine's clock the ticket has expired; ask for a new one with `starling invite`"
+    } else {
+        "only the peer that made the ticket redeems it: see that it runs, and that no firewall is between"
+    };
+    Error::new(format!("the inviter was not reached {places} for {} s", patience.as_secs()))
+        .why(why)
+        .hint(hint)
+}
+
+fn place_text(address: &Address) -> String {
+    let text = address.to_string();
+    dial_text(&text).unwrap_or(text)
+}
+
+/// An address says where a network is; a ticket, that this machine may enter.
+async fn needs_ticket(places: &[Vec<Address>], me: PeerId) -> Error {
+    let answers = ask_all(places, me).await;
+    let mut name = None;
+    for answer in answers {
+        match answer {
+            Err(copied) => return copied,
+            Ok(Asked { result: Ok((genesis, _)), .. }) => name = Some(genesis.genesis().name.clone()),
+            Ok(_) => {}
         }
     }
+    let network = name.map_or("that network".into(), |name| format!("the network {name:?}"));
+    Error::usage(format!("to enter {network} this machine needs a ticket"))
+        .why("an address only says where the network is")
+        .hint("run `starling invite` on a machine that is in, and the line that it prints here")
 }
 
 /// What came back from one place.
@@ -63,8 +156,7 @@ async fn ask_all(places: &[Vec<Address>], me: PeerId) -> Vec<Result<Asked, Error
 
 /// Tries the addresses of one place in turn. Errors: whoever is there has this peer's own key.
 async fn ask_one(place: &[Address], me: PeerId) -> Result<Asked, Error> {
-    let name = place.first().map(|address| dial_text(&address.to_string()).unwrap_or(address.to_string()));
-    let place_name = name.unwrap_or_default();
+    let name = place.first().map(place_text).unwrap_or_default();
     let mut result = Err(AskError::NotStarling);
     for address in place {
         result = ask_genesis(address, ONE_TRY).await;
@@ -73,56 +165,25 @@ async fn ask_one(place: &[Address], me: PeerId) -> Result<Asked, Error> {
         }
     }
     match result {
-        Ok((_, peer)) if peer == me => Err(copied(&place_name)),
-        result => Ok(Asked { place: place_name, result }),
+        Ok((_, peer)) if peer == me => Err(copied(&format!("at {name}"))),
+        result => Ok(Asked { place: name, result }),
     }
 }
 
-fn copied(place: &str) -> Error {
-    Error::new(format!("the peer at {place} has the same key as this one"))
-        .why("the data directory was copied, or this is the address of the peer itself")
+fn copied(which: &str) -> Error {
+    Error::new(format!("the peer {which} has the same key as this one"))
+        .why("the data directory was copied, or this is that very peer")
         .hint("give this peer a directory of its own with --dir")
 }
 
-async fn wait_for_answer(
-    places: &[Vec<Address>],
-    me: PeerId,
-    patience: Duration,
-) -> Result<SignedGenesis, Error> {
-    let begun = Instant::now();
-    let mut told = None;
-    loop {
-        let mut failures = Vec::new();
-        for asked in ask_all(places, me).await {
-            let Asked { place, result } = asked?;
-            match result {
-                Ok((genesis, _)) => return Ok(genesis),
-                Err(error) => failures.push((place, error)),
-            }
-        }
-        let left = patience.saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            return Err(nobody_answers(&failures, patience));
-        }
-        if told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
-            told = Some(Instant::now());
-            for (place, error) in &failures {
-                anstream::eprintln!(
-                    "no answer from {place} yet: {error}; trying for {} s more",
-                    left.as_secs()
-                );
-            }
-        }
-        sleep(BETWEEN_TRIES.min(left)).await;
+fn refuse_other_ticket(directory: &Directory, own: &SignedGenesis, ticket: &Ticket) -> Result<(), Error> {
+    if ticket.network == prefix_of(&own.network_id()) {
+        return Ok(());
     }
-}
-
-fn nobody_answers(failures: &[(String, AskError)], patience: Duration) -> Error {
-    let places: Vec<_> = failures.iter().map(|(place, _)| place.as_str()).collect();
-    let why: Vec<_> = failures.iter().map(|(place, error)| format!("{place}: {error}")).collect();
-    Error::new(format!("no peer answered at {} for {} s", places.join(" or "), patience.as_secs()))
-        .why(why.join("; "))
-        .hint("see that a peer runs there (`starling status`), that the address is right and that no firewall is between")
+    let (dir, name) = (directory.path().display(), &own.genesis().name);
+    Err(Error::new(format!("the ticket is for another network than the data in {dir}"))
+        .why(format!("the data belongs to {name:?} ({})", own.network_id()))
+        .hint("to enter the other network give this peer a directory of its own with --dir"))
 }
 
 fn refuse_other_network(
@@ -177,19 +238,6 @@ mod tests {
     fn nobody() -> Vec<Address> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_for_an_answer_ends_and_names_every_address() {
-        let begun = Instant::now();
-        let places = [nobody(), nobody()];
-        let patience = 3 * BETWEEN_TRIES;
-        let error = wait_for_answer(&places, PeerId::numbered(1), patience).await.unwrap_err().to_string();
-        assert!(begun.elapsed() >= patience, "it gave up after {:?}", begun.elapsed());
-        for place in &places {
-            let name = dial_text(&place[0].to_string()).unwrap();
-            assert!(error.contains(&name), "{error}");
-        }
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 use crate::directory::write_atomically;
 use crate::error::Error;
 use crate::peer_handle::Facts;
-use crate::transport::dial_text;
 use serde::Serialize;
 use std::fs;
 use std::path::PathBuf;
@@ -78,9 +77,9 @@ impl Ready {
         for address in &self.listen {
             text += &format!("\n  peers     {address}");
         }
-        let short = self.listen.iter().find_map(|address| dial_text(address));
-        if let Some(address) = short.or(self.listen.first().cloned()) {
-            text += &format!("\n\nAnother machine enters with:  starling join {address}");
+        text += "\n\nTo let another machine in:  starling invite";
+        if resp != "127.0.0.1:7379" {
+            text += &format!(" --connect {resp}");
         }
         text
     }
@@ -116,7 +115,7 @@ mod tests {
     #[test]
     fn people_read_the_line_that_another_machine_needs() {
         let text = ready().text();
-        assert!(text.contains("starling join 10.0.0.1:4"), "{text}");
+        assert!(text.contains("starling invite --connect 127.0.0.1:7380"), "{text}");
         assert!(text.contains("starling console --connect 127.0.0.1:7380"), "{text}");
     }
 }

@@ -7,7 +7,9 @@ use crate::config::{Options, SettingFlags, Values};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::running::{Parts, Running};
+use crate::transport::addresses_of;
 use crate::{holder, identity, logging, resp};
+use starling_protocol::admission::ticket::Ticket;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -30,16 +32,17 @@ pub struct Args {
     verbose: u8,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Error> {
+/// `ticket`: to enter a network by.
+pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
-    let options = Options::new(&values)?;
+    let mut options = Options::new(&values)?;
     logging::start(options.log_format, args.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .enable_all()
         .build()
         .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
-    let result = runtime.block_on(up(&options, args.json));
+    let result = runtime.block_on(up(&mut options, args.json, ticket));
     runtime.shutdown_timeout(LAST_THREADS);
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -51,7 +54,7 @@ fn worker_threads() -> usize {
     (processors / 2).max(1)
 }
 
-async fn up(options: &Options, json: bool) -> Result<(), Error> {
+async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<(), Error> {
     let stop = Stop::install(options.stop_on_stdin_eof)?;
     refuse_open_door(options)?;
     let directory = Directory::open(&options.dir)?;
@@ -59,10 +62,12 @@ async fn up(options: &Options, json: bool) -> Result<(), Error> {
     let clients = bind(options.resp).await?;
     let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;
     let genesis = tokio::select! {
-        genesis = choose_network(options, &directory, &keys) => genesis?,
+        genesis = choose_network(options, &directory, &keys, ticket.as_ref()) => genesis?,
         // Nothing has begun that would have to be ended well.
         () = stop.wanted() => return Ok(()),
     };
+    // The inviter is the first that a newcomer meets.
+    options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
     let ready = Ready::of(running.handle.facts());
     ready.save()?;

@@ -220,7 +220,8 @@ async fn status(session: &mut Session, args: Arguments) -> Frame {
     };
     match session.server.status().await {
         Ok(status) => {
-            let page = StatusPage::new(&status);
+            let mut page = StatusPage::new(&status);
+            session.server.peer.admission().iter().for_each(|admission| page.add_admission(admission));
             if as_json { Frame::bulk(json(&page)) } else { session.page(&page.text()) }
         }
         Err(failure) => failure_frame(&failure),
@@ -246,7 +247,7 @@ async fn forget(session: &mut Session, args: Arguments) -> Frame {
 }
 
 /// The one member with that name, peer id, or unique beginning or end of a peer id.
-fn resolve(status: &Status, word: &[u8]) -> Result<PeerId, String> {
+pub(super) fn resolve(status: &Status, word: &[u8]) -> Result<PeerId, String> {
     let word = String::from_utf8_lossy(word);
     let ids = || status.members.iter().map(|member| (member.id, peer_text(&member.id)));
     if let Some((id, _)) = ids().find(|(_, text)| *text == word) {

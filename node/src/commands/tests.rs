@@ -8,6 +8,7 @@ fn every_command_can_be_looked_up_and_has_its_help() {
         hashes::SPECS,
         keys::SPECS,
         network::SPECS,
+        admission::SPECS,
         connection::SPECS,
         server::SPECS,
     ];

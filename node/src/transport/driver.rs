@@ -3,6 +3,7 @@
 
 use super::Inputs;
 use super::address;
+use super::admission::{Desk, Saying, Told};
 use super::dialling::Named;
 use super::frames;
 use super::genesis::Teller;
@@ -29,8 +30,8 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const COMMANDS_MAX: usize = 4096;
 /// How often idle peers, strangers and finds on the LAN are looked through.
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
-/// A connection over which no stream of this network was opened within this time is closed.
-const STRANGER_TIME: Duration = Duration::from_secs(15);
+/// A connection over which no certificate was shown within this time is closed.
+const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// A peer of another network is not tried again from mDNS for this long.
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// Two peers that dial each other within this time did so at once: neither has lost a connection.
@@ -61,6 +62,10 @@ pub(super) struct Driver {
     pub inputs: Inputs,
     pub listening: watch::Sender<Vec<String>>,
     pub teller: Teller,
+    pub desk: Desk,
+    pub verdicts: mpsc::Receiver<Told>,
+    /// Changes when revocations come.
+    pub revoked: watch::Receiver<u64>,
     pub silence: Duration,
     pub named: Vec<Named>,
     pub peers: BTreeMap<PeerId, Peer>,
@@ -85,6 +90,8 @@ impl Driver {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.happened(event),
                 Some(command) = self.commands.recv() => self.asked(command),
+                Some(told) = self.verdicts.recv() => self.told(told),
+                Ok(()) = self.revoked.changed() => self.revocations_changed(),
                 () = gate.changed() => self.gate_changed(),
                 () = sleep_until(due) => self.dial_due(),
                 _ = sweep.tick() => self.sweep(),
@@ -197,7 +204,7 @@ impl Driver {
         let entry = self.peer(peer);
         if !entry.is_connected() {
             entry.connected_at = now;
-            entry.proven = false;
+            entry.parted();
         }
         if let Some(time) = doubted_before {
             entry.doubt_connections(time);
@@ -205,13 +212,18 @@ impl Driver {
         entry.connections.push(Connection { id, dialled, since: now, doubted: false });
         entry.wanted = false;
         entry.dial = None;
+        let is_in = entry.admitted.is_some();
         Stats::add(&self.links.stats.connections, 1);
-        self.open_first(peer);
+        if dialled {
+            self.say(peer, id, Saying::Hello);
+        }
+        if is_in {
+            self.open_first(peer);
+        }
     }
 
-    /// The stream for probes is opened at once: whether that works tells a peer of this network from a
-    /// stranger. The others follow where something waits.
-    fn open_first(&mut self, peer: PeerId) {
+    /// The stream for probes is opened at once, the others where something waits.
+    pub(super) fn open_first(&mut self, peer: PeerId) {
         let Some(link) = self.links.get_or_insert(peer) else { return };
         for class in Class::ALL {
             if class == Class::Probe || link.outbox(class).needs_stream() {
@@ -227,6 +239,7 @@ impl Driver {
         entry.used_at = entry.used_at.map(|_| Instant::now());
         let dialled = entry.connections.iter().any(|connection| connection.id == id && connection.dialled);
         entry.connections.retain(|connection| connection.id != id);
+        while entry.take_saying(id).is_some() {}
         let interrupted = entry.opening.map(|opening| opening == Some(id));
         for (opening, _) in entry.opening.iter_mut().zip(interrupted).filter(|(_, interrupted)| *interrupted)
         {
@@ -242,8 +255,8 @@ impl Driver {
     }
 
     fn last_closed(&mut self, peer: PeerId, dialled: bool) {
-        let proven = std::mem::take(&mut self.peer(peer).proven);
-        if dialled && !proven {
+        let was_in = self.peer(peer).parted().is_some();
+        if dialled && !was_in {
             // It broke before anything was said: as good as no connection.
             self.failed(peer, Instant::now());
         }
@@ -272,7 +285,7 @@ impl Driver {
     fn tell_connection(&mut self, peer: PeerId) {
         let blocked = self.blocked.contains(&peer);
         let entry = self.peer(peer);
-        let stands = entry.proven && entry.is_connected();
+        let stands = entry.admitted.is_some() && entry.is_connected();
         if blocked || entry.told == stands {
             return;
         }
@@ -281,24 +294,22 @@ impl Driver {
         self.tell(input);
     }
 
-    fn proven(&mut self, peer: PeerId, by: Option<ConnectionId>) {
+    /// This connection of a peer that was let in works: others that were doubted are not needed.
+    pub(super) fn works(&mut self, peer: PeerId, by: ConnectionId) {
         self.foreign.remove(&peer);
-        self.named.retain(|named| named.attempt.is_none() || named.attempt != by);
+        self.named.retain(|named| named.attempt != Some(by));
         let entry = self.peer(peer);
-        let doubted = by.map(|by| entry.take_doubted(by)).unwrap_or_default();
-        if !entry.proven {
-            entry.proven = true;
-            entry.used_at = Some(Instant::now());
-            entry.backoff.reset();
-            entry.not_before = Instant::now();
-        }
+        let doubted = entry.take_doubted(by);
+        entry.used_at = Some(Instant::now());
+        entry.backoff.reset();
+        entry.not_before = Instant::now();
         for connection in doubted {
             self.swarm.close_connection(connection.id);
         }
         self.tell_connection(peer);
     }
 
-    fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
+    pub(super) fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
         tracing::debug!(peer = peer_text(&peer), "a peer of another network");
         self.give_up(&peer);
         let connections = &self.peer(peer).connections;
@@ -321,7 +332,7 @@ impl Driver {
 
     fn open(&mut self, peer: PeerId, class: Class) {
         let entry = self.peer(peer);
-        if entry.opening[class as usize].is_some() {
+        if entry.admitted.is_none() || entry.opening[class as usize].is_some() {
             return;
         }
         let Some(connection) = entry.best_connection() else { return };
@@ -332,27 +343,35 @@ impl Driver {
 
     fn stream_event(&mut self, event: Event) {
         match event {
-            Event::Accepted { peer, purpose, stream } => {
+            Event::Accepted { peer, connection, purpose, stream } => {
                 let Some(peer) = from_libp2p(&peer) else { return };
                 match purpose {
                     Purpose::Frames(class) => self.accepted(peer, class, stream),
-                    Purpose::Genesis if self.blocked.contains(&peer) => {}
+                    _ if self.blocked.contains(&peer) => {}
+                    Purpose::Admission => self.spoken_to(peer, connection, stream),
+                    Purpose::Join => self.desk.newcomer(stream, peer),
                     Purpose::Genesis => self.teller.tell(stream),
                 }
             }
-            Event::Opened { peer, connection, purpose: Purpose::Frames(class), result } => {
+            Event::Opened { peer, connection, purpose, result } => {
                 let Some(peer) = from_libp2p(&peer) else { return };
-                self.opened(peer, connection, class, result);
+                match purpose {
+                    Purpose::Frames(class) => self.opened(peer, connection, class, result),
+                    Purpose::Admission => self.may_say(peer, connection, result),
+                    Purpose::Join | Purpose::Genesis => {}
+                }
             }
-            Event::Opened { .. } => {}
         }
     }
 
-    fn accepted(&mut self, peer: PeerId, class: Class, stream: Stream) {
-        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.of(class).clone());
+    /// Nothing is read of a peer that has not been let in: it may be about to.
+    pub(super) fn accepted(&mut self, peer: PeerId, class: Class, stream: Stream) {
+        let entry = self.peer(peer);
+        let Some(grant) = entry.admitted.clone() else { return entry.hold(class, stream) };
+        let reader =
+            frames::read(stream, peer, class, grant, self.links.clone(), self.inputs.of(class).clone());
         let reader = tokio::spawn(reader).abort_handle();
         self.peer(peer).add_reader(class, reader);
-        self.proven(peer, None);
     }
 
     fn opened(&mut self, peer: PeerId, on: ConnectionId, class: Class, result: Result<Stream, OpenError>) {
@@ -362,10 +381,11 @@ impl Driver {
         }
         let Some(link) = self.links.get_or_insert(peer) else { return };
         match result {
+            Ok(_) if self.peer(peer).admitted.is_none() => {}
             Ok(stream) => {
                 let number = link.outbox(class).opened();
                 tokio::spawn(frames::write(stream, number, peer, class, self.links.clone()));
-                self.proven(peer, Some(on));
+                self.works(peer, on);
             }
             Err(OpenError::Unsupported) => self.is_foreign(peer, on),
             Err(OpenError::Failed) => Stats::add(&self.links.stats.dropped, link.outbox(class).give_up()),
@@ -439,14 +459,14 @@ impl Driver {
     fn sweep(&mut self) {
         let now = Instant::now();
         self.foreign.retain(|_, until| *until > now);
-        let strangers = self
-            .peers
-            .values()
-            .filter(|peer| peer.is_connected() && !peer.proven && now - peer.connected_at > STRANGER_TIME);
+        let strangers = self.peers.values().filter(|peer| {
+            peer.is_connected() && peer.admitted.is_none() && now - peer.connected_at > STRANGER_TIME
+        });
         let strangers: Vec<_> = strangers.flat_map(|peer| &peer.connections).map(|c| c.id).collect();
         for connection in strangers {
             self.swarm.close_connection(connection);
         }
+        self.sweep_certificates();
         self.peers.retain(|_, peer| !peer.is_forgettable(now));
         let peers = &self.peers;
         self.links.retain(|peer| peers.contains_key(peer));

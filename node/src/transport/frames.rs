@@ -6,6 +6,7 @@ use super::link::{KEPT_BYTES, Link, Links, Stats, Taken};
 use futures::io::BufReader;
 use futures::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
+use starling_protocol::admission::certificate::Grant;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, FRAME_MAX, Message, MessageError};
@@ -80,6 +81,8 @@ enum ReadError {
     Message(#[from] MessageError),
     #[error("a message of class {0} on the stream of another")]
     Class(&'static str),
+    #[error("it claims another zone or a larger weight than its certificate allows")]
+    Exceeds,
     #[error("the peer stops")]
     Stopping,
 }
@@ -90,6 +93,7 @@ pub(super) async fn read(
     stream: Stream,
     from: PeerId,
     class: Class,
+    grant: Grant,
     links: Arc<Links>,
     inputs: mpsc::Sender<Input>,
 ) {
@@ -98,6 +102,7 @@ pub(super) async fn read(
     let mut long = Vec::new();
     let error = loop {
         let message = match read_frame(&mut reader, &mut long).await {
+            Ok(message) if exceeds(&message, &from, &grant) => break ReadError::Exceeds,
             Ok(message) if message.class() == class => message,
             Ok(message) => break ReadError::Class(message.class().name()),
             Err(error) => break error,
@@ -115,6 +120,14 @@ pub(super) async fn read(
     report(&error, from, class, &link, &links.stats);
 }
 
+/// True if a peer says more of itself than it was granted.
+fn exceeds(message: &Message, from: &PeerId, grant: &Grant) -> bool {
+    let Message::Gossip(gossip) = message else { return false };
+    let zone = grant.zone.as_ref();
+    let mut own = gossip.records.iter().filter(|record| record.id == *from);
+    own.any(|record| record.weight > grant.weight_max || zone.is_some_and(|zone| *zone != record.zone))
+}
+
 fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &Stats) {
     let class = class.name();
     match error {
@@ -122,10 +135,10 @@ fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &St
             tracing::debug!(peer = peer_text(&from), class, %error, "a stream of a peer ended")
         }
         ReadError::Stopping => {}
-        ReadError::Message(_) | ReadError::Class(_) => {
+        ReadError::Message(_) | ReadError::Class(_) | ReadError::Exceeds => {
             Stats::add(&stats.malformed, 1);
             if !link.warned.swap(true, Ordering::Relaxed) {
-                tracing::warn!(peer = peer_text(&from), class, %error, "a peer sent a malformed frame; its stream is closed");
+                tracing::warn!(peer = peer_text(&from), class, %error, "a peer sent what it must not; its stream is closed");
             }
         }
     }

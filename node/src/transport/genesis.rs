@@ -73,7 +73,7 @@ async fn ask_for_ever(address: &Multiaddr) -> Result<(SignedGenesis, PeerId), As
     let keys = Keys::generate();
     let mut swarm = build(&keys, Protocols::of_nobody(), &Limits::default(), false);
     swarm.dial(address.clone()).map_err(|error| dial_error(&error))?;
-    let (mut stream, peer) = open(&mut swarm).await?;
+    let (mut stream, peer) = open(&mut swarm, Purpose::Genesis).await?;
     // The swarm must be driven for the stream to go on.
     tokio::select! {
         genesis = read(&mut stream) => Ok((genesis?, peer)),
@@ -81,11 +81,15 @@ async fn ask_for_ever(address: &Multiaddr) -> Result<(SignedGenesis, PeerId), As
     }
 }
 
-async fn open(swarm: &mut Swarm<Behaviour>) -> Result<(Stream, PeerId), AskError> {
+/// A stream on the first connection that comes about.
+pub(super) async fn open(
+    swarm: &mut Swarm<Behaviour>,
+    purpose: Purpose,
+) -> Result<(Stream, PeerId), AskError> {
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
-                swarm.behaviour_mut().streams.open(peer_id, connection_id, Purpose::Genesis);
+                swarm.behaviour_mut().streams.open(peer_id, connection_id, purpose);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Streams(Event::Opened { peer, result, .. })) => {
                 let peer = from_libp2p(&peer).ok_or(AskError::NotStarling)?;
@@ -104,7 +108,7 @@ async fn open(swarm: &mut Swarm<Behaviour>) -> Result<(Stream, PeerId), AskError
     }
 }
 
-async fn drive(swarm: &mut Swarm<Behaviour>) {
+pub(super) async fn drive(swarm: &mut Swarm<Behaviour>) {
     loop {
         swarm.select_next_some().await;
     }
@@ -123,7 +127,7 @@ async fn read(stream: &mut Stream) -> Result<SignedGenesis, AskError> {
     SignedGenesis::decode(&bytes).map_err(|error| AskError::Damaged(error.to_string()))
 }
 
-fn dial_error(error: &DialError) -> AskError {
+pub(super) fn dial_error(error: &DialError) -> AskError {
     AskError::NoAnswer(why(error))
 }
 

@@ -1,8 +1,10 @@
 //! What the driver knows of each peer: connections, addresses, dials, streams that are being opened.
 
+use super::admission::Saying;
 use super::backoff::Backoff;
-use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, Stream};
+use starling_protocol::admission::certificate::Grant;
 use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
 use std::collections::VecDeque;
@@ -12,6 +14,12 @@ use tokio::time::Instant;
 
 /// Streams of one class that a peer may have open towards us: one, and another that replaces it.
 const READERS_MAX: usize = 2;
+/// Streams of frames that wait until their peer has been let in: two of each class. One more is dropped.
+const HELD_MAX: usize = 6;
+/// Streams of the admission protocol that a peer may have open towards us; a new one ends the oldest.
+const ANSWERS_MAX: usize = 4;
+/// Streams of that protocol that are being opened; one more is not.
+const SAYINGS_MAX: usize = 8;
 /// How long the addresses of a peer without a connection are remembered. The member table has them too.
 const KEPT: Duration = Duration::from_secs(600);
 
@@ -27,8 +35,13 @@ pub(super) struct Peer {
     pub connections: Vec<Connection>,
     /// When the first of them came.
     pub connected_at: Instant,
-    /// It has accepted or opened a stream of this network.
-    pub proven: bool,
+    /// It has shown a certificate, and is content with ours.
+    pub admitted: Option<Grant>,
+    /// What came before it had.
+    held: Vec<(Class, Stream)>,
+    /// What is to be said on streams that are being opened.
+    sayings: VecDeque<(ConnectionId, Saying)>,
+    answers: VecDeque<AbortHandle>,
     /// The protocol has been told that it is connected.
     pub told: bool,
     pub addresses: Vec<Multiaddr>,
@@ -60,7 +73,10 @@ impl Peer {
         Self {
             connections: Vec::new(),
             connected_at: Instant::now(),
-            proven: false,
+            admitted: None,
+            held: Vec::new(),
+            sayings: VecDeque::new(),
+            answers: VecDeque::new(),
             told: false,
             addresses: Vec::new(),
             backoff: Backoff::default(),
@@ -128,6 +144,46 @@ impl Peer {
             Some(dial) => Some(dial.rest_at),
             None => (self.wanted && !self.is_connected()).then_some(self.not_before),
         }
+    }
+
+    /// False: too much is being said to it already.
+    pub fn will_say(&mut self, on: ConnectionId, saying: Saying) -> bool {
+        let has_room = self.sayings.len() < SAYINGS_MAX;
+        if has_room {
+            self.sayings.push_back((on, saying));
+        }
+        has_room
+    }
+
+    pub fn take_saying(&mut self, on: ConnectionId) -> Option<Saying> {
+        let at = self.sayings.iter().position(|(connection, _)| *connection == on)?;
+        self.sayings.remove(at).map(|(_, saying)| saying)
+    }
+
+    pub fn hold(&mut self, class: Class, stream: Stream) {
+        if self.held.len() < HELD_MAX {
+            self.held.push((class, stream));
+        }
+    }
+
+    pub fn take_held(&mut self) -> Vec<(Class, Stream)> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// The last connection is gone, and with it all that was about it.
+    pub fn parted(&mut self) -> Option<Grant> {
+        self.held.clear();
+        self.sayings.clear();
+        self.answers.drain(..).for_each(|answer| answer.abort());
+        self.admitted.take()
+    }
+
+    pub fn add_answer(&mut self, answer: AbortHandle) {
+        self.answers.retain(|answer| !answer.is_finished());
+        if self.answers.len() == ANSWERS_MAX {
+            self.answers.pop_front().inspect(AbortHandle::abort);
+        }
+        self.answers.push_back(answer);
     }
 
     /// The newest wins: a peer that opens another stream has given up on the old one.

@@ -26,11 +26,16 @@ use std::task::{Context, Poll};
 pub(super) enum Purpose {
     /// Frames of one class, one way.
     Frames(Class),
+    /// Certificates and revocations; before any frames.
+    Admission,
+    /// A newcomer shows its ticket.
+    Join,
     /// Whoever opens it is told the network's genesis record.
     Genesis,
 }
 
 const GENESIS_PROTOCOL: StreamProtocol = StreamProtocol::new("/starling/genesis/1");
+const JOIN_PROTOCOL: StreamProtocol = StreamProtocol::new("/starling/join/1");
 
 /// The protocols of a network. Their names carry its id, so strangers have none in common with it.
 #[derive(Clone, Debug)]
@@ -38,12 +43,17 @@ pub(super) struct Protocols(Vec<(StreamProtocol, Purpose)>);
 
 impl Protocols {
     pub fn of(network: &NetworkId) -> Self {
-        let frames = Class::ALL.map(|class| {
-            let name = format!("/starling/{network}/{}/1", class.name());
-            let protocol = StreamProtocol::try_from_owned(name).expect("it begins with a slash");
-            (protocol, Purpose::Frames(class))
-        });
-        Self(frames.into_iter().chain([(GENESIS_PROTOCOL, Purpose::Genesis)]).collect())
+        let named = |name: &str| {
+            let name = format!("/starling/{network}/{name}/1");
+            StreamProtocol::try_from_owned(name).expect("it begins with a slash")
+        };
+        let frames = Class::ALL.map(|class| (named(class.name()), Purpose::Frames(class)));
+        let others = [
+            (named("admission"), Purpose::Admission),
+            (JOIN_PROTOCOL, Purpose::Join),
+            (GENESIS_PROTOCOL, Purpose::Genesis),
+        ];
+        Self(frames.into_iter().chain(others).collect())
     }
 
     /// Those of one that has no network yet: it can ask, and has nothing to tell.
@@ -52,8 +62,8 @@ impl Protocols {
     }
 
     fn name(&self, purpose: Purpose) -> StreamProtocol {
-        let found = self.0.iter().find(|(_, other)| *other == purpose);
-        found.map_or(GENESIS_PROTOCOL, |(name, _)| name.clone())
+        let found = self.0.iter().find(|(_, other)| *other == purpose).map(|(name, _)| name.clone());
+        found.unwrap_or(if purpose == Purpose::Join { JOIN_PROTOCOL } else { GENESIS_PROTOCOL })
     }
 
     fn purpose(&self, name: &StreamProtocol) -> Option<Purpose> {
@@ -71,7 +81,7 @@ pub(super) enum OpenError {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    Accepted { peer: PeerId, purpose: Purpose, stream: Stream },
+    Accepted { peer: PeerId, connection: ConnectionId, purpose: Purpose, stream: Stream },
     Opened { peer: PeerId, connection: ConnectionId, purpose: Purpose, result: Result<Stream, OpenError> },
 }
 
@@ -127,7 +137,7 @@ impl NetworkBehaviour for Behaviour {
         event: THandlerOutEvent<Self>,
     ) {
         let event = match event {
-            Happened::Accepted(purpose, stream) => Event::Accepted { peer, purpose, stream },
+            Happened::Accepted(purpose, stream) => Event::Accepted { peer, connection, purpose, stream },
             Happened::Opened(purpose, result) => Event::Opened { peer, connection, purpose, result },
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));

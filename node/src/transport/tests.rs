@@ -2,7 +2,12 @@ use super::*;
 use crate::peer_handle::FaultHandle;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use serde_bytes::{ByteArray, ByteBuf};
+use starling_protocol::admission::certificate::{Chain, Refusal, Role, Terms};
+use starling_protocol::admission::invite::JoinRefusal;
+use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
+use starling_protocol::admission::wire::{Opening, Refused, Reply, Verdict};
 use starling_protocol::config::Genesis;
+use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::OpId;
 use starling_protocol::member::View;
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody};
@@ -35,8 +40,41 @@ fn genesis(name: &str) -> SignedGenesis {
     SignedGenesis::sign(genesis, &founder).unwrap()
 }
 
+fn founder() -> NumberedKey {
+    NumberedKey::new(1)
+}
+
+/// Another serial each time.
+fn terms() -> Terms {
+    let mut serial = [0; 16];
+    getrandom::fill(&mut serial).unwrap();
+    let now = crate::network::wall_ms();
+    let serial = ByteArray::new(serial);
+    Terms { role: Role::Storage, serial, not_before_ms: now - 1_000_000, not_after_ms: now + 1_000_000 }
+}
+
+fn chain(network: &str, peer: PeerId, terms: Terms) -> Chain {
+    Chain::default().issue(&genesis(network), &founder(), peer, terms).unwrap()
+}
+
+fn admitted(
+    keys: &Keys,
+    network: &str,
+    terms: Option<Terms>,
+) -> (tempfile::TempDir, Arc<crate::admission::Admission>) {
+    let home = tempfile::tempdir().unwrap();
+    let chain = terms.map(|terms| chain(network, keys.peer(), terms)).unwrap_or_default();
+    crate::admission::save_certificate(home.path(), &chain).unwrap();
+    let admission = crate::admission::Admission::open(home.path(), keys.clone(), genesis(network)).unwrap();
+    (home, Arc::new(admission))
+}
+
 struct Node {
     me: PeerId,
+    keys: Keys,
+    admission: Arc<crate::admission::Admission>,
+    /// Where its certificate is.
+    _home: tempfile::TempDir,
     transport: Transport,
     urgent: mpsc::Receiver<Input>,
     work: mpsc::Receiver<Input>,
@@ -51,12 +89,22 @@ struct Plan {
     named: Vec<String>,
     limits: Limits,
     silence: Duration,
+    /// What it was given by the founder; `None`: nothing.
+    terms: Option<Terms>,
 }
 
 fn plan(listen: &'static str) -> Plan {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).unwrap();
-    Plan { secret, listen, network: "test", named: vec![], limits: Limits::default(), silence: SILENCE }
+    Plan {
+        secret,
+        listen,
+        network: "test",
+        named: vec![],
+        limits: Limits::default(),
+        silence: SILENCE,
+        terms: Some(terms()),
+    }
 }
 
 impl Node {
@@ -64,9 +112,10 @@ impl Node {
         let faults = FaultHandle::new(Default::default());
         let keys = Keys::from_secret(plan.secret);
         let me = keys.peer();
+        let (home, admission) = admitted(&keys, plan.network, plan.terms);
         let config = Config {
-            keys,
-            genesis: genesis(plan.network),
+            keys: keys.clone(),
+            admission: admission.clone(),
             listen: vec![plan.listen.parse().unwrap()],
             named: plan.named.iter().map(|at| vec![at.parse().unwrap()]).collect(),
             mdns: false,
@@ -77,7 +126,7 @@ impl Node {
         let (to_urgent, urgent) = mpsc::channel(1024);
         let (to_work, work) = mpsc::channel(1024);
         let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await.unwrap();
-        Self { me, transport, urgent, work, faults }
+        Self { me, keys, admission, _home: home, transport, urgent, work, faults }
     }
 
     /// The next input that `wanted` takes; others are skipped.
@@ -409,6 +458,7 @@ async fn asking_where_nobody_is_says_why() {
 
 /// A libp2p peer that speaks the network's protocols by hand.
 struct Stranger {
+    keys: Keys,
     swarm: Swarm<Behaviour>,
     connection: (libp2p::PeerId, libp2p::swarm::ConnectionId),
 }
@@ -416,7 +466,8 @@ struct Stranger {
 impl Stranger {
     async fn dial(to: &Node, network: &str) -> Self {
         let protocols = Protocols::of(&genesis(network).network_id());
-        let mut swarm = swarm::build(&Keys::generate(), protocols, &Limits::default(), false);
+        let keys = Keys::generate();
+        let mut swarm = swarm::build(&keys, protocols, &Limits::default(), false);
         swarm.dial(to.address()).unwrap();
         let connection = timeout(DEADLINE, async {
             loop {
@@ -427,12 +478,47 @@ impl Stranger {
                 }
             }
         });
-        Self { connection: connection.await.unwrap(), swarm }
+        Self { keys, connection: connection.await.unwrap(), swarm }
     }
 
-    async fn open(&mut self, class: Class) -> Result<libp2p::Stream, OpenError> {
+    /// A stranger that has shown a certificate and was let in.
+    async fn inside(to: &Node) -> Self {
+        let mut stranger = Self::dial(to, "test").await;
+        let chain = chain("test", stranger.keys.peer(), terms());
+        assert!(matches!(stranger.hello(&chain).await, Some(Reply::Welcome { .. })));
+        stranger
+    }
+
+    /// Shows a chain; the answer, after which it is content.
+    async fn hello(&mut self, chain: &Chain) -> Option<Reply> {
+        let mut stream = self.open(Purpose::Admission).await.unwrap();
+        let (chain, revoked) = (ByteBuf::from(chain.encode()), ByteArray::new([0; 32]));
+        let said = async {
+            admission::write(&mut stream, &Opening::Hello { chain, revoked }).await.ok()?;
+            let reply: Reply = admission::read(&mut stream).await.ok()?;
+            if let Reply::Welcome { .. } = reply {
+                admission::write(&mut stream, &Verdict::Welcome).await.ok()?;
+                stream.close().await.ok()?;
+            }
+            Some(reply)
+        };
+        tokio::select! {
+            reply = timeout(DEADLINE, said) => reply.expect("it is answered in time"),
+            () = genesis::drive(&mut self.swarm) => None,
+        }
+    }
+
+    /// Until the other side has closed the connection.
+    async fn closed(&mut self) {
+        let closed = async {
+            while !matches!(self.swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
+        };
+        timeout(DEADLINE, closed).await.expect("the connection is closed in time");
+    }
+
+    async fn open(&mut self, purpose: Purpose) -> Result<libp2p::Stream, OpenError> {
         let (peer, connection) = self.connection;
-        self.swarm.behaviour_mut().streams.open(peer, connection, Purpose::Frames(class));
+        self.swarm.behaviour_mut().streams.open(peer, connection, purpose);
         timeout(DEADLINE, async {
             loop {
                 if let SwarmEvent::Behaviour(BehaviourEvent::Streams(Event::Opened { result, .. })) =
@@ -448,7 +534,7 @@ impl Stranger {
 
     /// Writes, and says whether the other side then ended the stream.
     async fn say(&mut self, class: Class, bytes: &[u8]) -> bool {
-        let mut stream = self.open(class).await.unwrap();
+        let mut stream = self.open(Purpose::Frames(class)).await.unwrap();
         let said = async {
             // It may be cut off in the middle of what it says.
             let _ = stream.write_all(bytes).await;
@@ -475,7 +561,7 @@ fn framed(frame: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn malformed_frames_cost_the_sender_its_stream_and_nobody_else_anything() {
     let (mut a, mut b) = pair(TCP).await;
-    let mut stranger = Stranger::dial(&a, "test").await;
+    let mut stranger = Stranger::inside(&a).await;
     let wrong_version = [&[99][..], &ping(1).encode()[1..]].concat();
     let left_over = [ping(1).encode(), vec![0]].concat();
     let bad: Vec<Vec<u8>> = vec![
@@ -501,7 +587,7 @@ async fn malformed_frames_cost_the_sender_its_stream_and_nobody_else_anything() 
 async fn a_stranger_without_our_protocols_gets_no_stream() {
     let a = Node::start(plan(TCP)).await;
     let mut stranger = Stranger::dial(&a, "another network").await;
-    let result = stranger.open(Class::Request).await;
+    let result = stranger.open(Purpose::Frames(Class::Request)).await;
     assert!(matches!(result, Err(OpenError::Unsupported)), "{result:?}");
 }
 
@@ -531,11 +617,11 @@ async fn garbage_and_floods_on_the_port_leave_the_peer_alive() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
-    let a = Node::start(plan(TCP)).await;
+    let (a, keys) = (Node::start(plan(TCP)).await, Keys::generate());
     for listen in [vec![a.address()], vec![TCP.parse().unwrap(), a.address()]] {
         let config = Config {
-            keys: Keys::generate(),
-            genesis: genesis("test"),
+            admission: admitted(&keys, "test", Some(terms())).1,
+            keys: keys.clone(),
             listen,
             named: vec![],
             mdns: false,
@@ -563,4 +649,209 @@ async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
     assert_eq!(probe, Some(Input::Received { from: a.me, message: ping(1) }), "probes go on");
     b.transport.send(a.me, &call(1, 1));
     assert_eq!(a.next_message().await, (b.me, call(1, 1)), "the other direction goes on");
+}
+
+#[tokio::test]
+async fn a_stranger_with_everything_but_a_good_certificate_is_told_why_and_closed() {
+    let mut a = Node::start(plan(TCP)).await;
+    let other = Keys::generate().peer();
+    let ended = Terms { not_after_ms: 1, not_before_ms: 0, ..terms() };
+    let early = Terms { not_before_ms: u64::MAX - 1, not_after_ms: u64::MAX, ..terms() };
+    type Made = fn(PeerId, PeerId, Terms) -> Chain;
+    let cases: [(Made, Terms, Refusal); 6] = [
+        (|_, _, _| Chain::default(), terms(), Refusal::NoCertificate),
+        (|me, _, terms| chain("test", me, terms), ended, Refusal::Expired),
+        (|me, _, terms| chain("test", me, terms), early, Refusal::NotYetValid),
+        (|_, other, terms| chain("test", other, terms), terms(), Refusal::OtherPeer),
+        (|me, _, terms| chain("another", me, terms), terms(), Refusal::OtherNetwork),
+        (|me, _, terms| untrusted(me, terms), terms(), Refusal::Untrusted),
+    ];
+    for (made, terms, refusal) in cases {
+        let mut stranger = Stranger::dial(&a, "test").await;
+        let shown = made(stranger.keys.peer(), other, terms);
+        // What it sends before it is let in is never read.
+        let early = stranger.open(Purpose::Frames(Class::Probe)).await.unwrap();
+        let reply = stranger.hello(&shown).await;
+        let refused = Refused { refusal, revocation: None };
+        assert_eq!(reply, Some(Reply::Refused(refused)));
+        drop(early);
+        stranger.closed().await;
+    }
+    assert_eq!(a.received(), 0);
+    let b = Node::start(Plan { named: vec![a.address().to_string()], ..plan(TCP) }).await;
+    let first = a.until(|input| if matches!(input, Input::Listening { .. }) { None } else { Some(input) });
+    assert_eq!(first.await, Input::Connected { peer: b.me }, "nothing was ever heard of the strangers");
+}
+
+/// Signed by one who is not the founder.
+fn untrusted(peer: PeerId, terms: Terms) -> Chain {
+    let own = SignedGenesis::sign(
+        Genesis { founder: NumberedKey::new(2).peer(), ..genesis("test").genesis().clone() },
+        &NumberedKey::new(2),
+    );
+    let chain = Chain::default().issue(&own.unwrap(), &NumberedKey::new(2), peer, terms).unwrap();
+    // Of the right network, as far as it says itself.
+    let text = chain.encode();
+    let own_id = chain.own().unwrap().network;
+    let at = text.windows(32).position(|bytes| bytes == own_id.0).unwrap();
+    let mut changed = text;
+    changed[at..at + 32].copy_from_slice(&genesis("test").network_id().0);
+    Chain::decode(&changed).unwrap()
+}
+
+#[tokio::test]
+async fn frames_that_come_before_the_certificate_wait_for_it() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut b = Stranger::dial(&a, "test").await;
+    let mut early = b.open(Purpose::Frames(Class::Probe)).await.unwrap();
+    early.write_all(&framed(&ping(1).encode())).await.unwrap();
+    early.flush().await.unwrap();
+    let shown = chain("test", b.keys.peer(), terms());
+    assert!(matches!(b.hello(&shown).await, Some(Reply::Welcome { .. })));
+    let me = b.keys.peer();
+    let drive = async move {
+        genesis::drive(&mut b.swarm).await;
+    };
+    tokio::select! {
+        message = a.next_message() => assert_eq!(message, (me, ping(1))),
+        () = drive => {}
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_that_says_nothing_is_closed() {
+    let a = Node::start(plan(TCP)).await;
+    let mut stranger = Stranger::dial(&a, "test").await;
+    stranger.closed().await;
+    assert_eq!(a.received(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_may_not_claim_more_than_it_was_granted() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut client = Stranger::dial(&a, "test").await;
+    let shown = chain("test", client.keys.peer(), Terms { role: Role::Client, ..terms() });
+    assert!(matches!(client.hello(&shown).await, Some(Reply::Welcome { .. })));
+    let me = client.keys.peer();
+    let record = |weight| starling_protocol::member::Record {
+        id: me,
+        incarnation: 0,
+        health: starling_protocol::member::Health::Alive,
+        standing: starling_protocol::member::Standing {
+            version: 0,
+            step: starling_protocol::member::Step::Waiting,
+        },
+        life: 1,
+        name: "client".into(),
+        addresses: vec![],
+        zone: String::new(),
+        weight,
+    };
+    let says = |weight| {
+        Message::Gossip(Gossip {
+            view: View::default(),
+            records: vec![record(weight)],
+            accusations: vec![],
+            body: GossipBody::Ping { seq: 1 },
+        })
+    };
+    assert!(client.say(Class::Probe, &framed(&says(1).encode())).await, "its stream is ended");
+    assert_eq!(a.transport.stats().malformed.load(Ordering::Relaxed), 1);
+    let mut stream = client.open(Purpose::Frames(Class::Probe)).await.unwrap();
+    stream.write_all(&framed(&says(0).encode())).await.unwrap();
+    stream.flush().await.unwrap();
+    tokio::select! {
+        message = a.next_message() => assert_eq!(message, (me, says(0))),
+        () = genesis::drive(&mut client.swarm) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_spreads_and_parts_the_revoked_peer_from_all() {
+    // One that may revoke: a peer that has let another in.
+    let (mut a, mut b) = pair(TCP).await;
+    let mut c = Node::start(plan(TCP)).await;
+    c.connect_to(&a);
+    c.connect_to(&b);
+    for node in [&mut a, &mut b] {
+        node.until_input(Input::Connected { peer: c.me }).await;
+    }
+    // c takes its own certificate back, as one that leaves may.
+    c.admission.revoke(c.me).unwrap();
+    let (c_id, b_id) = (c.me, b.me);
+    for node in [&mut a, &mut b] {
+        node.until_input(Input::Disconnected { peer: c_id }).await;
+    }
+    assert_eq!(a.admission.revoked_digest(), b.admission.revoked_digest());
+    c.connect_to(&a);
+    c.until_input(Input::Unreachable { peer: a.me }).await;
+    a.transport.send(b_id, &ping(7));
+    assert_eq!(b.next_message().await, (a.me, ping(7)), "the others go on");
+}
+
+#[tokio::test]
+async fn one_who_was_away_learns_of_revocations_from_whom_it_meets() {
+    let a = Node::start(plan(TCP)).await;
+    let gone = Node::start(plan(TCP)).await;
+    gone.admission.revoke(gone.me).unwrap();
+    a.admission.learn(&gone.admission.revocations()).unwrap();
+    let mut b = Node::start(plan(TCP)).await;
+    b.connect_to(&a);
+    b.until_input(Input::Connected { peer: a.me }).await;
+    eventually("both know of it", || a.admission.revoked_digest() == b.admission.revoked_digest()).await;
+    // And the one that is dialled learns it as well.
+    let (mut d, e) = (Node::start(plan(TCP)).await, Node::start(plan(TCP)).await);
+    a.connect_to(&d);
+    d.until_input(Input::Connected { peer: a.me }).await;
+    eventually("d knows of it", || a.admission.revoked_digest() == d.admission.revoked_digest()).await;
+    e.admission.revoke(e.me).unwrap();
+    d.admission.learn(&e.admission.revocations()).unwrap();
+    eventually("a is told by d", || a.admission.revoked_digest() == d.admission.revoked_digest()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_refused_tells_its_own_user_why() {
+    let a = Node::start(plan(TCP)).await;
+    let mut b = Node::start(plan(TCP)).await;
+    // a learns that b is out before b does: b itself signs it, elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    crate::admission::save_certificate(elsewhere.path(), &Chain::decode(&b.admission.own_chain()).unwrap())
+        .unwrap();
+    let keys = b.keys.clone();
+    let copy = crate::admission::Admission::open(elsewhere.path(), keys, genesis("test")).unwrap();
+    copy.revoke(b.me).unwrap();
+    a.admission.learn(&copy.revocations()).unwrap();
+    b.connect_to(&a);
+    b.until_input(Input::Unreachable { peer: a.me }).await;
+    assert_eq!(b.admission.refusals(), [(a.me, Refusal::Revoked)]);
+    assert_eq!(b.admission.own_grant(), Err(Refusal::Revoked), "it was given the proof");
+}
+
+#[tokio::test]
+async fn a_ticket_brings_a_newcomer_in_through_its_inviter_alone() {
+    let a = Node::start(plan(TCP)).await;
+    let b = Node::start(plan(TCP)).await;
+    let wish = crate::admission::Wish { role: Role::Storage, uses: 1, ttl: DEADLINE };
+    let (secret, _) = a.admission.invite(wish).unwrap();
+    let ticket = Ticket {
+        network: prefix_of(&a.admission.genesis().network_id()),
+        inviter: a.me,
+        secret,
+        expires_s: 0,
+        addresses: ticket_addresses(&a.transport.listening()),
+    };
+    let keys = Keys::generate();
+    let at_b = vec![b.address()];
+    let elsewhere = join(&keys, &ticket, at_b, false, DEADLINE).await.unwrap_err();
+    assert!(matches!(elsewhere, JoinError::Ask(_)), "{elsewhere}");
+    for _ in 0..2 {
+        let (genesis, chain) = join(&keys, &ticket, addresses_of(&ticket), false, DEADLINE).await.unwrap();
+        assert_eq!(genesis.network_id(), a.admission.genesis().network_id());
+        assert!(b.admission.check(keys.peer(), &chain.encode()).is_ok());
+    }
+    let late = join(&Keys::generate(), &ticket, addresses_of(&ticket), false, DEADLINE).await;
+    assert!(matches!(late, Err(JoinError::Refused(JoinRefusal::Spent))), "{late:?}");
+    let forged = Ticket { secret: Secret([0; 16]), ..ticket.clone() };
+    let forged = join(&keys, &forged, addresses_of(&ticket), false, DEADLINE).await;
+    assert!(matches!(forged, Err(JoinError::Refused(JoinRefusal::Unknown))), "{forged:?}");
 }

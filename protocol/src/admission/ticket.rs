@@ -117,7 +117,14 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
     *blake3::hash(bytes).as_bytes().first_chunk().expect("32 bytes begin with 4")
 }
 
-/// Never shows the secret.
+/// Never shown.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Without the secret.
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Ticket of {:?}", self.inviter)

@@ -29,17 +29,24 @@ pub enum Opening {
     Push { all: bool },
 }
 
+/// Why not; and if something was revoked, the revocation, so that the one refused need not believe it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub revocation: Option<ByteBuf>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Welcome { chain: ByteBuf, revoked: ByteArray<32> },
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// What the one that dialled makes of the other's chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     Welcome,
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// A newcomer shows its ticket. `proof`: see `ticket::proof`.
@@ -84,7 +91,7 @@ mod tests {
         for opening in openings {
             assert_eq!(decode(&encode(&opening)), Ok(opening));
         }
-        let refused = Reply::Refused(Refusal::Expired);
+        let refused = Reply::Refused(Refused { refusal: Refusal::Expired, revocation: None });
         assert_eq!(decode(&encode(&refused)), Ok(refused));
         let spent = JoinReply::Refused(JoinRefusal::Spent);
         assert_eq!(decode(&encode(&spent)), Ok(spent));

@@ -22,8 +22,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 const INTRODUCTIONS: usize = 3;
 /// Lines of a log that are shown when its peer does not start.
 const LOG_SHOWN: usize = 12;
-/// What a replaced disk keeps: who the peer is and which network it belongs to, and our own log.
-const KEPT_BY_WIPE: [&str; 3] = ["identity.key", "genesis.cbor", LOG];
+/// What a replaced disk keeps: who the peer is, which network has let it in, and our own log.
+const KEPT_BY_WIPE: [&str; 4] = ["identity.key", "genesis.cbor", "certificate.cbor", LOG];
 const LOG: &str = "log";
 
 /// The peers of one directory. Dropping it kills them all.
@@ -142,6 +142,9 @@ impl Network {
         let dir = self.dir_of(&self.plan.seats[index]);
         fs::create_dir_all(&dir).map_err(Error::io("cannot create", &dir))?;
         let mut command = self.command(index);
+        if index > 0 && self.plan.seats[index].peer_id.is_none() {
+            command.env("STARLING_TICKET", self.ticket(index)?);
+        }
         let path = dir.join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         command.stderr(log.map_err(Error::io("cannot write", &path))?);
@@ -167,6 +170,24 @@ impl Network {
         command.args(&self.flags);
         command.env("STARLING_BLOCK", self.blocked(seat).join(","));
         command
+    }
+
+    /// A ticket for one that is new, made by a running peer on its side: best by the founder, for the
+    /// further from it, the fewer are those whom a peer may let in.
+    fn ticket(&self, index: usize) -> Result<String, Error> {
+        let name = &self.plan.seats[index].name;
+        let running = self.plan.seats.iter().zip(&self.peers).filter(|(_, peer)| peer.process.is_some());
+        let near = running
+            .filter(|(other, _)| self.cut.as_ref().is_none_or(|cut| cut.joins(name, &other.name)))
+            .map(|(other, _)| other);
+        let mut refused = format!("no peer runs that could let {name} in; restart one first");
+        for seat in near.filter(|seat| seat.name != *name) {
+            match resp::ask(seat.resp, &["INVITE", "TICKET"]) {
+                Ok(ticket) => return Ok(ticket),
+                Err(why) => refused = format!("{} lets nobody in: {why}", seat.name),
+            }
+        }
+        Err(Error::Words(refused))
     }
 
     fn founding(&self) -> Vec<String> {

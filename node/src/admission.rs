@@ -1,0 +1,401 @@
+//! Who is let into the network, as this peer sees it: its own certificate, those of others, revocations,
+//! and the invites that it has made. All of it survives restarts.
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use crate::error::Error;
+use crate::network::wall_ms;
+use crate::transport::{Keys, peer_text};
+use serde_bytes::{ByteArray, ByteBuf};
+use starling_protocol::admission::certificate::{
+    CLOCK_TOLERANCE_MS, Chain, Grant, Refusal, Role, Serial, Terms,
+};
+use starling_protocol::admission::invite::{Invite, Invites, JoinRefusal, Redeemed, State};
+use starling_protocol::admission::revocation::{Revocation, RevocationError, Revocations};
+use starling_protocol::admission::ticket::{InviteId, Secret, prefix_of};
+use starling_protocol::admission::wire::{JoinReply, JoinRequest};
+use starling_protocol::genesis::SignedGenesis;
+use starling_protocol::ids::PeerId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub use files::{has_certificate, save_certificate};
+
+/// How long a certificate counts. Long, because a store whose peers all expire on one day is worse than
+/// one from which a lost peer must be taken by hand: that is what revocations are for.
+const CERTIFICATE_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// Most peers whose certificates are remembered, as many as there may be members; of more, none is.
+const MET_MAX: usize = 4096;
+/// Most peers that have refused this one which are remembered.
+const REFUSALS_MAX: usize = 16;
+
+/// Shared by the transport, which lets peers in by it, and by the commands that change it.
+pub struct Admission {
+    keys: Keys,
+    genesis: SignedGenesis,
+    directory: PathBuf,
+    state: Mutex<Inner>,
+    /// Counts changes of the revocations, for those who pass them on.
+    revoked: watch::Sender<u64>,
+}
+
+struct Inner {
+    chain: Chain,
+    revocations: Revocations,
+    invites: Invites,
+    /// The certificates of those who have shown one, for revoking them.
+    met: BTreeMap<PeerId, Chain>,
+    /// Who does not let this peer in, and why.
+    refusals: BTreeMap<PeerId, Refusal>,
+}
+
+/// What an inviter wishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub role: Role,
+    pub uses: u16,
+    pub ttl: Duration,
+}
+
+/// An invite as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteLine {
+    pub id: InviteId,
+    pub role: Role,
+    pub uses: u16,
+    pub taken: Vec<PeerId>,
+    pub expires_ms: u64,
+    pub state: State,
+}
+
+impl Admission {
+    /// Reads what the directory has. Errors: a file is damaged; this peer's own certificate is missing, or
+    /// counts no more.
+    pub fn open(directory: &Path, keys: Keys, genesis: SignedGenesis) -> Result<Self, Error> {
+        let mut revocations = Revocations::default();
+        for bytes in files::load_revocations(directory)? {
+            let found = Revocation::decode(&bytes);
+            if found.and_then(|found| revocations.insert(&genesis, found)).is_err() {
+                return Err(files::damaged(directory, files::REVOCATIONS));
+            }
+        }
+        let inner = Inner {
+            chain: files::load_certificate(directory)?,
+            revocations,
+            invites: files::load_invites(directory)?,
+            met: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+        };
+        let directory = directory.to_path_buf();
+        let admission =
+            Self { keys, genesis, directory, state: Mutex::new(inner), revoked: watch::channel(0).0 };
+        match admission.own_grant() {
+            Ok(_) => Ok(admission),
+            Err(refusal) => Err(admission.not_admitted(refusal)),
+        }
+    }
+
+    fn not_admitted(&self, refusal: Refusal) -> Error {
+        let name = &self.genesis.genesis().name;
+        let hint = match refusal {
+            Refusal::NotYetValid => "set this machine's clock, and start again",
+            _ => "have somebody in the network run `starling invite`, and use that line here",
+        };
+        Error::new(format!("this peer may not enter its network {name:?}"))
+            .why(to_oneself(refusal))
+            .hint(hint)
+    }
+
+    fn state(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn genesis(&self) -> &SignedGenesis {
+        &self.genesis
+    }
+
+    pub fn me(&self) -> PeerId {
+        self.keys.peer()
+    }
+
+    /// What this peer itself may be.
+    pub fn own_grant(&self) -> Result<Grant, Refusal> {
+        let state = self.state();
+        state.verdict(&self.genesis, self.me(), &state.chain)
+    }
+
+    /// What this peer shows to others.
+    pub fn own_chain(&self) -> ByteBuf {
+        ByteBuf::from(self.state().chain.encode())
+    }
+
+    /// Checks what another peer shows; remembers it if it is good.
+    pub fn check(&self, peer: PeerId, chain: &[u8]) -> Result<Grant, Refusal> {
+        let chain = Chain::decode(chain)?;
+        let mut state = self.state();
+        let grant = state.verdict(&self.genesis, peer, &chain)?;
+        if state.met.len() < MET_MAX || state.met.contains_key(&peer) {
+            state.met.insert(peer, chain);
+        }
+        state.refusals.remove(&peer);
+        Ok(grant)
+    }
+
+    /// Whether one that was let in would be let in still.
+    pub fn check_again(&self, peer: PeerId) -> Result<(), Refusal> {
+        let state = self.state();
+        let Some(chain) = state.met.get(&peer) else { return Ok(()) };
+        state.verdict(&self.genesis, peer, chain).map(drop)
+    }
+
+    /// Another peer does not let this one in. True: that is news.
+    pub fn refused_by(&self, peer: PeerId, refusal: Refusal) -> bool {
+        let mut state = self.state();
+        if state.refusals.len() >= REFUSALS_MAX && !state.refusals.contains_key(&peer) {
+            return false;
+        }
+        state.refusals.insert(peer, refusal) != Some(refusal)
+    }
+
+    /// Who does not let this peer in, in words for its user.
+    pub fn refusals(&self) -> Vec<(PeerId, Refusal)> {
+        self.state().refusals.iter().map(|(peer, refusal)| (*peer, *refusal)).collect()
+    }
+
+    // Invites.
+
+    /// Makes an invite. Errors, in words for the user: this peer may let in nobody; there are too many
+    /// invites; the disk.
+    pub fn invite(&self, wish: Wish) -> Result<(Secret, InviteLine), String> {
+        let grant = self.own_grant().map_err(|refusal| to_oneself(refusal).to_owned())?;
+        if grant.delegations == 0 {
+            return Err("this peer may let in nobody: it is a client, or too far from the founder; \
+                        invite at another peer"
+                .into());
+        }
+        let (secret, now) = (Secret(random()?), wall_ms());
+        let expires_ms = now.saturating_add(millis(wish.ttl));
+        let invite = Invite::new(&secret, wish.role, wish.uses, now, expires_ms);
+        let line = line_of(&invite, now);
+        self.change_invites(|invites| match invites.add(invite, now) {
+            true => Ok(()),
+            false => Err("there are too many open invites; take one back with INVITE REVOKE id".into()),
+        })?;
+        Ok((secret, line))
+    }
+
+    /// All invites, in the order in which they were made.
+    pub fn invites(&self) -> Vec<InviteLine> {
+        let now = wall_ms();
+        self.state().invites.iter().map(|invite| line_of(invite, now)).collect()
+    }
+
+    /// Lets nobody else in by this invite. Errors: no invite has this id; the disk.
+    pub fn withdraw(&self, id: InviteId) -> Result<(), String> {
+        self.change_invites(|invites| match invites.withdraw(id) {
+            true => Ok(()),
+            false => Err("no invite of this peer has that id; INVITES lists them".into()),
+        })
+    }
+
+    /// Answers a newcomer that shows a ticket. Writes to the disk.
+    pub fn redeem(&self, joiner: PeerId, request: &JoinRequest) -> JoinReply {
+        match self.try_redeem(joiner, request) {
+            Ok(chain) => JoinReply::Welcome { genesis: ByteBuf::from(self.genesis.encode()), chain },
+            Err(refusal) => {
+                tracing::warn!(peer = peer_text(&joiner), why = %refusal, "a newcomer was refused");
+                JoinReply::Refused(refusal)
+            }
+        }
+    }
+
+    fn try_redeem(&self, joiner: PeerId, request: &JoinRequest) -> Result<ByteBuf, JoinRefusal> {
+        let network = prefix_of(&self.genesis.network_id());
+        if request.network != network {
+            return Err(JoinRefusal::Unknown);
+        }
+        self.own_grant().map_err(|_| JoinRefusal::NotAllowed)?;
+        let mut state = self.state();
+        let shown = (request.invite, request.proof);
+        let role = match state.invites.redeem(wall_ms(), network, self.me(), joiner, shown)? {
+            Redeemed::Anew(role) => role,
+            Redeemed::Again(chain) if state.is_good(&self.genesis, joiner, &chain) => return Ok(chain),
+            Redeemed::Again(_) => return Err(JoinRefusal::Spent),
+        };
+        let terms = terms(role).map_err(|_| JoinRefusal::NotAllowed)?;
+        let chain = state.chain.issue(&self.genesis, &self.keys, joiner, terms);
+        let chain = chain.ok_or(JoinRefusal::NotAllowed)?;
+        let mut invites = state.invites.clone();
+        invites.record(request.invite, joiner, chain.encode());
+        // Saved under the lock: whoever comes next finds the use counted, or nothing was given out.
+        files::save_invites(&self.directory, &invites).map_err(|error| {
+            tracing::error!(%error, "a newcomer could not be let in");
+            JoinRefusal::NotSaved
+        })?;
+        state.invites = invites;
+        tracing::info!(peer = peer_text(&joiner), ?role, "a newcomer was let in by a ticket");
+        Ok(ByteBuf::from(chain.encode()))
+    }
+
+    fn change_invites(&self, change: impl FnOnce(&mut Invites) -> Result<(), String>) -> Result<(), String> {
+        let mut state = self.state();
+        let mut invites = state.invites.clone();
+        change(&mut invites)?;
+        files::save_invites(&self.directory, &invites).map_err(|error| error.to_string())?;
+        state.invites = invites;
+        Ok(())
+    }
+
+    // Revocations.
+
+    /// Takes the certificate of a peer back, for ever. Errors, in words for the user: none of it is known
+    /// here; this peer does not stand above it; the disk.
+    pub fn revoke(&self, peer: PeerId) -> Result<(), String> {
+        let chain = self.chain_of(peer)?;
+        let revocation = Revocation::sign(&self.genesis, chain, &self.keys, wall_ms());
+        let revocation = revocation.map_err(|error| match error {
+            RevocationError::Signer => "only the founder, and those through whom that peer came in, may \
+                                        revoke its certificate; do so at one of them"
+                .to_owned(),
+            RevocationError::Untrusted => "the founder's own key cannot be revoked".to_owned(),
+            other => other.to_string(),
+        })?;
+        self.take_in(vec![revocation]).map(drop)
+    }
+
+    fn chain_of(&self, peer: PeerId) -> Result<Chain, String> {
+        let state = self.state();
+        if peer == self.me() {
+            return Ok(state.chain.clone());
+        }
+        if let Some(chain) = state.met.get(&peer) {
+            return Ok(chain.clone());
+        }
+        let given = state.invites.iter().flat_map(|invite| &invite.taken).filter(|(to, _)| *to == peer);
+        let newest = given.last().and_then(|(_, chain)| Chain::decode(chain).ok());
+        newest.ok_or_else(|| {
+            "that peer's certificate has not been seen here since this peer started; revoke it at the peer \
+             that invited it, or when it is connected"
+                .into()
+        })
+    }
+
+    /// Revocations that another peer knows. Errors: one of them is not as it must be; those before it were
+    /// taken in.
+    pub fn learn(&self, found: &[ByteBuf]) -> Result<(), String> {
+        let found: Result<Vec<_>, _> = found.iter().map(|bytes| Revocation::decode(bytes)).collect();
+        self.take_in(found.map_err(|error| error.to_string())?)
+    }
+
+    fn take_in(&self, found: Vec<Revocation>) -> Result<(), String> {
+        let mut state = self.state();
+        let mut revocations = state.revocations.clone();
+        let mut result = Ok(());
+        for revocation in found {
+            let subject = revocation.revoked().map(|(_, peer)| peer_text(&peer)).unwrap_or_default();
+            let by = peer_text(&revocation.signer);
+            match revocations.insert(&self.genesis, revocation) {
+                Ok(true) => tracing::warn!(peer = subject, by, "a peer's certificate was revoked"),
+                Ok(false) => {}
+                Err(error) => {
+                    result = Err(error.to_string());
+                    break;
+                }
+            }
+        }
+        if revocations.len() == state.revocations.len() {
+            return result;
+        }
+        files::save_revocations(&self.directory, &revocations).map_err(|error| error.to_string())?;
+        state.revocations = revocations;
+        drop(state);
+        self.revoked.send_modify(|version| *version += 1);
+        result
+    }
+
+    /// Equal digests: the same revocations are known.
+    pub fn revoked_digest(&self) -> ByteArray<32> {
+        self.state().revocations.digest()
+    }
+
+    pub fn revocations(&self) -> Vec<ByteBuf> {
+        self.state().revocations.iter().map(|revocation| ByteBuf::from(revocation.encode())).collect()
+    }
+
+    /// Why this chain counts no more.
+    pub fn revocation_of(&self, chain: &[u8]) -> Option<ByteBuf> {
+        let chain = Chain::decode(chain).ok()?;
+        self.state().revocations.of(&chain).map(|revocation| ByteBuf::from(revocation.encode()))
+    }
+
+    /// Tells when revocations have come.
+    pub fn watch_revocations(&self) -> watch::Receiver<u64> {
+        self.revoked.subscribe()
+    }
+}
+
+impl Inner {
+    fn verdict(&self, genesis: &SignedGenesis, peer: PeerId, chain: &Chain) -> Result<Grant, Refusal> {
+        let grant = chain.verify(genesis, peer, wall_ms())?;
+        match self.revocations.of(chain) {
+            Some(_) => Err(Refusal::Revoked),
+            None => Ok(grant),
+        }
+    }
+
+    fn is_good(&self, genesis: &SignedGenesis, peer: PeerId, chain: &[u8]) -> bool {
+        Chain::decode(chain).is_ok_and(|chain| self.verdict(genesis, peer, &chain).is_ok())
+    }
+}
+
+/// A refusal, to the one that is refused.
+pub fn to_oneself(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoCertificate => "it has no certificate, which a ticket gets it",
+        Refusal::Malformed => "its certificate is damaged",
+        Refusal::OtherNetwork => "its certificate is of another network",
+        Refusal::OtherPeer => "its certificate is of another key; was identity.key replaced?",
+        Refusal::Untrusted => "its certificate does not lead to the founder of the network",
+        Refusal::NotYetValid => {
+            "its certificate is not valid yet, so a clock is wrong: here or where it was made"
+        }
+        Refusal::Expired => "its certificate has expired, if the clock of this machine is right",
+        Refusal::Revoked => "its certificate was revoked by somebody in the network",
+    }
+}
+
+fn line_of(invite: &Invite, now_ms: u64) -> InviteLine {
+    InviteLine {
+        id: invite.id,
+        role: invite.role,
+        uses: invite.uses,
+        taken: invite.taken.iter().map(|(peer, _)| *peer).collect(),
+        expires_ms: invite.expires_ms,
+        state: invite.state(now_ms),
+    }
+}
+
+fn terms(role: Role) -> Result<Terms, String> {
+    let now = wall_ms();
+    Ok(Terms {
+        role,
+        serial: Serial::new(random()?),
+        not_before_ms: now.saturating_sub(CLOCK_TOLERANCE_MS),
+        not_after_ms: now.saturating_add(millis(CERTIFICATE_TIME)),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn random() -> Result<[u8; 16], String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,186 @@
+use super::*;
+use crate::directory::Directory;
+use crate::network::{self, Wishes};
+use starling_protocol::admission::ticket::proof;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Home {
+    dir: tempfile::TempDir,
+    keys: Keys,
+    genesis: SignedGenesis,
+}
+
+impl Home {
+    fn founder() -> Self {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), Keys::generate());
+        let directory = Directory::open(dir.path()).unwrap();
+        let wishes = Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 };
+        let genesis = network::found(&directory, &keys, wishes).unwrap();
+        Self { dir, keys, genesis }
+    }
+
+    /// A directory of the same network, without a certificate yet.
+    fn newcomer(&self) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), keys: Keys::generate(), genesis: self.genesis.clone() }
+    }
+
+    fn try_open(&self) -> Result<Admission, Error> {
+        Admission::open(self.dir.path(), self.keys.clone(), self.genesis.clone())
+    }
+
+    fn open(&self) -> Admission {
+        self.try_open().unwrap()
+    }
+
+    fn me(&self) -> PeerId {
+        self.keys.peer()
+    }
+
+    fn request(&self, inviter: &Admission, secret: &Secret) -> JoinRequest {
+        let network = prefix_of(&self.genesis.network_id());
+        let proof = proof(&secret.key(), network, inviter.me(), self.me());
+        JoinRequest { network, invite: secret.id(), proof }
+    }
+
+    /// Comes in by a ticket; keeps what it gets.
+    fn come(&self, inviter: &Admission, secret: &Secret) -> Result<(), JoinRefusal> {
+        match inviter.redeem(self.me(), &self.request(inviter, secret)) {
+            JoinReply::Welcome { chain, .. } => {
+                save_certificate(self.dir.path(), &Chain::decode(&chain).unwrap()).unwrap();
+                Ok(())
+            }
+            JoinReply::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+fn wish(uses: u16) -> Wish {
+    Wish { role: Role::Storage, uses, ttl: HOUR }
+}
+
+#[test]
+fn a_ticket_brings_a_newcomer_in_and_it_survives_restarts() {
+    let (founder, newcomer, late) = (Home::founder(), Home::founder(), Home::founder());
+    let newcomer = Home { genesis: founder.genesis.clone(), ..newcomer };
+    let late = Home { genesis: founder.genesis.clone(), ..late };
+    let error = newcomer.try_open().err().unwrap().to_string();
+    assert!(error.contains("starling invite"), "{error}");
+
+    let (secret, _) = founder.open().invite(wish(1)).unwrap();
+    assert_eq!(newcomer.come(&founder.open(), &secret), Ok(()));
+    assert_eq!(newcomer.come(&founder.open(), &secret), Ok(()), "it may ask again");
+    assert_eq!(late.come(&founder.open(), &secret), Err(JoinRefusal::Spent));
+    let (ours, theirs) = (founder.open(), newcomer.open());
+    assert!(ours.check(newcomer.me(), &theirs.own_chain()).is_ok());
+    assert!(theirs.check(founder.me(), &ours.own_chain()).is_ok());
+    assert_eq!(ours.check(late.me(), &theirs.own_chain()), Err(Refusal::OtherPeer));
+    assert_eq!(ours.check(late.me(), &ours.own_chain()), Err(Refusal::NoCertificate));
+}
+
+#[test]
+fn a_withdrawn_ticket_and_one_of_no_time_let_nobody_in() {
+    let founder = Home::founder();
+    let newcomer = founder.newcomer();
+    let admission = founder.open();
+    let (secret, line) = admission.invite(wish(1)).unwrap();
+    admission.withdraw(line.id).unwrap();
+    assert_eq!(newcomer.come(&founder.open(), &secret), Err(JoinRefusal::Withdrawn));
+    assert!(admission.withdraw(InviteId::new([0; 8])).is_err());
+    let (secret, line) = admission.invite(Wish { ttl: Duration::ZERO, ..wish(1) }).unwrap();
+    while wall_ms() <= line.expires_ms {
+        std::thread::yield_now();
+    }
+    assert_eq!(newcomer.come(&admission, &secret), Err(JoinRefusal::Expired));
+}
+
+#[test]
+fn many_at_once_do_not_spend_a_ticket_twice() {
+    let founder = Home::founder();
+    let admission = founder.open();
+    let (secret, _) = admission.invite(wish(3)).unwrap();
+    let came = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..12).map(|_| scope.spawn(|| founder.newcomer().come(&admission, &secret).is_ok())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|came| *came).count()
+    });
+    assert_eq!(came, 3);
+    assert_eq!(admission.invites()[0].taken.len(), 3);
+    assert_eq!(admission.invites()[0].state, State::Spent);
+}
+
+#[test]
+fn a_revoked_peer_is_out_everywhere_and_cannot_come_back_by_its_old_ticket() {
+    let (founder, other) = (Home::founder(), Home::founder());
+    let newcomer = founder.newcomer();
+    let member = Home { genesis: founder.genesis.clone(), ..other };
+    let admission = founder.open();
+    let (secret, _) = admission.invite(wish(2)).unwrap();
+    newcomer.come(&admission, &secret).unwrap();
+    member.come(&admission, &secret).unwrap();
+    let (theirs, members) = (newcomer.open(), member.open());
+    admission.check(newcomer.me(), &theirs.own_chain()).unwrap();
+
+    let denied = members.revoke(newcomer.me()).unwrap_err();
+    assert!(denied.contains("not been seen here"), "{denied}");
+    members.check(newcomer.me(), &theirs.own_chain()).unwrap();
+    let denied = members.revoke(newcomer.me()).unwrap_err();
+    assert!(denied.contains("only the founder"), "{denied}");
+    admission.revoke(newcomer.me()).unwrap();
+    assert_eq!(admission.check_again(newcomer.me()), Err(Refusal::Revoked));
+    assert_ne!(admission.revoked_digest(), members.revoked_digest());
+    members.learn(&admission.revocations()).unwrap();
+    theirs.learn(&admission.revocations()).unwrap();
+    assert_eq!(admission.revoked_digest(), members.revoked_digest());
+
+    for again in [founder.open(), member.open()] {
+        assert_eq!(again.check(newcomer.me(), &theirs.own_chain()), Err(Refusal::Revoked));
+    }
+    assert_eq!(theirs.own_grant(), Err(Refusal::Revoked));
+    let error = newcomer.try_open().err().unwrap().to_string();
+    assert!(error.contains("revoked") && error.contains("starling invite"), "{error}");
+    assert_eq!(newcomer.come(&admission, &secret), Err(JoinRefusal::Spent));
+    let (secret, _) = admission.invite(wish(1)).unwrap();
+    newcomer.come(&admission, &secret).unwrap();
+    assert!(newcomer.try_open().is_ok(), "a new ticket lets it in again");
+}
+
+#[test]
+fn whoever_knows_of_a_revocation_that_is_none_is_not_believed() {
+    let (founder, stranger) = (Home::founder(), Home::founder());
+    let admission = founder.open();
+    let their_peer = stranger.newcomer();
+    let strangers = stranger.open();
+    let (secret, _) = strangers.invite(wish(1)).unwrap();
+    their_peer.come(&strangers, &secret).unwrap();
+    strangers.revoke(their_peer.me()).unwrap();
+    let before = admission.revoked_digest();
+    assert!(admission.learn(&strangers.revocations()).is_err());
+    assert!(admission.learn(&[ByteBuf::from(b"nonsense".to_vec())]).is_err());
+    assert_eq!(admission.revoked_digest(), before);
+}
+
+#[test]
+fn a_client_invites_nobody() {
+    let founder = Home::founder();
+    let client = founder.newcomer();
+    let admission = founder.open();
+    let (secret, _) = admission.invite(Wish { role: Role::Client, ..wish(1) }).unwrap();
+    client.come(&admission, &secret).unwrap();
+    assert_eq!(client.open().own_grant().unwrap().weight_max, 0);
+    assert!(client.open().invite(wish(1)).unwrap_err().contains("client"));
+}
+
+#[test]
+fn damaged_files_are_named_with_what_to_do() {
+    for (file, hint) in [
+        (files::CERTIFICATE, "join again"),
+        (files::REVOCATIONS, "the other peers tell again"),
+        ("invites.cbor", "tickets"),
+    ] {
+        let founder = Home::founder();
+        std::fs::write(founder.dir.path().join(file), b"nonsense").unwrap();
+        let error = founder.try_open().err().unwrap().to_string();
+        assert!(error.contains(file) && error.contains(hint), "{error}");
+    }
+}
