@@ -68,6 +68,7 @@ fn measure(options: &Options, interrupt: &Interrupt, report: &mut Report) -> Res
     };
     report.other = other.as_ref().map(|other| other.name.clone());
     report.notes = notes(options);
+    report.notes.splice(0..0, works.first().map(|work| ours.describe(work)));
     let mut filled = Vec::new();
     for work in &works {
         let fresh = work.filling().into_iter().filter(|work| !filled.contains(&work.ops)).collect::<Vec<_>>();
@@ -182,6 +183,11 @@ fn notes(options: &Options) -> Vec<String> {
             inside.display()
         ));
     }
+    notes.push(
+        "wire: bytes over the loopback interface with their headers, less the clients' requests and answers; \
+         what other programs send there counts too"
+            .into(),
+    );
     if cfg!(debug_assertions) {
         notes.push("debug build: figures mean nothing; use cargo run --release".into());
     }
@@ -210,6 +216,5 @@ impl Report {
         for note in &self.notes {
             println!("{note}");
         }
-        println!("bytes between peers are not counted: peers do not tell them yet");
     }
 }

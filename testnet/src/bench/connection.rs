@@ -34,6 +34,8 @@ pub struct Connection {
     /// The beginning of a reply whose end has not come.
     input: Vec<u8>,
     pub pending: VecDeque<Pending>,
+    /// Bytes written and read since somebody asked.
+    moved: u64,
 }
 
 impl Connection {
@@ -48,6 +50,7 @@ impl Connection {
             written: 0,
             input: Vec::new(),
             pending: VecDeque::new(),
+            moved: 0,
         }
     }
 
@@ -92,13 +95,21 @@ impl Connection {
         lost as u64
     }
 
+    /// Bytes written and read since the last call.
+    pub fn take_moved(&mut self) -> u64 {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Writes what lies in `out`, as far as it goes.
     pub fn flush(&mut self) -> io::Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         while self.written < self.out.len() {
             match stream.write(&self.out[self.written..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.moved += count as u64;
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -120,6 +131,7 @@ impl Connection {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
+            self.moved += count as u64;
             self.digest(&scratch[..count], &mut take)?;
             // Less than there was room for: nothing is left, and the next byte brings an event (epoll(7)).
             if count < scratch.len() {

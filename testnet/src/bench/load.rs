@@ -246,6 +246,8 @@ impl Clients {
 
     fn attend(&mut self, token: usize) {
         let result = self.attend_inner(token);
+        let moved = self.connections[token].take_moved();
+        self.tally().payload += moved;
         if let Err(why) = result {
             self.lose(token, &why);
         }

@@ -177,11 +177,13 @@ impl Preset<'_> {
         {
             self.fill(&mut ours, &work)?;
             let plain = Work { quorum: None, ..work.clone() };
-            self.fill(&mut theirs, &plain)?;
+            plain.filling().iter().try_for_each(|filling| self.beside(&mut theirs).fill(filling))?;
             let mut rounds: Vec<(Figures, Figures)> = Vec::new();
             for _ in 0..self.options.rounds.unwrap_or(3) {
-                let pair = (&self.one(&mut ours, &work)?, &self.one(&mut theirs, &plain)?);
-                rounds.push((pair.0.into(), pair.1.into()));
+                let row = self.one(&mut ours, &work)?;
+                let measured = self.beside(&mut theirs).measure(&plain, None)?;
+                let other = self.only(&plain, measured)?;
+                rounds.push((Figures::from(&row), Figures::from(&other)));
             }
             if let Some(ratio) = ratios(what, &rounds).first() {
                 let spread = format!("from {:.2} to {:.2} in {} rounds", ratio.min, ratio.max, rounds.len());
@@ -250,8 +252,12 @@ impl Preset<'_> {
             thread::sleep(Duration::from_millis(100));
         }
         let minutes = began.elapsed().as_secs_f64() / 60.0 * before.processes.max(1) as f64;
-        let cpu = (usage::of(&peers.pids).cpu - before.cpu) / minutes;
-        self.goal("CPU per idle peer and minute, 20 peers", cpu, Unit::Seconds, AtMost(0.1));
+        let after = usage::of(&peers.pids);
+        let (cpu, sent) = (after.cpu - before.cpu, after.wire.saturating_sub(before.wire) as f64);
+        self.goal("CPU per idle peer and minute, 20 peers", cpu / minutes, Unit::Seconds, AtMost(0.1));
+        let goal =
+            Goal::new("bytes sent by an idle peer", sent / minutes / 60.0, Unit::PerSecond, AtMost(300.0));
+        self.report.goals.push(goal.remark("all that went over the loopback interface, headers included"));
         let mut delays = Vec::new();
         for kill in 1..=KILLS {
             eprintln!("peer {kill} of {KILLS} is killed");
@@ -275,12 +281,21 @@ impl Preset<'_> {
         Scene { target, server: "starling", seconds: self.options.span(), interrupt: self.interrupt }
     }
 
+    fn beside<'a>(&'a self, target: &'a mut Target) -> Scene<'a> {
+        Scene { server: "redis-server", ..self.scene(target) }
+    }
+
     fn one(&mut self, target: &mut Target, work: &Work) -> Result<Row, Error> {
-        let row = self.scene(target).measure(work, None)?.pop();
+        let measured = self.scene(target).measure(work, None)?;
+        self.only(work, measured)
+    }
+
+    /// The row of a measurement without a disturbance, which is kept.
+    fn only(&mut self, work: &Work, mut rows: Vec<Row>) -> Result<Row, Error> {
         if self.interrupt.is_raised() {
             return Err(Error::Interrupted);
         }
-        let row = row.ok_or_else(|| Error::Words(format!("{}: nothing was answered", work.name)))?;
+        let row = rows.pop().ok_or_else(|| Error::Words(format!("{}: nothing was answered", work.name)))?;
         self.report.rows.push(row.clone());
         Ok(row)
     }

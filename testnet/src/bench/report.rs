@@ -46,6 +46,8 @@ pub struct Row {
     pub client_busy: f64,
     pub resident_bytes_per_process: Option<u64>,
     pub disk_bytes_per_op: Option<f64>,
+    /// What went over the loopback interface beside the clients' own bytes.
+    pub wire_bytes_per_op: Option<f64>,
     pub per_second: Vec<Second>,
     /// How fast a wiped peer was filled meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +134,8 @@ impl Row {
             client_busy: tally.client_cpu.as_secs_f64() / seconds.max(1e-9),
             resident_bytes_per_process: same.then(|| after.resident / after.processes),
             disk_bytes_per_op: same.then(|| per_op(after.written.saturating_sub(before.written) as f64)),
+            wire_bytes_per_op: same
+                .then(|| per_op(after.wire.saturating_sub(before.wire).saturating_sub(tally.payload) as f64)),
             per_second: tally.seconds.clone(),
             keys_per_second: None,
             note,

@@ -61,6 +61,7 @@ pub fn rows(rows: &[Row]) -> String {
         ("CPU S/100K", each(rows, |row| maybe(row.servers_cpu_s_per_100k, |cpu| format!("{cpu:.2}")))),
         ("CLIENT", each(rows, |row| format!("{:.0} %", row.client_busy * 100.0))),
         ("MEMORY", each(rows, |row| maybe(row.resident_bytes_per_process, bytes))),
+        ("WIRE B/OP", each(rows, |row| maybe(row.wire_bytes_per_op, grouped))),
         ("DISK B/OP", each(rows, |row| maybe(row.disk_bytes_per_op, grouped))),
     ];
     columns.retain(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()));

@@ -40,6 +40,8 @@ pub struct Tally {
     /// In the open loop: requests that were due and had not been sent at the end.
     pub behind: u64,
     pub first_error: Option<String>,
+    /// Bytes of requests and answers.
+    pub payload: u64,
     pub seconds: Vec<Second>,
     /// The processor time of the client itself.
     pub client_cpu: Duration,
@@ -58,6 +60,7 @@ impl Tally {
             misses: 0,
             behind: 0,
             first_error: None,
+            payload: 0,
             seconds: Vec::new(),
             client_cpu: Duration::ZERO,
             second: latencies(),

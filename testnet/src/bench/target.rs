@@ -1,5 +1,7 @@
 //! What is measured: peers started for it, servers that run already, or another server to compare with.
 
+use super::table::grouped;
+use super::work::Work;
 use crate::local::{self, Error, Home, Interrupt, Network, Plan, Process, Wishes, resp, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -97,6 +99,17 @@ impl Target {
         let pids = facts(address).ok().and_then(|facts| facts.pid()).into_iter().collect();
         let kind = Kind::Other { _server: server, _dir: dir };
         Ok(Self { addresses: vec![address], pids, quorums: None, kind })
+    }
+
+    /// In words, with what is the same in all measurements.
+    pub fn describe(&self, work: &Work) -> String {
+        let servers = self.addresses.len();
+        let mut text = format!("{servers} server{}", if servers == 1 { "" } else { "s" });
+        if let Some((n, r, w)) = self.quorums {
+            text.push_str(&format!(" with N={n} R={r} W={w}"));
+        }
+        let (size, keys) = (work.value_size, grouped(work.keys as f64));
+        format!("{text}; values of {size} bytes, {keys} keys, {}", work.skew.name())
     }
 
     /// The peers of our own, to do something to them.

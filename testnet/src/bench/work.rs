@@ -72,6 +72,15 @@ pub enum Skew {
     Zipf,
 }
 
+impl Skew {
+    pub fn name(self) -> &'static str {
+        match self {
+            Skew::Uniform => "uniform",
+            Skew::Zipf => "zipf",
+        }
+    }
+}
+
 /// One workload.
 #[derive(Clone, Debug)]
 pub struct Work {

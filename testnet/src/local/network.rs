@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 /// How long a peer may take until it is ready: its storage opens, its ports are bound, and one that
 /// joins has met somebody. Debug builds on a machine under load are slow.
 const READY_MAX: Duration = Duration::from_secs(60);
-/// How long peers may take to know each other as members.
+/// How long peers may take to know each other as members: some time for the network to form, and some for
+/// each peer, since they come in one after another.
 const MEET_MAX: Duration = Duration::from_secs(90);
+const MEET_MAX_EACH: Duration = Duration::from_secs(10);
 /// How long a peer may take to stop before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// A peer that joins is told this many addresses: any one that answers is enough.
@@ -258,8 +260,8 @@ impl Network {
     pub fn await_members(&self) -> Result<(), Error> {
         let all = self.peers.len();
         let mut seen = String::new();
-        let deadline = Instant::now() + MEET_MAX;
-        let met = until(deadline, &self.interrupt, || {
+        let patience = MEET_MAX + MEET_MAX_EACH * u32::try_from(all).unwrap_or(u32::MAX);
+        let met = until(Instant::now() + patience, &self.interrupt, || {
             let counts: Vec<usize> = self.plan.seats.iter().map(|seat| members_seen_by(seat.resp)).collect();
             let pairs = self.plan.seats.iter().zip(&counts);
             seen = pairs.map(|(s, c)| format!("{} sees {c}", s.name)).collect::<Vec<_>>().join(", ");
@@ -268,7 +270,7 @@ impl Network {
         let dir = self.dir.clone();
         met.map_err(|missed| match missed {
             Missed::Interrupted => Error::Interrupted,
-            _ => Error::Strangers { seconds: MEET_MAX.as_secs(), seen: format!("of {all}, {seen}"), dir },
+            _ => Error::Strangers { seconds: patience.as_secs(), seen: format!("of {all}, {seen}"), dir },
         })
     }
 
