@@ -152,6 +152,7 @@ mod tests {
             addresses: vec!["/ip4/10.0.0.1/tcp/1".into()],
             zone: String::new(),
             weight: 100,
+            signature: None,
         }
     }
 

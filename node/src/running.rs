@@ -15,6 +15,7 @@ use starling_protocol::admission::certificate::Grant;
 use starling_protocol::config::Config;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::input::Input;
+use starling_protocol::membership::signing::{Signed, Signing};
 use starling_protocol::peer::{Peer, Start};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ impl Running {
         let (peer, clock) = (keys.peer(), Clock::start());
         let store = open_store(options, &directory)?;
         let faults = options.faults.clone().map(FaultHandle::new);
-        let (transport, urgent, work) = listen(options, keys, admission.clone(), faults.clone()).await?;
+        let (transport, urgent, work) =
+            listen(options, keys.clone(), admission.clone(), faults.clone()).await?;
         let facts = Facts {
             peer,
             peer_id: peer_text(&peer),
@@ -59,8 +61,9 @@ impl Running {
             dir: directory.path().to_path_buf(),
             started: SystemTime::now(),
         };
+        let signing = Arc::new(Signed::new(facts.genesis.network_id(), keys));
         let grant = admission.own_grant().map_err(|why| Error::new("this peer may not enter").why(why))?;
-        let start = start_of(options, &grant, &facts, &directory, &store)?;
+        let start = start_of(options, &grant, signing, &facts, &directory, &store)?;
         let saver = Saver::start(&directory, store.opened.id, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
@@ -135,6 +138,7 @@ async fn listen(
 fn start_of(
     options: &Options,
     grant: &Grant,
+    signing: Arc<dyn Signing>,
     facts: &Facts,
     directory: &Directory,
     store: &Store,
@@ -148,6 +152,7 @@ fn start_of(
         addresses: facts.listen.clone(),
         life: store.actor.0,
         genesis: facts.genesis.clone(),
+        signing,
         config: Config::default(),
         seed: seed()?,
         founding: network::is_founding(directory),

@@ -11,6 +11,7 @@ use starling_protocol::effect::Effect;
 use starling_protocol::ids::{PeerId, RequestId};
 use starling_protocol::input::Input;
 use starling_protocol::member::{Health, Record, Standing, Step};
+use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Message};
 use starling_protocol::peer::{Peer, Start};
 use starling_protocol::placement::Placement;
@@ -19,6 +20,7 @@ use starling_protocol::store::{Answer, answer};
 use starling_protocol::time::{Now, Time};
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 
 const KEYS: u64 = 1000;
 /// 2026-01-01, so that stamps look like stamps.
@@ -35,6 +37,7 @@ fn member(i: u64) -> Record {
         addresses: vec![format!("/memory/{i}")],
         zone: String::new(),
         weight: 100,
+        signature: None,
     }
 }
 
@@ -64,6 +67,7 @@ impl Trio {
                 addresses,
                 life,
                 genesis,
+                signing: Arc::new(Unsigned),
                 config,
                 seed,
                 table,

@@ -2,6 +2,7 @@
 
 use crate::config::NAME_MAX;
 use crate::ids::PeerId;
+use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 
 /// Most addresses of one peer, and the longest of them in bytes.
@@ -64,6 +65,9 @@ pub struct Record {
     pub zone: String,
     /// Its share of the partitions, relative to the others'. 100 is usual; 0 owns nothing.
     pub weight: u32,
+    /// The subject's, over all but health and standing. `None`: of a forgotten peer, or a simulated one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 impl Record {

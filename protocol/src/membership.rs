@@ -19,7 +19,9 @@ use dissemination::{Dissemination, Rumor};
 use probe::Probes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use signing::Signing;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use suspicion::Suspicion;
 use table::Table;
 
@@ -27,6 +29,7 @@ mod dissemination;
 mod probe;
 mod receive;
 mod rounds;
+pub mod signing;
 mod speak;
 mod suspicion;
 mod table;
@@ -110,6 +113,9 @@ pub enum ForgetError {
 #[derive(Clone, Debug)]
 pub struct Membership {
     config: Config,
+    signing: Arc<dyn Signing>,
+    /// Records that were not signed by their subjects.
+    forged: u64,
     rng: ChaCha8Rng,
     table: Table,
     probes: Probes,
@@ -143,12 +149,22 @@ impl Membership {
     /// `me`: this peer's own record, which must be sane, or others drop it. `known`: the table as last saved, maybe with an earlier `me`, above
     /// whose incarnation this life begins. Records that are not sane are dropped. The first timeout is due
     /// at once.
-    pub fn new(me: Record, known: Vec<Record>, config: Config, seed: u64, now: Time) -> Self {
+    pub fn new(
+        me: Record,
+        mut known: Vec<Record>,
+        signing: Arc<dyn Signing>,
+        config: Config,
+        seed: u64,
+        now: Time,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let probes = Probes::new(&config, rng.random::<u32>().into());
+        known.retain(|record| record.id == me.id || (record.is_sane() && signing.is_signed(record)));
         let table = Table::new(me, known, config.members_max, now);
         let mut membership = Self {
             rng,
+            signing,
+            forged: 0,
             table,
             probes,
             suspicions: BTreeMap::new(),
@@ -282,6 +298,11 @@ impl Membership {
         }
     }
 
+    /// Records that were dropped because their subjects had not signed them.
+    pub fn forged(&self) -> u64 {
+        self.forged
+    }
+
     pub fn me(&self) -> &Record {
         self.table.me()
     }
@@ -316,6 +337,7 @@ impl Membership {
     }
 
     fn begin(&mut self, now: Time) {
+        self.sign_me();
         let living = self.table.living();
         for record in self.table.others().filter(|record| record.health == Health::Suspect) {
             let suspicion = Suspicion::new(now, record.incarnation, living, &self.config);
@@ -333,8 +355,14 @@ impl Membership {
             change(me);
             me.incarnation = incarnation;
         });
+        self.sign_me();
         self.rumors.add(Rumor::About(self.me().id));
         self.changed = true;
+    }
+
+    fn sign_me(&mut self) {
+        let signature = self.signing.sign(self.table.me());
+        self.table.change_me(|me| me.signature = signature);
     }
 
     fn finish(&mut self, out: &mut Vec<Out>) {

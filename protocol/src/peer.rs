@@ -10,6 +10,7 @@ use crate::effect::Effect;
 use crate::ids::{OpId, PartitionId, PeerId, StoreId};
 use crate::input::Input;
 use crate::member::{Health, Record, Standing, Step, View};
+use crate::membership::signing::Signing;
 use crate::membership::{self, Membership};
 use crate::message::Message;
 use crate::placement::Placement;
@@ -18,6 +19,7 @@ use crate::replica::{self, Replica};
 use crate::scan::{self, Scans};
 use crate::time::{Now, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// What a peer is, at a start.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Start {
     /// Another number at every start: the actor of this life.
     pub life: u64,
     pub genesis: Genesis,
+    /// How membership records are signed.
+    pub signing: Arc<dyn Signing>,
     pub config: Config,
     pub seed: u64,
     /// The member table that was saved last, this peer's own record in it.
@@ -78,7 +82,7 @@ pub struct Peer {
 impl Peer {
     pub fn new(start: Start, now: Now) -> Self {
         let me = own_record(&start);
-        let Start { id, life, genesis, config, seed, table, fresh, .. } = start;
+        let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
         let scans = Scans::new(id, genesis.partitions, config.deadline, 1024);
@@ -91,7 +95,7 @@ impl Peer {
             coordinator: Coordinator::new(id, config.clone(), life),
             replica: Replica::new(limit),
             repair: Repair::new(config.clone(), life, now.time),
-            membership: Membership::new(me, known, config, seed, now.time),
+            membership: Membership::new(me, known, signing, config, seed, now.time),
             scans,
             genesis,
             view: View::default(),
@@ -256,5 +260,6 @@ fn own_record(start: &Start) -> Record {
         addresses: start.addresses.clone(),
         zone: start.zone.clone(),
         weight: start.weight,
+        signature: None,
     }
 }

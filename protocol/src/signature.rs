@@ -11,6 +11,7 @@ pub enum Purpose {
     Genesis,
     Certificate,
     Revocation,
+    Record,
 }
 
 impl Purpose {
@@ -18,6 +19,7 @@ impl Purpose {
         match self {
             Purpose::Genesis => "starling genesis 1\n",
             Purpose::Certificate => "starling certificate 1\n",
+            Purpose::Record => "starling record 1\n",
             Purpose::Revocation => "starling revocation 1\n",
         }
     }

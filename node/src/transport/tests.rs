@@ -746,6 +746,7 @@ async fn a_peer_may_not_claim_more_than_it_was_granted() {
         addresses: vec![],
         zone: String::new(),
         weight,
+        signature: None,
     };
     let says = |weight| {
         Message::Gossip(Gossip {

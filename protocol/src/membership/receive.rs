@@ -53,7 +53,7 @@ impl Membership {
                 self.claimed(now, from, record, &mut heard, out);
             }
             for accusation in accusations {
-                self.accused(now, from, accusation, &mut heard, out);
+                self.accused(now, accusation, &mut heard, out);
             }
             self.heard_view(now, from, view, out);
             self.answer(now, from, body, &heard, out);
@@ -73,6 +73,11 @@ impl Membership {
         }
         if !self.table.is_plausible(from, &claim) {
             heard.misbehaved = Some("one of its records counts further than any peer can have got");
+            return;
+        }
+        if !self.is_signed(&claim) {
+            self.forged += 1;
+            heard.misbehaved = Some("one of its records is not signed by its subject");
             return;
         }
         if claim.id == self.me().id {
@@ -98,6 +103,15 @@ impl Membership {
             heard.revived |= change.was == Some(Health::Dead) && self.health(peer) == Health::Alive;
             heard.about_them |= self.table.held(peer).is_some_and(|held| held != said);
         }
+    }
+
+    /// One that was verified before is not verified again.
+    fn is_signed(&self, claim: &Record) -> bool {
+        let is_known = |known: &Record| {
+            (known.incarnation, known.signature) == (claim.incarnation, claim.signature)
+                && known.describes_like(claim)
+        };
+        self.get(claim.id).is_some_and(is_known) || self.signing.is_signed(claim)
     }
 
     /// Whoever says so has waited already: here it has the least time left, and is probed if that is news.
@@ -180,18 +194,18 @@ impl Membership {
         heard.about_me |= claim.incarnation < mine || claim.standing < standing;
     }
 
-    fn accused(
-        &mut self,
-        now: Time,
-        from: PeerId,
-        accusation: Accusation,
-        heard: &mut Heard,
-        out: &mut Vec<Out>,
-    ) {
+    fn accused(&mut self, now: Time, accusation: Accusation, heard: &mut Heard, out: &mut Vec<Out>) {
         let Accusation { suspect, incarnation, by } = accusation;
         if suspect == self.me().id {
-            let claim = Record { incarnation, health: Health::Suspect, ..self.me().clone() };
-            return self.claimed(now, from, claim, heard, out);
+            let mine = self.me().incarnation;
+            heard.about_me |= incarnation < mine;
+            // Above what this peer has signed in this life nobody can accuse it; of what it signed in an
+            // earlier one that it has lost, it hears by that record.
+            if incarnation == mine {
+                let claim = Record { health: Health::Suspect, ..self.me().clone() };
+                self.claimed_of_me(claim, heard, out);
+            }
+            return;
         }
         let is_current = |known: &Record| known.incarnation == incarnation && known.health != Health::Dead;
         let current = self.table.other(suspect).is_some_and(is_current);

@@ -304,6 +304,7 @@ fn bare(id: PeerId, standing: Standing) -> Record {
         addresses: Vec::new(),
         zone: String::new(),
         weight: 0,
+        signature: None,
     }
 }
 

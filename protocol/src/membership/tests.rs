@@ -1,3 +1,4 @@
+use super::signing::Unsigned;
 use super::*;
 use crate::member::Accusation;
 use net::{Net, gossip, id, play, record};
@@ -6,6 +7,7 @@ mod forged;
 mod net;
 mod papers;
 mod scenarios;
+mod signed;
 
 /// One peer, without a network: what it says goes nowhere.
 struct Alone {
@@ -23,8 +25,11 @@ impl Alone {
     fn with(hosts: usize, config: Config) -> Self {
         let known = (1..hosts).map(|host| member(host, 1)).collect();
         let now = Time(0);
-        let mut alone =
-            Self { peer: Membership::new(member(0, 1), known, config, 7, now), now, out: Vec::new() };
+        let mut alone = Self {
+            peer: Membership::new(member(0, 1), known, Arc::new(Unsigned), config, 7, now),
+            now,
+            out: Vec::new(),
+        };
         alone.peer.rumors = Dissemination::default();
         alone.timeout();
         alone.out.clear();

@@ -16,6 +16,7 @@ fn record(n: u64, step: Step) -> Record {
         addresses: Vec::new(),
         zone: String::new(),
         weight: 100,
+        signature: None,
     }
 }
 

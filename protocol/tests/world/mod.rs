@@ -7,12 +7,14 @@ use starling_protocol::effect::Effect;
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::member::{Record, Step};
+use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::Message;
 use starling_protocol::peer::{Peer, Start};
 use starling_protocol::request::{Request, Response, Status};
 use starling_protocol::store::{Answer, Question, answer};
 use starling_protocol::time::{Duration, Now, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const LATENCY: Duration = Duration::from_millis(1);
 const SYNC: Duration = Duration::from_millis(2);
@@ -146,6 +148,7 @@ impl World {
             addresses: vec![format!("/memory/{index}")],
             life,
             genesis: self.genesis.clone(),
+            signing: Arc::new(Unsigned),
             config: self.config.clone(),
             seed: self.seed.wrapping_add(life),
             table: node.table.clone(),

@@ -5,8 +5,10 @@ use super::world::{DiskCopy, Event, Node, World};
 use starling_crdt::{Actor, Replica};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
+use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::peer::{Peer, Start};
 use starling_protocol::time::{Duration, Time};
+use std::sync::Arc;
 
 impl World {
     /// A new machine; its peer does not run yet.
@@ -60,6 +62,7 @@ impl World {
             addresses: addresses.clone(),
             life,
             genesis: self.genesis.clone(),
+            signing: Arc::new(Unsigned),
             config: self.config.clone(),
             seed,
             table: node.table.clone(),

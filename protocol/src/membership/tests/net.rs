@@ -1,5 +1,6 @@
 //! A network in a test: peers, what is on its way between them, and one seed.
 
+use super::super::signing::Unsigned;
 use super::super::{Membership, Out};
 use crate::config::Config;
 use crate::ids::PeerId;
@@ -9,6 +10,7 @@ use crate::time::{Duration, Time};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How long a connection to a peer that is cut off takes to fail.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -76,6 +78,7 @@ pub fn record(host: usize, life: u64) -> Record {
         addresses: vec![format!("/ip4/127.0.0.1/tcp/{}", 7000 + host)],
         zone: String::new(),
         weight: 100,
+        signature: None,
     }
 }
 
@@ -149,7 +152,8 @@ impl Net {
         let life = 1000 * host as u64 + self.hosts[host].lives;
         let (me, seed) = (record(host, life), self.rng.random());
         let saved = self.hosts[host].saved.clone();
-        self.hosts[host].peer = Some(Membership::new(me, saved, self.config.clone(), seed, self.now));
+        self.hosts[host].peer =
+            Some(Membership::new(me, saved, Arc::new(Unsigned), self.config.clone(), seed, self.now));
     }
 
     /// The process is gone, and its connections break: kill -9 on a machine that lives.

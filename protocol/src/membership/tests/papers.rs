@@ -268,7 +268,7 @@ fn who_is_connected_but_says_nothing_is_greeted_every_period_until_it_is_known()
 #[test]
 fn a_new_life_begins_by_connecting_to_the_peers_of_its_saved_table() {
     let known = vec![member(1, 1), with_health(2, 1, Health::Dead)];
-    let mut peer = Membership::new(member(0, 1), known, Config::default(), 7, Time(0));
+    let mut peer = Membership::new(member(0, 1), known, Arc::new(Unsigned), Config::default(), 7, Time(0));
     assert_eq!(peer.next_timeout(), Some(Time(0)));
     let mut out = Vec::new();
     peer.timeout(Time(0), &mut out);
