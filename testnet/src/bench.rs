@@ -2,6 +2,7 @@
 
 mod against;
 mod connection;
+mod disk;
 mod goal;
 mod load;
 mod options;
@@ -105,7 +106,7 @@ fn rounds(
             pairs.extend(figures.zip(theirs?));
         }
     }
-    report.ratios.extend(against::ratios(&format!("{}, {} clients", work.name, work.clients), &pairs));
+    report.ratios.extend(against::ratios(&format!("{}, {}", work.name, scene::clients(work)), &pairs));
     if interrupt.is_raised() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
@@ -177,6 +178,9 @@ fn notes(options: &Options) -> Vec<String> {
     };
     let mut notes = vec![loops.to_owned()];
     let inside = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    if options.connect.is_empty() {
+        notes.extend(disk::describe(&inside));
+    }
     if options.connect.is_empty() && is_in_memory(&inside) {
         notes.push(format!(
             "{} lies in memory, where a sync costs nothing; --dir names a disk",

@@ -22,6 +22,7 @@ impl Progress {
         };
         let style = ProgressStyle::with_template("{msg:<60} {bar:30} {percent:>3} %");
         bar.set_style(style.expect("the template is well-formed"));
+        bar.set_message(label.to_owned());
         Self { bar, label: label.to_owned(), shown: None }
     }
 

@@ -223,7 +223,8 @@ fn start(target: &Target, work: &Work, requests: Requests) -> Result<Load, Error
     Load::start(&target.addresses, work, requests).map_err(Error::io("cannot make", "the load"))
 }
 
-fn clients(work: &Work) -> String {
+/// How many clients, in words.
+pub fn clients(work: &Work) -> String {
     format!("{} client{}", work.clients, if work.clients == 1 { "" } else { "s" })
 }
 
