@@ -58,7 +58,7 @@ pub struct Options {
     /// How many peers at first [default: drawn from the seed]
     #[arg(long, value_parser = clap::value_parser!(u64).range(3..=15), value_name = "PEERS")]
     peers: Option<u64>,
-    /// Simulated minutes under faults [default: 2 for lite, 5 for swarm]
+    /// Simulated minutes under faults [default: 2 for lite, 5 for swarm, 1 for churn]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1440), value_name = "MINUTES")]
     minutes: Option<u64>,
     /// How much is drawn
@@ -217,6 +217,7 @@ impl Options {
         let profile = match self.profile {
             Profile::Lite => "lite",
             Profile::Swarm => "swarm",
+            Profile::Churn => "churn",
         };
         let peers = self.peers.map_or(String::new(), |peers| format!(" --peers {peers}"));
         let minutes = self.minutes.map_or(String::new(), |minutes| format!(" --minutes {minutes}"));

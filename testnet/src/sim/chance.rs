@@ -13,6 +13,7 @@ pub enum Concern {
     Lives,
     Clients,
     Faults,
+    Checks,
 }
 
 pub struct Chance(ChaCha8Rng);

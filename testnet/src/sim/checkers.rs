@@ -4,6 +4,8 @@ pub mod acknowledged;
 pub mod contents;
 pub mod convergence;
 pub mod counters;
+pub mod handoff;
 pub mod quiet;
 pub mod regular;
 pub mod replica;
+pub mod reports;

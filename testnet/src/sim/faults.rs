@@ -78,6 +78,7 @@ impl World {
             Fault::ClockJump => self.clock_jumps(at),
             Fault::Join => return self.join(),
             Fault::Leave => return self.leave(at),
+            Fault::Replay => return self.replay(at),
             Fault::PowerLoss => {
                 self.tell(None, || "the power fails".into());
                 up.into_iter().for_each(|index| self.crash_for_a_while(index));

@@ -40,6 +40,11 @@ impl Links {
         self.links.get_mut(&pair(a, b))
     }
 
+    /// The connection that stands between two peers.
+    pub fn between(&self, a: usize, b: usize) -> Option<u64> {
+        self.links.get(&pair(a, b)).map(|link| link.id)
+    }
+
     /// The connection that `a`, in this start of it, has to `b`.
     pub fn of(&self, a: usize, boot: u32, b: usize) -> Option<Link> {
         let link = self.links.get(&pair(a, b))?;

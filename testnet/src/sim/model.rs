@@ -11,13 +11,16 @@ type Chain = (u64, u64);
 pub type Cells = BTreeMap<Field, BTreeSet<Dot>>;
 
 /// What one event means.
-struct Meaning {
+#[derive(Debug)]
+pub struct Meaning {
     dot: Dot,
     adds: Vec<Field>,
     removes: Vec<(Target, Context)>,
     count: Option<(Chain, i64)>,
     /// Chains of its own actor that were wholly deleted, and go on no more.
     ends: Vec<Chain>,
+    /// A deletion: how far in each chain its issuer had seen increments, or another deletion of them.
+    gone: BTreeMap<Chain, u64>,
 }
 
 #[derive(Default)]
@@ -38,6 +41,7 @@ impl Model {
             Command::IncrBy { by } => total.map(|chain| (chain, *by)),
             _ => None,
         };
+        let gone = if *command == Command::Del { self.deleted(p, key, &seen, true) } else { BTreeMap::new() };
         let adds: Vec<_> = plain.collect();
         let at = |field: &Field| Target::Cell(Cell { key: Key::from(key), field: field.clone() });
         let removes = match command {
@@ -53,11 +57,12 @@ impl Model {
                 replaced.map(|(target, dots)| (target, dots.iter().copied().collect())).collect()
             }
         };
-        let meaning = Meaning { dot: event.dot, adds, removes, count, ends };
+        let meaning = Meaning { dot: event.dot, adds, removes, count, ends, gone };
         self.events.entry((p, key.to_vec())).or_default().push(meaning);
     }
 
-    fn of(&self, p: PartitionId, key: &[u8]) -> &[Meaning] {
+    /// What was ever written to a key.
+    pub fn of(&self, p: PartitionId, key: &[u8]) -> &[Meaning] {
         self.events.get(&(p, key.to_vec())).map_or(&[], |events| events)
     }
 
@@ -87,19 +92,25 @@ impl Model {
         cells
     }
 
+    /// How far in each chain the deletions within a context reach; and, were there one more, that one.
+    fn deleted(&self, p: PartitionId, key: &[u8], context: &Context, and_all: bool) -> BTreeMap<Chain, u64> {
+        let events = self.of(p, key);
+        let mut gone = if and_all { reach(events, context) } else { BTreeMap::new() };
+        let seen = events.iter().filter(|event| context.contains(event.dot));
+        for (chain, last) in seen.flat_map(|event| &event.gone) {
+            let known = gone.entry(*chain).or_default();
+            *known = (*known).max(*last);
+        }
+        gone
+    }
+
     /// What a counter has counted. A total tells of all that its actor counted before it in the chain.
     pub fn count(&self, p: PartitionId, key: &[u8], context: &Context) -> i64 {
         let events = self.of(p, key);
         let has = reach(events, context);
-        let seen = || events.iter().filter(|event| context.contains(event.dot));
-        let ended: BTreeSet<&Chain> = seen().flat_map(|event| &event.ends).collect();
-        let mut gone: BTreeMap<Chain, u64> = BTreeMap::new();
-        for (_, dots) in seen().flat_map(|event| &event.removes) {
-            for (chain, last) in reach(events, dots) {
-                let known = gone.entry(chain).or_default();
-                *known = last.max(*known);
-            }
-        }
+        let seen = events.iter().filter(|event| context.contains(event.dot));
+        let ended: BTreeSet<&Chain> = seen.flat_map(|event| &event.ends).collect();
+        let gone = self.deleted(p, key, context, false);
         let counts = events.iter().filter_map(|event| Some((event.dot.counter, event.count?)));
         let live = counts.filter(|(counter, (chain, _))| {
             !ended.contains(chain)

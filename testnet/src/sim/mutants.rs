@@ -7,6 +7,7 @@ use starling_crdt::mutant::{Mutant, play};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Play with this rule broken
     #[arg(long, value_parser = named, value_name = "NAME")]
@@ -55,7 +56,8 @@ pub fn play_all(options: &super::Options) -> ExitCode {
 fn find(mutant: Mutant, options: &super::Options) -> Option<Found> {
     play(Some(mutant));
     let seeds = options.start..options.start.saturating_add(options.seeds);
-    let all = [Profile::Lite, Profile::Swarm].into_iter().flat_map(|p| seeds.clone().map(move |s| (p, s)));
+    let all = [Profile::Lite, Profile::Churn, Profile::Swarm];
+    let all = all.into_iter().flat_map(|p| seeds.clone().map(move |s| (p, s)));
     let mut all = all.filter_map(|(profile, seed)| {
         let wishes = Wishes { profile, peers: options.peers, minutes: options.minutes };
         let how = match played(seed, &wishes, false) {

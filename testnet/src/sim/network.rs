@@ -1,8 +1,9 @@
 //! What becomes of messages and connections.
 
+use super::checkers::reports;
 use super::world::{Event, World};
 use starling_protocol::input::Input;
-use starling_protocol::message::{Message, Repair};
+use starling_protocol::message::{Call, Message, Repair};
 use starling_protocol::time::Duration;
 
 /// How long all that is sent may vanish before a transport gives a connection up.
@@ -11,6 +12,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const DIAL_MS: (u64, u64) = (500, 5_000);
 /// By how much a late frame is late, in milliseconds.
 const LATE_MS: (u64, u64) = (1, 300);
+/// How many frames are kept to be replayed.
+const KEPT_MAX: usize = 128;
 /// How often a peer dials one that it can see on its LAN and does not know.
 const SEEK_EVERY: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,8 @@ impl World {
     /// Sends on the connection, or makes one and then sends.
     pub fn send(&mut self, from: usize, to: usize, message: Message) {
         self.count(&message);
+        let told = reports::check(&self.nodes[from], &message);
+        self.check(told.map_err(|why| format!("{} {why}", self.nodes[from].name)));
         match self.links.of(from, self.nodes[from].boot, to) {
             Some(link) => self.transmit(from, to, link.id, message),
             None => {
@@ -48,6 +53,7 @@ impl World {
         if self.network.per_myriad(self.plan.lost) {
             return;
         }
+        self.keep_frame(from, to, link, &message);
         let message = if self.plan.wire { self.over_the_wire(from, message) } else { message };
         let at = self.now + self.latency();
         if self.network.per_myriad(self.plan.twice) {
@@ -58,6 +64,31 @@ impl World {
         let at = if late { at + self.network.span_ms(LATE_MS) } else { at };
         let at = self.links.arrival(from, to, message.class(), at, late);
         self.schedule_at(at, Event::Frame { from, to, link, message: Box::new(message) });
+    }
+
+    /// Some frames are kept, to come again when their connection is gone. Requests to issue a write are not:
+    /// no real connection outlives the peers at its ends, and nothing else tells them apart in another life.
+    fn keep_frame(&mut self, from: usize, to: usize, link: u64, message: &Message) {
+        if !matches!(message, Message::Call(Call::Forward { .. })) && self.network.one_in(16) {
+            self.kept.push_back((from, to, link, message.clone()));
+            if self.kept.len() > KEPT_MAX {
+                self.kept.pop_front();
+            }
+        }
+    }
+
+    /// A frame that was sent to this peer on a connection which is gone comes again.
+    pub fn replay(&mut self, to: usize) -> bool {
+        let links = &self.links;
+        let is_old = |(from, at, link, _): &&(usize, usize, u64, Message)| {
+            *at == to && links.between(*from, to) != Some(*link)
+        };
+        let old: Vec<_> = self.kept.iter().filter(is_old).cloned().collect();
+        let Some((from, _, _, message)) = self.network.pick(&old).cloned() else { return false };
+        self.tell(Some(to), || format!("gets an old frame of p{} again", from + 1));
+        let peer = self.nodes[from].id;
+        self.input(to, Input::Received { from: peer, message });
+        true
     }
 
     /// As the transport carries it. What an honest peer says can be read.

@@ -11,6 +11,8 @@ pub enum Profile {
     Lite,
     /// 3 to 9 peers, five minutes, other quorums, longer distances
     Swarm,
+    /// 3 to 5 peers, one minute; owners change all the time, and clients hardly wait
+    Churn,
 }
 
 /// A fault that may befall a network.
@@ -29,9 +31,11 @@ pub enum Fault {
     Join,
     Leave,
     PowerLoss,
+    /// A frame of an earlier connection comes again.
+    Replay,
 }
 
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 14] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
@@ -45,6 +49,7 @@ pub const FAULTS: [Fault; 13] = [
     Fault::Join,
     Fault::Leave,
     Fault::PowerLoss,
+    Fault::Replay,
 ];
 
 /// What the person who started the simulation has fixed.
@@ -97,10 +102,14 @@ pub struct Plan {
 impl Plan {
     pub fn draw(seed: u64, wishes: &Wishes) -> Self {
         let mut chance = Chance::new(seed, Concern::Plan);
-        let lite = wishes.profile == Profile::Lite;
+        let lite = wishes.profile != Profile::Swarm;
         let drawn = chance.between(if lite { (3, 5) } else { (3, 9) });
         let peers = usize::try_from(wishes.peers.unwrap_or(drawn)).unwrap_or(3);
-        let minutes = wishes.minutes.unwrap_or(if lite { 2 } else { 5 });
+        let minutes = wishes.minutes.unwrap_or(match wishes.profile {
+            Profile::Lite => 2,
+            Profile::Swarm => 5,
+            Profile::Churn => 1,
+        });
         let far = !lite && chance.one_in(3);
         let rough = chance.one_in(2);
         let w = if lite || chance.one_in(2) { 2 } else { chance.between((1, 3)) };
@@ -130,7 +139,23 @@ impl Plan {
             weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
         };
         plan.tighten(&mut chance);
+        if wishes.profile == Profile::Churn {
+            plan.churn(&mut chance);
+        }
         plan
+    }
+
+    /// No disk is lost: then every read by owners must see what owners had acknowledged.
+    fn churn(&mut self, chance: &mut Chance) {
+        (self.think_ms, self.keys) = (chance.between((20, 150)), chance.between((1, 3)));
+        self.fault_every_ms = chance.between((300, 2_000));
+        for (fault, weight) in &mut self.weights {
+            *weight = match fault {
+                Fault::Wipe | Fault::RollBack => 0,
+                Fault::Join | Fault::Leave => 12,
+                _ => *weight / 2,
+            };
+        }
     }
 
     /// Small batches and short logs, so that what takes a large store otherwise happens in a small one.

@@ -25,6 +25,8 @@ impl World {
             durable: Default::default(),
             syncing: Default::default(),
             dirty: Default::default(),
+            released: Default::default(),
+            releasing: Default::default(),
             waiting: Vec::new(),
             answers: Vec::new(),
             is_syncing: false,
@@ -38,6 +40,7 @@ impl World {
             skew_ms,
             is_gone: false,
             copy: None,
+            wiped_at: None,
         });
         index
     }
@@ -95,6 +98,8 @@ impl World {
             self.made_durable(index);
         }
         self.nodes[index].syncing.clear();
+        self.nodes[index].released.clear();
+        self.nodes[index].releasing.clear();
         self.links.stop_dialling(index);
         for (other, link) in self.links.ends(index) {
             let after = Duration::from_micros(self.network.between(self.plan.latency_us));
@@ -107,7 +112,12 @@ impl World {
     pub fn wipe(&mut self, index: usize) {
         self.tell(Some(index), || "its disk is wiped".into());
         self.disk_lost = self.now;
+        let id = self.nodes[index].id;
+        let known = self.nodes.iter().filter_map(|node| node.peer.as_ref()).flat_map(Peer::members);
+        let versions = known.filter(|record| record.id == id).map(|record| record.standing.version);
+        let version = versions.max();
         let node = &mut self.nodes[index];
+        node.wiped_at = version;
         node.disk = Disk::default();
         node.durable.clear();
         node.disks += 1;

@@ -1,6 +1,6 @@
 //! What becomes of questions to storage: changed at once, durable with the next sync, told after it.
 
-use super::checkers::replica;
+use super::checkers::{handoff, replica};
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Context};
@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// How long questions are gathered before a sync begins.
 const GATHER: Duration = Duration::from_micros(50);
+/// A key with fewer events is compared with the model after every step.
+const OFTEN_BELOW: u64 = 60;
 /// Of a slow disk, in milliseconds.
 const SLOW_MS: (u64, u64) = (50, 1_000);
 
@@ -21,6 +23,10 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let seen = changed.filter(|_| command.is_some()).map(|p| replica.context(p).clone());
+        let leaving = match &question {
+            Question::LetGo { partition, .. } => Some((*partition, replica.context(*partition).clone())),
+            _ => None,
+        };
         let told = answer(replica, &mut node.disk, question).expect("memory does not fail");
         node.dirty.extend(changed);
         let told = if matches!(told, Answer::Executed { .. }) {
@@ -30,6 +36,11 @@ impl World {
         } else {
             told
         };
+        if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
+            let outcome = handoff::check(self, index, partition, &gone);
+            self.check(outcome);
+            self.nodes[index].released.insert(partition, gone);
+        }
         if let Some(partition) = changed {
             self.compare_with_model(index, partition, touched);
         }
@@ -62,14 +73,28 @@ impl World {
     }
 
     fn compare_with_model(&mut self, index: usize, partition: PartitionId, touched: Touched) {
-        let keys = match touched {
+        let mut keys = match touched {
             Touched::Keys(keys) => keys,
             Touched::All => self.ledger.model.keys(partition),
         };
+        // The more was written to a key, the rarer it is looked at: a look goes over all of it.
+        keys.retain(|key| {
+            let events = self.ledger.model.of(partition, key).len() as u64;
+            self.checks.one_in(events / OFTEN_BELOW + 1)
+        });
         let node = &self.nodes[index];
         let Some(replica) = &node.replica else { return };
         let right = |key: &Vec<u8>| replica::check(&self.ledger.model, replica, &node.disk, partition, key);
-        let outcome = keys.iter().try_for_each(right).map_err(|why| format!("{}: {why}", node.name));
+        let wrong = keys.iter().find_map(|key| Some((key, right(key).err()?)));
+        if let Some((key, _)) = &wrong {
+            let (seen, cells) =
+                (replica.context(partition), replica.snapshot(&node.disk, partition, usize::MAX));
+            self.tell(Some(index), || format!("has seen {seen:?}, and holds {cells:?}"));
+            for event in self.ledger.model.of(partition, key) {
+                self.tell(None, || format!("{event:?}"));
+            }
+        }
+        let outcome = wrong.map_or(Ok(()), |(_, why)| Err(format!("{}: {why}", node.name)));
         self.check(outcome);
     }
 
@@ -81,6 +106,7 @@ impl World {
         node.syncing = dirty.into_iter().map(|p| (p, replica.context(p).clone())).collect();
         node.answers = std::mem::take(&mut node.waiting);
         node.is_syncing = true;
+        node.releasing = std::mem::take(&mut node.released);
         node.disk.begin_sync();
         let (boot, slow) = (node.boot, node.slow_until > now);
         let took = Duration::from_micros(self.disks.between(self.plan.sync_us));
@@ -100,6 +126,7 @@ impl World {
         for (id, answer) in answers {
             self.input(index, Input::Stored { id, answer });
         }
+        self.nodes[index].releasing.clear();
     }
 
     /// What was being synced is now on the disk for good.

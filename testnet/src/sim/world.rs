@@ -18,7 +18,7 @@ use starling_protocol::peer::Peer;
 use starling_protocol::store::Answer;
 use starling_protocol::time::{Duration, Now, Time};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 /// 2026-01-01, so that stamps look like stamps.
 const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -35,6 +35,9 @@ pub struct Node {
     /// Of what is being synced, and which partitions have changed since that began.
     pub syncing: BTreeMap<PartitionId, Context>,
     pub dirty: BTreeSet<PartitionId>,
+    /// What was let go since the last sync began, and before: reports that were asked for earlier name it.
+    pub released: BTreeMap<PartitionId, Context>,
+    pub releasing: BTreeMap<PartitionId, Context>,
     /// Answers that wait for the next sync, and those that wait for the one under way.
     pub waiting: Vec<(StoreId, Answer)>,
     pub answers: Vec<(StoreId, Answer)>,
@@ -53,6 +56,8 @@ pub struct Node {
     /// It has left, and does not return.
     pub is_gone: bool,
     pub copy: Option<Box<DiskCopy>>,
+    /// Which version of its standing was known when its disk was last wiped: it begins anew after that.
+    pub wiped_at: Option<u64>,
 }
 
 /// An older copy of a disk, with its member table and the contexts of what is on it.
@@ -157,9 +162,12 @@ pub struct World {
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
     pub links: Links,
+    /// Frames to be replayed: from, to, connection.
+    pub kept: VecDeque<(usize, usize, u64, Message)>,
     pub network: Chance,
     pub disks: Chance,
     pub lives: Chance,
+    pub checks: Chance,
     pub clients: Clients,
     pub faults: Faults,
     pub ledger: Ledger,
@@ -193,9 +201,11 @@ impl World {
             queue: BinaryHeap::new(),
             sequence: 0,
             links: Links::default(),
+            kept: VecDeque::new(),
             network: Chance::new(seed, Concern::Network),
             disks: Chance::new(seed, Concern::Disk),
             lives: Chance::new(seed, Concern::Lives),
+            checks: Chance::new(seed, Concern::Checks),
             clients: Clients::new(seed),
             faults: Faults::new(seed),
             ledger: Ledger::default(),

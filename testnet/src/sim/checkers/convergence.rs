@@ -26,6 +26,11 @@ fn membership(world: &World) -> Result<(), String> {
                 let (health, step) = (record.health, record.standing.step);
                 return Err(format!("{name} believes {} to be {health:?} and {step:?}", record.name));
             }
+            let same = world.nodes.iter().find(|node| node.id == record.id);
+            let wiped_at = same.and_then(|node| node.wiped_at);
+            if wiped_at.is_some_and(|version| record.standing.version <= version) {
+                return Err(format!("{} lost its disk and went on as the member it was", record.name));
+            }
             count += 1;
         }
         if count != up.len() {

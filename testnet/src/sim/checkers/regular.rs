@@ -37,13 +37,13 @@ pub fn check(ops: &[Op], ledger: &Ledger, read: &Op, from: Time) -> Result<(), S
     };
     for op in ops.iter().filter(before).filter(|op| matches!(op.outcome, Outcome::Ok(_))) {
         for (name, field) in written(&op.command) {
+            if found.contains(name) {
+                continue;
+            }
             let label = label(op.key.as_bytes(), &op.command);
             let mut events = ledger.of(&label).peekable();
             let kept = |name| ledger.droppers(name, op.key.as_bytes(), &field).next().is_none();
-            if !found.contains(name)
-                && events.peek().is_some()
-                && events.all(|(name, issued)| issued.synced != 0 && kept(name))
-            {
+            if events.peek().is_some() && events.all(|(name, issued)| issued.synced != 0 && kept(name)) {
                 let (began, read) = (read.began, &read.command);
                 return Err(format!(
                     "{label}: acknowledged by owners, and not seen by a {read:?} at {began:?}"

@@ -1,0 +1,22 @@
+//! The checkers bite: whichever rule of the core is broken, some seed shows it. Only with the feature `mutants`.
+
+#![cfg(feature = "mutants")]
+
+use serde_json::Value;
+use std::process::Command;
+
+/// Seeds of each profile in which each must be found.
+const SEEDS: &str = "60";
+
+#[test]
+fn every_broken_rule_is_found() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    let output = command.args(["sim", "--mutants", "--json", "--seeds", SEEDS]).output();
+    let output = output.expect("the simulator starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let fates: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(fates.len() >= 20, "{} mutants", fates.len());
+    let missed: Vec<_> = fates.iter().filter(|fate| fate["found"].is_null()).collect();
+    assert!(missed.is_empty(), "nothing tells these from the real thing: {missed:#?}");
+}
