@@ -312,6 +312,11 @@ impl Membership {
         if peer == self.me().id { Some(self.me()) } else { self.table.other(peer) }
     }
 
+    /// How many records there are, and how many there may be.
+    pub fn size(&self) -> (usize, usize) {
+        (self.table.records().count(), self.config.members_max)
+    }
+
     /// All records, this peer's own first, then in the order of their ids.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.table.records()

@@ -63,6 +63,7 @@ pub struct Peer {
     me: PeerId,
     genesis: Genesis,
     clock_ahead_ms: u64,
+    operations_max: usize,
     /// The store was lost before the start and has not been filled since.
     amnesiac: bool,
     leaving: Option<admin::Leaving>,
@@ -90,6 +91,7 @@ impl Peer {
             me: id,
             amnesiac: fresh && me.standing.step != Step::Member,
             clock_ahead_ms: config.clock_ahead_ms,
+            operations_max: limit,
             leaving: None,
             placement: Placement::new(genesis.partitions, genesis.n),
             coordinator: Coordinator::new(id, config.clone(), life),
@@ -144,6 +146,19 @@ impl Peer {
     /// The member table, as this peer has it.
     pub fn members(&self) -> impl Iterator<Item = &Record> {
         self.membership.records()
+    }
+
+    /// Of each table and queue its name, its length, and the most that it may hold.
+    pub fn tables(&self) -> Vec<(&'static str, usize, usize)> {
+        let (members, members_max) = self.membership.size();
+        let repair = self.repair.tables();
+        let mut tables = vec![
+            ("operations", self.coordinator.len(), self.operations_max),
+            ("calls", self.replica.len(), self.operations_max),
+            ("members", members, members_max),
+        ];
+        tables.extend(repair);
+        tables
     }
 
     fn received(&mut self, now: Now, from: PeerId, message: Message) {

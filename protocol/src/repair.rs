@@ -183,6 +183,14 @@ impl Repair {
         std::mem::take(&mut self.out)
     }
 
+    /// Of each table its name, its length, and the most that it may hold.
+    pub fn tables(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("pushes", self.pushes.len(), self.config.repairs_max),
+            ("transfers coming in", self.staging.len(), push::TRANSFERS_MAX),
+        ]
+    }
+
     /// Partitions held for their owners.
     pub fn foreign(&self) -> usize {
         self.foreign.len()

@@ -18,6 +18,7 @@ macro_rules! mutated {
 mod chance;
 mod checkers;
 mod clients;
+mod disasters;
 mod disk;
 mod faults;
 mod ledger;
@@ -43,6 +44,8 @@ use std::time::Instant;
 
 /// After so many failures no more seeds are played.
 const FAILURES_MAX: usize = 10;
+/// Every so many seeds one is played twice.
+const TWICE_EVERY: u64 = 50;
 /// Between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -117,6 +120,9 @@ pub fn run(options: &Options) -> ExitCode {
     for seed in seeds {
         match played(seed, &options.wishes(), options.replay.is_some()) {
             Ok(played) => {
+                if seed % TWICE_EVERY == 0 && options.replay.is_none() {
+                    report.play_again(seed, played.trace, options);
+                }
                 simulated += played.simulated;
                 trace = mixed(trace, played.trace);
                 report.take(seed, played, options);
@@ -170,6 +176,14 @@ impl Report {
         let replay = options.line(seed);
         eprintln!("seed {seed}: {what}\n  options: {drawn}\n  replay:  {replay}");
         self.failures.push(Failed { seed, what, options: drawn, replay });
+    }
+
+    /// The same seed must play the same.
+    fn play_again(&mut self, seed: u64, trace: u64, options: &Options) {
+        let again = played(seed, &options.wishes(), false).map(|again| again.trace);
+        if again != Ok(trace) {
+            self.fail(seed, "played twice, it went two ways".into(), options);
+        }
     }
 
     fn progress(&self, simulated: Duration, took: Duration) {

@@ -28,7 +28,14 @@ fn no_checker_finds_anything_in_the_first_seeds() {
             report["faults"]
         );
     }
-    for fault in ["ClockJump", "Join", "Leave", "PowerLoss"] {
+    for fault in ["ClockJump", "Join", "Leave", "PowerLoss", "Replay", "CrashTwice", "LongPause", "Bridge"] {
+        assert!(
+            report["faults"][fault].as_u64() > Some(0),
+            "there was never a {fault}: {}",
+            report["faults"]
+        );
+    }
+    for fault in ["HalfOpen", "DiskFails", "Clone", "Drift", "Replace", "JoinInHalves"] {
         assert!(
             report["faults"][fault].as_u64() > Some(0),
             "there was never a {fault}: {}",

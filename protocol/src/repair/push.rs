@@ -13,7 +13,7 @@ const STALLED: Duration = Duration::from_secs(10);
 /// How long a peer that was told what we lack has to begin sending it.
 const EXPECT: Duration = Duration::from_secs(3);
 /// Most state transfers under way in either direction: each keeps one partition in memory.
-const TRANSFERS_MAX: usize = 4;
+pub(super) const TRANSFERS_MAX: usize = 4;
 /// Most pieces of one transfer.
 const PIECES_MAX: u32 = 65_536;
 

@@ -9,3 +9,4 @@ pub mod quiet;
 pub mod regular;
 pub mod replica;
 pub mod reports;
+pub mod tables;

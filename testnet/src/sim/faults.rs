@@ -11,11 +11,11 @@ use starling_protocol::time::{Duration, Time};
 use std::collections::BTreeSet;
 
 /// Requests of the operator, apart from those of clients.
-const OPERATOR: u64 = 1 << 60;
+pub const OPERATOR: u64 = 1 << 60;
 /// How long faults last, in milliseconds.
-const DOWN_MS: (u64, u64) = (10, 20_000);
+pub const DOWN_MS: (u64, u64) = (10, 20_000);
 pub const PAUSE_MS: (u64, u64) = (1, 10_000);
-const CUT_MS: (u64, u64) = (50, 20_000);
+pub const CUT_MS: (u64, u64) = (50, 20_000);
 const FLAP_MS: (u64, u64) = (50, 1_500);
 const CLOG_MS: (u64, u64) = (50, 5_000);
 const SLOW_MS: (u64, u64) = (500, 10_000);
@@ -25,10 +25,13 @@ pub enum Mend {
     Start(usize),
     Cut(BTreeSet<(usize, usize)>),
     Uncut(BTreeSet<(usize, usize)>),
+    Crash(usize),
+    /// An operator tells somebody that this peer will not come back.
+    Forget(usize),
 }
 
 pub struct Faults {
-    chance: Chance,
+    pub chance: Chance,
     pub stopped: bool,
 }
 
@@ -79,6 +82,15 @@ impl World {
             Fault::Join => return self.join(),
             Fault::Leave => return self.leave(at),
             Fault::Replay => return self.replay(at),
+            Fault::DiskFails => self.nodes[at].disk_fails = true,
+            Fault::CrashTwice => self.crash_twice(at),
+            Fault::LongPause => self.pause_long(at),
+            Fault::Bridge => self.bridge(at),
+            Fault::HalfOpen => self.half_open(at),
+            Fault::Drift => self.clock_drifts(at),
+            Fault::Clone => return self.join_from(at),
+            Fault::Replace => return self.replace(at),
+            Fault::JoinInHalves => return self.join_in_halves(),
             Fault::PowerLoss => {
                 self.tell(None, || "the power fails".into());
                 up.into_iter().for_each(|index| self.crash_for_a_while(index));
@@ -89,6 +101,10 @@ impl World {
 
     fn crash_for_a_while(&mut self, index: usize) {
         self.crash(index);
+        self.start_later(index);
+    }
+
+    pub fn start_later(&mut self, index: usize) {
         let after = self.faults.chance.span_ms(DOWN_MS);
         self.schedule(after, Event::Mend(Mend::Start(index)));
     }
@@ -154,7 +170,7 @@ impl World {
         true
     }
 
-    fn can_lose(&self, index: usize) -> bool {
+    pub(super) fn can_lose(&self, index: usize) -> bool {
         let others = || (0..self.nodes.len()).filter(|other| *other != index && !self.nodes[*other].is_gone);
         let filled = others().all(|other| self.step_of(other).is_some_and(|step| step == Step::Member));
         let safe = self.nodes[index].durable.iter().all(|(partition, context)| {
@@ -173,9 +189,13 @@ impl World {
         members.find(|record| record.id == node.id).map(|record| record.standing.step)
     }
 
-    fn join(&mut self) -> bool {
+    pub(super) fn has_room(&self, for_peers: usize) -> bool {
         let here = self.nodes.iter().filter(|node| !node.is_gone).count();
-        if here >= self.plan.peers_max || self.nodes.len() >= 60 {
+        here + for_peers <= self.plan.peers_max && self.nodes.len() + for_peers <= 60
+    }
+
+    fn join(&mut self) -> bool {
+        if !self.has_room(1) {
             return false;
         }
         let index = self.add();
@@ -197,8 +217,11 @@ impl World {
 
     pub fn mend(&mut self, mend: Mend) {
         match mend {
+            // An operator goes on.
+            Mend::Forget(index) => self.forget(index),
             _ if self.faults.stopped => {}
             Mend::Start(index) => self.start(index),
+            Mend::Crash(index) => self.crash_for_a_while(index),
             Mend::Cut(ways) => self.links.cut(&ways),
             Mend::Uncut(ways) => self.links.uncut(&ways),
         }
@@ -210,8 +233,11 @@ impl World {
         (self.faults.stopped, self.clients.stopped) = (true, true);
         (self.plan.lost, self.plan.twice, self.plan.late) = (0, 0, 0);
         self.links.heal();
+        if self.plan.freezes {
+            self.freeze();
+        }
         for index in 0..self.nodes.len() {
-            self.nodes[index].slow_until = Time(0);
+            (self.nodes[index].slow_until, self.nodes[index].disk_fails) = (Time(0), false);
             self.start(index);
         }
     }

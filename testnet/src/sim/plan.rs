@@ -33,9 +33,27 @@ pub enum Fault {
     PowerLoss,
     /// A frame of an earlier connection comes again.
     Replay,
+    /// Again, as soon as it has come back.
+    CrashTwice,
+    /// For up to an hour.
+    LongPause,
+    /// Two halves, and one peer that sees both.
+    Bridge,
+    /// One peer's frames vanish on their way to one other.
+    HalfOpen,
+    /// A sync fails, or the disk is full: the peer stops, and nothing of that sync is kept.
+    DiskFails,
+    /// A new peer starts from a copy of another's disk.
+    Clone,
+    /// A clock runs too fast or too slow.
+    Drift,
+    /// A peer is gone for good, is forgotten, and another comes.
+    Replace,
+    /// Two halves, and each admits a peer.
+    JoinInHalves,
 }
 
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 23] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
@@ -50,6 +68,15 @@ pub const FAULTS: [Fault; 14] = [
     Fault::Leave,
     Fault::PowerLoss,
     Fault::Replay,
+    Fault::CrashTwice,
+    Fault::LongPause,
+    Fault::Bridge,
+    Fault::HalfOpen,
+    Fault::DiskFails,
+    Fault::Clone,
+    Fault::Drift,
+    Fault::Replace,
+    Fault::JoinInHalves,
 ];
 
 /// What the person who started the simulation has fixed.
@@ -95,6 +122,8 @@ pub struct Plan {
     pub repair_batch: usize,
     pub log_step: u64,
     pub log_max: u64,
+    /// In the end one peer is not healed, but stays away for ever.
+    pub freezes: bool,
     /// How often each fault is drawn, relative to the others. 0: never.
     pub weights: Vec<(Fault, u64)>,
 }
@@ -136,9 +165,11 @@ impl Plan {
             repair_batch: Config::default().repair_batch,
             log_step: Config::default().log_step,
             log_max: Config::default().log_max,
+            freezes: false,
             weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
         };
         plan.tighten(&mut chance);
+        plan.freezes = chance.one_in(4) && plan.w == 2;
         if wishes.profile == Profile::Churn {
             plan.churn(&mut chance);
         }
@@ -151,7 +182,7 @@ impl Plan {
         self.fault_every_ms = chance.between((300, 2_000));
         for (fault, weight) in &mut self.weights {
             *weight = match fault {
-                Fault::Wipe | Fault::RollBack => 0,
+                Fault::Wipe | Fault::RollBack | Fault::Replace => 0,
                 Fault::Join | Fault::Leave => 12,
                 _ => *weight / 2,
             };
@@ -175,8 +206,9 @@ fn weight(fault: Fault, w: u64, chance: &mut Chance) -> u64 {
     let drawn = if chance.one_in(4) { 0 } else { chance.between((1, 8)) };
     match fault {
         // With W=1 an acknowledged event may be on one disk alone.
-        Fault::Wipe | Fault::RollBack if w == 1 => 0,
-        Fault::PowerLoss | Fault::Leave => drawn / 3,
+        Fault::Wipe | Fault::RollBack | Fault::Replace if w == 1 => 0,
+        Fault::PowerLoss | Fault::Leave | Fault::Clone | Fault::Replace => drawn / 3,
+        Fault::LongPause | Fault::JoinInHalves => drawn / 3,
         _ => drawn,
     }
 }
@@ -194,6 +226,7 @@ impl fmt::Display for Plan {
         write!(f, ", clocks {} s off, {} clients", self.skew_ms / 1000, self.clients)?;
         write!(f, " every {} ms, {} keys", self.think_ms, self.keys)?;
         write!(f, ", repair by {} bytes, logs of {} to {}", self.repair_batch, self.log_step, self.log_max)?;
+        write!(f, "{}", if self.freezes { ", one stays away in the end" } else { "" })?;
         write!(f, ", a fault every {} ms:", self.fault_every_ms)?;
         self.weights.iter().try_for_each(|(fault, weight)| write!(f, " {fault:?}={weight}"))
     }

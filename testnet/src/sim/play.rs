@@ -47,6 +47,7 @@ fn phases(world: &mut World) -> Result<(), String> {
         world.schedule(Duration::ZERO, Event::Client { client });
     }
     world.schedule(Duration::ZERO, Event::Fault);
+    world.heals_at = world.now + world.plan.span;
     world.run(world.plan.span);
     if world.broken.is_some() {
         return Ok(());

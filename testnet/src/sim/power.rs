@@ -41,6 +41,9 @@ impl World {
             is_gone: false,
             copy: None,
             wiped_at: None,
+            drift: (0, Time(0)),
+            disk_fails: false,
+            is_frozen: false,
         });
         index
     }
@@ -50,7 +53,7 @@ impl World {
         let (life, seed) = (self.lives.any(), self.lives.any());
         let life = if mutated!(ReuseActor) { index as u64 } else { life };
         let node = &mut self.nodes[index];
-        if node.peer.is_some() || node.is_gone {
+        if node.peer.is_some() || node.is_gone || node.is_frozen {
             return;
         }
         node.boot += 1;
@@ -81,10 +84,15 @@ impl World {
 
     /// The process ends at once; what was not synced is lost.
     pub fn crash(&mut self, index: usize) {
+        let synced = self.nodes[index].is_syncing && self.disks.one_in(2);
+        self.stop(index, synced);
+    }
+
+    /// `synced`: a sync under way has come to its end.
+    pub fn stop(&mut self, index: usize, synced: bool) {
         if self.nodes[index].peer.is_none() {
             return;
         }
-        let synced = self.nodes[index].is_syncing && self.disks.one_in(2);
         self.tell(Some(index), || {
             format!("crashes; a sync under way {}", if synced { "counts" } else { "is lost" })
         });
@@ -124,6 +132,22 @@ impl World {
         if node.disks.is_multiple_of(2) {
             node.table.clear();
         }
+    }
+
+    /// A new machine with what the disk of another would be after a crash now; its key is its own.
+    pub fn clone_disk(&mut self, from: usize) -> usize {
+        let index = self.add();
+        self.tell(Some(index), || format!("has a copy of the disk of p{}", from + 1));
+        let mut disk = self.nodes[from].disk.clone();
+        disk.crash(false);
+        let durable = self.nodes[from].durable.clone();
+        for (partition, context) in &durable {
+            let entered = self.ledger.synced(*partition, context, index);
+            self.check(entered);
+        }
+        let node = &mut self.nodes[index];
+        (node.disk, node.durable) = (disk, durable);
+        index
     }
 
     /// What its disk would be after a crash now, to be put back later.

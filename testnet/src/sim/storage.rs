@@ -39,7 +39,7 @@ impl World {
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
             let outcome = handoff::check(self, index, partition, &gone);
             self.check(outcome);
-            self.nodes[index].released.insert(partition, gone);
+            self.nodes[index].released.entry(partition).or_default().union(&gone);
         }
         if let Some(partition) = changed {
             self.compare_with_model(index, partition, touched);
@@ -115,6 +115,11 @@ impl World {
     }
 
     pub fn sync_ends(&mut self, index: usize) {
+        if std::mem::take(&mut self.nodes[index].disk_fails) {
+            self.tell(Some(index), || "cannot sync, and stops".into());
+            self.stop(index, false);
+            return self.start_later(index);
+        }
         self.nodes[index].disk.end_sync();
         self.nodes[index].is_syncing = false;
         self.made_durable(index);

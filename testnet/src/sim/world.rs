@@ -1,6 +1,7 @@
 //! The simulated machines: peers, their disks and clocks, one queue of all that is to happen.
 
 use super::chance::{Chance, Concern};
+use super::checkers::tables;
 use super::clients::Clients;
 use super::disk::Disk;
 use super::faults::{Faults, Mend};
@@ -22,6 +23,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 /// 2026-01-01, so that stamps look like stamps.
 const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// How often tables are held against their bounds.
+const TABLES_EVERY: Time = Time(100_000);
 
 /// One machine with its disk.
 pub struct Node {
@@ -51,8 +55,13 @@ pub struct Node {
     pub boot: u32,
     pub wake: Option<Time>,
     pub paused_until: Time,
-    /// How far this machine's clock is off.
+    /// How far this machine's clock is off, and by how many millionths it runs too fast since when.
     pub skew_ms: i64,
+    pub drift: (i64, Time),
+    /// Its next sync fails.
+    pub disk_fails: bool,
+    /// It stays away for ever, and has not left.
+    pub is_frozen: bool,
     /// It has left, and does not return.
     pub is_gone: bool,
     pub copy: Option<Box<DiskCopy>>,
@@ -178,6 +187,10 @@ pub struct World {
     pub broken: Option<String>,
     /// Whether the story is told on stdout.
     pub aloud: bool,
+    /// When faults end.
+    pub heals_at: Time,
+    /// When tables were last held against their bounds.
+    looked_at: Time,
     /// When a disk was last wiped, or put back to an older copy.
     pub disk_lost: Time,
 }
@@ -213,6 +226,8 @@ impl World {
             trace: 0xcbf2_9ce4_8422_2325,
             broken: None,
             aloud,
+            heals_at: Time(u64::MAX),
+            looked_at: Time(0),
             disk_lost: Time(0),
             plan,
         }
@@ -239,7 +254,9 @@ impl World {
     }
 
     fn now_at(&self, index: usize) -> Now {
-        let wall_ms = (EPOCH_MS + self.now.0 / 1000).saturating_add_signed(self.nodes[index].skew_ms);
+        let Node { skew_ms, drift: (millionths, since), .. } = self.nodes[index];
+        let drifted = i64::try_from(self.now.since(since).as_millis()).unwrap_or(0) * millionths / 1_000_000;
+        let wall_ms = (EPOCH_MS + self.now.0 / 1000).saturating_add_signed(skew_ms + drifted);
         Now { time: self.now, wall_ms }
     }
 
@@ -328,6 +345,11 @@ impl World {
     fn step(&mut self) {
         let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return };
         self.now = at;
+        if at.0 / TABLES_EVERY.0 != self.looked_at.0 / TABLES_EVERY.0 {
+            self.looked_at = at;
+            let outcome = tables::check(self);
+            self.check(outcome);
+        }
         if let Some(to) = event.machine()
             && let until = self.nodes[to].paused_until
             && until > at

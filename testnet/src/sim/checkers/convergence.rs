@@ -1,6 +1,7 @@
 //! Convergence: all agree who is there, owners hold the same to the byte, nobody else holds anything.
 
 use super::super::world::World;
+use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Health, Step};
 use starling_protocol::placement::Placement;
 
@@ -22,6 +23,9 @@ fn membership(world: &World) -> Result<(), String> {
         let present = members.filter(|record| record.standing.step != Step::Left);
         let (mut count, name) = (0, &node.name);
         for record in present {
+            if is_frozen(world, record.id) && record.health == Health::Dead {
+                continue;
+            }
             if record.health != Health::Alive || record.standing.step != Step::Member {
                 let (health, step) = (record.health, record.standing.step);
                 return Err(format!("{name} believes {} to be {health:?} and {step:?}", record.name));
@@ -53,7 +57,9 @@ fn owners(world: &World) -> Result<(), String> {
         for node in up.iter().map(|index| &world.nodes[*index]) {
             let Some(replica) = &node.replica else { continue };
             if !lists.owns(node.id) {
-                if !replica.context(partition).is_empty() {
+                // What the one that stays away lacks is kept for it.
+                let waits = world.nodes.iter().any(|away| away.is_frozen && lists.owns(away.id));
+                if !waits && !replica.context(partition).is_empty() {
                     return Err(format!("{} holds partition {partition} and does not own it", node.name));
                 }
                 continue;
@@ -66,4 +72,8 @@ fn owners(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn is_frozen(world: &World, id: PeerId) -> bool {
+    world.nodes.iter().any(|node| node.is_frozen && node.id == id)
 }

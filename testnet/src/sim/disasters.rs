@@ -1,0 +1,148 @@
+//! Faults that are made of others, or befall whole machines.
+
+use super::faults::{CUT_MS, Mend, OPERATOR};
+use super::world::{Event, World};
+use starling_protocol::ids::RequestId;
+use starling_protocol::input::Input;
+use starling_protocol::member::{Health, Step};
+use starling_protocol::request::Request;
+use starling_protocol::time::{Duration, Time};
+use std::collections::BTreeSet;
+
+/// A crash during recovery, in milliseconds after the start.
+const RECOVERY_MS: (u64, u64) = (0, 50);
+const LONG_PAUSE_MS: (u64, u64) = (10_000, 3_600_000);
+const HALF_OPEN_MS: (u64, u64) = (1_000, 40_000);
+/// How much too fast a clock may run, in millionths: 2 %, far more than any that is looked after.
+const DRIFT_MAX: u64 = 20_000;
+/// How long it takes until somebody is told to forget a peer, and is told so again if it was not dead yet.
+const FORGET_AFTER: Duration = Duration::from_secs(8);
+
+impl World {
+    pub(super) fn crash_twice(&mut self, index: usize) {
+        self.crash(index);
+        self.schedule(Duration::from_millis(20), Event::Mend(Mend::Start(index)));
+        let again = Duration::from_millis(20) + self.faults.chance.span_ms(RECOVERY_MS);
+        self.schedule(again, Event::Mend(Mend::Crash(index)));
+    }
+
+    /// It ends when all is healed, at the latest.
+    pub(super) fn pause_long(&mut self, index: usize) {
+        let until = (self.now + self.faults.chance.span_ms(LONG_PAUSE_MS)).min(self.heals_at);
+        self.tell(Some(index), || format!("stands still until {until:?}"));
+        self.nodes[index].paused_until = until;
+    }
+
+    fn halves(&mut self) -> Vec<bool> {
+        self.nodes.iter().map(|_| self.faults.chance.one_in(2)).collect()
+    }
+
+    fn cut_between(&mut self, sides: &[bool], but: Option<usize>) {
+        let all = 0..sides.len();
+        let ways = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
+        let across = ways.filter(|(a, b)| sides[*a] != sides[*b] && but != Some(*a) && but != Some(*b));
+        let ways: BTreeSet<_> = across.collect();
+        let span = self.faults.chance.span_ms(CUT_MS);
+        self.tell(None, || format!("cut for {span:?}: {ways:?}"));
+        self.links.cut(&ways);
+        self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+    }
+
+    pub(super) fn bridge(&mut self, bridge: usize) {
+        let sides = self.halves();
+        self.cut_between(&sides, Some(bridge));
+    }
+
+    pub(super) fn half_open(&mut self, from: usize) {
+        let to = usize::try_from(self.faults.chance.below(self.nodes.len() as u64)).unwrap_or(0);
+        let (ways, span) = (BTreeSet::from([(from, to)]), self.faults.chance.span_ms(HALF_OPEN_MS));
+        self.tell(Some(from), || format!("what it sends to p{} vanishes for {span:?}", to + 1));
+        self.links.cut(&ways);
+        self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+    }
+
+    pub(super) fn clock_drifts(&mut self, index: usize) {
+        let drift = i64::try_from(self.faults.chance.below(2 * DRIFT_MAX + 1)).unwrap_or(0);
+        self.nodes[index].drift = (drift - i64::try_from(DRIFT_MAX).unwrap_or(0), self.now);
+        self.tell(Some(index), || format!("its clock runs {drift} millionths too fast, less {DRIFT_MAX}"));
+    }
+
+    pub(super) fn join_from(&mut self, from: usize) -> bool {
+        if !self.has_room(1) {
+            return false;
+        }
+        let index = self.clone_disk(from);
+        self.start(index);
+        true
+    }
+
+    pub(super) fn join_in_halves(&mut self) -> bool {
+        if !self.has_room(2) {
+            return false;
+        }
+        let (one, other) = (self.add(), self.add());
+        let mut sides = self.halves();
+        (sides[one], sides[other]) = (true, false);
+        self.cut_between(&sides, None);
+        self.start(one);
+        self.start(other);
+        true
+    }
+
+    /// As with any disk that is lost, all that it held must be elsewhere.
+    pub(super) fn replace(&mut self, index: usize) -> bool {
+        let others = self.up().len() > usize::from(self.plan.n);
+        if !others || self.step_of(index) != Some(Step::Member) || !self.can_lose(index) {
+            return false;
+        }
+        self.crash(index);
+        if !self.can_lose(index) {
+            self.start_later(index);
+            return false;
+        }
+        self.tell(Some(index), || "is gone for good".into());
+        (self.nodes[index].is_gone, self.disk_lost) = (true, self.now);
+        self.nodes[index].durable.clear();
+        self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
+        if self.has_room(1) {
+            let new = self.add();
+            self.start(new);
+        }
+        true
+    }
+
+    /// Asks somebody who sees it dead, until nobody takes it for a member.
+    pub(super) fn forget(&mut self, index: usize) {
+        let id = self.nodes[index].id;
+        let known = |at: usize| {
+            let mut members = self.nodes[at].peer.iter().flat_map(|peer| peer.members());
+            members.find(|record| record.id == id).map(|record| (record.health, record.standing.step))
+        };
+        let up = self.up();
+        let dead =
+            up.iter().find(|at| known(**at).is_some_and(|(health, _)| health == Health::Dead)).copied();
+        if up.iter().any(|at| known(*at).is_some_and(|(_, step)| step != Step::Left)) {
+            self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
+        }
+        if let Some(at) = dead {
+            self.tell(Some(at), || format!("is told to forget p{}", index + 1));
+            let request = Request::Forget { peer: id };
+            self.input(at, Input::Request { id: RequestId(OPERATOR + 64 + index as u64), request });
+        }
+    }
+
+    /// One member is never healed, where enough others are there and nobody is on the way in or out.
+    pub(super) fn freeze(&mut self) {
+        let up: Vec<_> = self.up();
+        let settled = up.iter().all(|index| self.step_of(*index) == Some(Step::Member));
+        let others_up = self.nodes.iter().all(|node| node.is_gone || node.peer.is_some());
+        if !settled || !others_up || up.len() < 3 {
+            return;
+        }
+        let Some(index) = self.faults.chance.pick(&up).copied() else { return };
+        self.crash(index);
+        self.nodes[index].is_frozen = true;
+        (self.disk_lost, self.nodes[index].paused_until) = (self.now, Time(0));
+        self.tell(Some(index), || "stays away for ever".into());
+    }
+}
