@@ -41,7 +41,7 @@ impl Model {
             Command::IncrBy { by } => total.map(|chain| (chain, *by)),
             _ => None,
         };
-        let gone = if *command == Command::Del { self.deleted(p, key, &seen, true) } else { BTreeMap::new() };
+        let gone = if *command == Command::Del { self.gone(p, key, event, &seen) } else { BTreeMap::new() };
         let adds: Vec<_> = plain.collect();
         let at = |field: &Field| Target::Cell(Cell { key: Key::from(key), field: field.clone() });
         let removes = match command {
@@ -92,13 +92,24 @@ impl Model {
         cells
     }
 
-    /// How far in each chain the deletions within a context reach; and, were there one more, that one.
-    fn deleted(&self, p: PartitionId, key: &[u8], context: &Context, and_all: bool) -> BTreeMap<Chain, u64> {
-        let events = self.of(p, key);
-        let mut gone = if and_all { reach(events, context) } else { BTreeMap::new() };
-        let seen = events.iter().filter(|event| context.contains(event.dot));
+    /// How far in each chain a deletion reaches: as far as its issuer has seen; and where it repeats the base that
+    /// another deletion has put, as far as that one.
+    fn gone(&self, p: PartitionId, key: &[u8], event: &Event, seen: &Context) -> BTreeMap<Chain, u64> {
+        let based = |chain: &Chain| event.puts.iter().any(|(cell, _)| base_of(&cell.field) == Some(*chain));
+        let mut gone = reach(self.of(p, key), seen);
+        for (chain, last) in self.deleted(p, key, seen).into_iter().filter(|(chain, _)| based(chain)) {
+            let known = gone.entry(chain).or_default();
+            *known = last.max(*known);
+        }
+        gone
+    }
+
+    /// How far in each chain the deletions within a context reach.
+    fn deleted(&self, p: PartitionId, key: &[u8], context: &Context) -> BTreeMap<Chain, u64> {
+        let mut gone = BTreeMap::new();
+        let seen = self.of(p, key).iter().filter(|event| context.contains(event.dot));
         for (chain, last) in seen.flat_map(|event| &event.gone) {
-            let known = gone.entry(*chain).or_default();
+            let known: &mut u64 = gone.entry(*chain).or_default();
             *known = (*known).max(*last);
         }
         gone
@@ -110,7 +121,7 @@ impl Model {
         let has = reach(events, context);
         let seen = events.iter().filter(|event| context.contains(event.dot));
         let ended: BTreeSet<&Chain> = seen.flat_map(|event| &event.ends).collect();
-        let gone = self.deleted(p, key, context, false);
+        let gone = self.deleted(p, key, context);
         let counts = events.iter().filter_map(|event| Some((event.dot.counter, event.count?)));
         let live = counts.filter(|(counter, (chain, _))| {
             !ended.contains(chain)
@@ -124,6 +135,13 @@ impl Model {
 fn chain_of(field: &Field) -> Option<Chain> {
     match field {
         Field::Total { actor, chain } => Some((actor.0, *chain)),
+        _ => None,
+    }
+}
+
+fn base_of(field: &Field) -> Option<Chain> {
+    match field {
+        Field::Base { actor, chain } => Some((actor.0, *chain)),
         _ => None,
     }
 }
