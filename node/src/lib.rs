@@ -15,6 +15,7 @@ pub mod identity;
 pub mod logging;
 pub mod members;
 pub mod network;
+pub mod password;
 pub mod peer_handle;
 pub mod render;
 pub mod resp;

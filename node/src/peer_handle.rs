@@ -1,6 +1,7 @@
 //! How the client side reaches the peer that runs in this process.
 
 use crate::admission::Admission;
+use crate::password::Password;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::request::{Failure, FailureKind, Request, Response};
@@ -44,16 +45,26 @@ pub struct PeerHandle {
     requests: mpsc::Sender<ClientRequest>,
     faults: Option<FaultHandle>,
     admission: Option<Arc<Admission>>,
+    password: Option<Password>,
 }
 
 impl PeerHandle {
     /// `requests`: whoever holds the other end must answer each request once.
     pub fn new(facts: Facts, requests: mpsc::Sender<ClientRequest>, faults: Option<FaultHandle>) -> Self {
-        Self { facts: Arc::new(facts), requests, faults, admission: None }
+        Self { facts: Arc::new(facts), requests, faults, admission: None, password: None }
     }
 
     pub fn with_admission(self, admission: Arc<Admission>) -> Self {
         Self { admission: Some(admission), ..self }
+    }
+
+    /// What clients must say first.
+    pub fn with_password(self, password: Option<Password>) -> Self {
+        Self { password, ..self }
+    }
+
+    pub fn password(&self) -> Option<Password> {
+        self.password
     }
 
     /// Who is let in. `None`: this peer is no part of a real network.

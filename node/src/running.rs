@@ -71,7 +71,9 @@ impl Running {
         let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
-        let handle = PeerHandle::new(facts, to_requests, faults).with_admission(admission);
+        let handle = PeerHandle::new(facts, to_requests, faults)
+            .with_admission(admission)
+            .with_password(options.password);
         Ok(Self { handle, directory, stop: Some(stop), task })
     }
 

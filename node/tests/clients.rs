@@ -4,7 +4,7 @@ mod common;
 
 use common::{FakePeer, bytes};
 use starling_crdt::Command;
-use starling_node::peer_handle::FaultHandle;
+use starling_node::peer_handle::{FaultHandle, PeerHandle};
 use starling_node::resp::frame::{Frame, decode, encode_command};
 use starling_protocol::request::FailureKind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -519,4 +519,42 @@ fn redis_cli_works() {
     assert!(redis_cli(&peer, &["-3", "help", "get"]).is_some());
     assert!(redis_cli(&peer, &["-3", "status"]).unwrap().contains("4 of 5 alive"));
     assert_eq!(redis_cli(&peer, &["--scan"]).unwrap(), "greeting\n");
+}
+
+#[test]
+fn nothing_is_done_before_the_password() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "correct horse\n").unwrap();
+    let password = starling_node::password::Password::load(file.path()).unwrap();
+    let peer = FakePeer::start_as(10, move |facts, requests| {
+        PeerHandle::new(facts, requests, None).with_password(Some(password))
+    });
+    let mut client = Client::of(&peer);
+    let denied = "-NOAUTH Authentication required.\r\n";
+    for command in
+        ["GET k", "SET k v", "STATUS", "PING", "INVITE", "WITH 1 1 GET k", "CONFIG GET *", "CLIENT LIST"]
+    {
+        client.says(&format!("{command}\r\n"), denied);
+    }
+    assert!(matches!(client.call("HELLO 3"), Frame::Error(line) if line.starts_with("NOAUTH HELLO")));
+    client.says("AUTH wrong\r\n", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    client.says("GET k\r\n", denied);
+    // In one packet, as clients that pipeline do.
+    let said = "*2\r\n$4\r\nAUTH\r\n$13\r\ncorrect horse\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    client.says(said, "+OK\r\n+OK\r\n");
+    client.says("RESET\r\n", "+RESET\r\n");
+    client.says("GET k\r\n", denied);
+
+    let mut other = Client::of(&peer);
+    other.send(&["HELLO", "3", "AUTH", "default", "correct horse", "SETNAME", "me"]);
+    assert!(matches!(other.reply(), Frame::Map(_)));
+    other.says("GET k\r\n", "$1\r\nv\r\n");
+
+    let mut guesser = Client::of(&peer);
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    guesser.says("AUTH other wrong\r\n", wrong);
+    guesser.send(&["AUTH", "other", "correct horse"]);
+    assert!(matches!(guesser.reply(), Frame::Error(_)), "there is one user");
+    guesser.says("AUTH wrong\r\n", wrong);
+    assert_eq!(guesser.0.read(&mut [0; 1]).unwrap(), 0, "after three it is let go");
 }

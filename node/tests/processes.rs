@@ -222,8 +222,53 @@ fn clients_of_other_machines_are_not_let_in_by_accident() {
     command.args(["up", "--no-mdns", "--resp", "0.0.0.0:0"]).arg("--dir").arg(home.dir("p1"));
     let (code, words) = refused(command);
     assert_eq!(code, Some(2));
-    assert!(words.contains("--insecure-resp"), "{words}");
+    assert!(words.contains("--password-file"), "{words}");
     assert!(!home.dir("p1").exists(), "nothing was begun");
+}
+
+#[test]
+fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
+    let home = Home::new();
+    let file = home.dir("password");
+    fs::write(&file, "correct horse\n").unwrap();
+    let mut command = starling();
+    command.args([
+        "up",
+        "--no-mdns",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--resp",
+        "0.0.0.0:0",
+        "--replicas",
+        "1",
+    ]);
+    command.arg("--dir").arg(home.dir("p1")).arg("--password-file").arg(&file);
+    let peer = Peer::start(command);
+    assert!(peer.ask(&["GET", "k"]).starts_with("-NOAUTH"));
+    let status = |password: Option<&Path>| {
+        let mut command = starling();
+        command.args(["set", "k", "v", "--connect", &peer.text("resp").replace("0.0.0.0", "127.0.0.1")]);
+        if let Some(path) = password {
+            command.env("STARLING_PASSWORD_FILE", path);
+        }
+        let output = command.env("STARLING_DIR", home.dir("nowhere")).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(status(Some(&file)), (true, String::new()));
+    let (done, words) = status(None);
+    assert!(
+        !done && words.contains("wants a password") && words.contains("STARLING_PASSWORD_FILE"),
+        "{words}"
+    );
+    let wrong = home.dir("wrong");
+    fs::write(&wrong, "wrong horse\n").unwrap();
+    let (done, words) = status(Some(&wrong));
+    assert!(!done && words.contains("is wrong"), "{words}");
+    // On the same machine the user's own programs find the file by themselves.
+    let mut command = starling();
+    let output = command.args(["get", "k"]).env("STARLING_DIR", home.dir("p1")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), "v");
 }
 
 #[test]

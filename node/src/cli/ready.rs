@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::peer_handle::Facts;
 use serde::Serialize;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FILE: &str = "peer.json";
 
@@ -18,12 +18,15 @@ pub struct Ready {
     listen: Vec<String>,
     dir: PathBuf,
     network: String,
+    /// Where this user's own programs find the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
     #[serde(skip)]
     network_name: String,
 }
 
 impl Ready {
-    pub fn of(facts: &Facts) -> Self {
+    pub fn of(facts: &Facts, password_file: Option<&Path>) -> Self {
         Self {
             name: facts.name.clone(),
             peer_id: facts.peer_id.clone(),
@@ -32,6 +35,7 @@ impl Ready {
             listen: facts.listen.clone(),
             dir: facts.dir.clone(),
             network: facts.genesis.network_id().to_string(),
+            password_file: password_file.and_then(|path| std::path::absolute(path).ok()),
             network_name: facts.genesis.name.clone(),
         }
     }
@@ -98,6 +102,7 @@ mod tests {
             listen: vec!["/ip4/10.0.0.1/udp/5/quic-v1".into(), "/ip4/10.0.0.1/tcp/4".into()],
             dir: "/data".into(),
             network: "00ff".into(),
+            password_file: None,
             network_name: "home".into(),
         }
     }

@@ -69,7 +69,7 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
-    let ready = Ready::of(running.handle.facts());
+    let ready = Ready::of(running.handle.facts(), options.password_file.as_deref());
     ready.save()?;
     ready.print(json);
     let result = serve(running, clients, stop).await;
@@ -93,14 +93,14 @@ async fn serve(mut running: Running, clients: TcpListener, stop: Stop) -> Result
     running.stop().await
 }
 
-/// Until there are credentials, whoever reaches the client port may do everything.
+/// Without a password, whoever reaches the client port may do everything.
 fn refuse_open_door(options: &Options) -> Result<(), Error> {
-    if options.resp.ip().is_loopback() || options.insecure_resp {
+    if options.resp.ip().is_loopback() || options.password.is_some() || options.insecure_resp {
         return Ok(());
     }
     Err(Error::usage(format!("clients would be served at {}, to everybody who reaches it", options.resp))
-        .why("there are no passwords yet, so every machine that can connect could read and change all data")
-        .hint("keep --resp on 127.0.0.1, or accept that with --insecure-resp"))
+        .why("without a password every machine that can connect could read and change all data")
+        .hint("give clients a password with --password-file, keep --resp on 127.0.0.1, or accept that with --insecure-resp"))
 }
 
 async fn bind(resp: SocketAddr) -> Result<TcpListener, Error> {

@@ -32,7 +32,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hello",
         arity: -1,
-        usage: "[2|3 [SETNAME name]]",
+        usage: "[2|3 [AUTH default password] [SETNAME name]]",
         summary: "Choose RESP2 or RESP3, and tell about the peer",
         example: "hello 3",
         run: Run::Here(hello),
@@ -42,9 +42,10 @@ pub const SPECS: &[Spec] = &[
         name: "auth",
         arity: -2,
         usage: "[username] password",
-        summary: "Refused: there are no passwords",
+        summary: "Say the password, if the peer was started with one",
+        caveat: "there is one user, default",
         example: "auth secret",
-        run: Run::Here(|_, _| no_password()),
+        run: Run::Here(auth),
         ..LOCAL
     },
     Spec {
@@ -107,8 +108,23 @@ pub fn no_cluster() -> Frame {
     Frame::error("ERR This instance has cluster support disabled")
 }
 
-fn no_password() -> Frame {
-    Frame::error("ERR this peer has no password; connect without one")
+fn auth(session: &mut Session, args: Arguments) -> Frame {
+    let (user, password): (&[u8], &[u8]) = match args.as_slice() {
+        [password] => (b"default", password),
+        [user, password] => (user, password),
+        _ => return Frame::error("ERR syntax error; usage: AUTH [username] password"),
+    };
+    if session.server.peer.password().is_none() {
+        return Frame::error("ERR this peer has no password; connect without one");
+    }
+    match session.authenticate(user, password) {
+        true => Frame::ok(),
+        false => wrong_password(),
+    }
+}
+
+fn wrong_password() -> Frame {
+    Frame::error("WRONGPASS invalid username-password pair or user is disabled.")
 }
 
 fn ping(_: &mut Session, mut args: Arguments) -> Frame {
@@ -128,6 +144,7 @@ fn reset(session: &mut Session, _: Arguments) -> Frame {
     set_version(session, Version::Resp2);
     session.quorum = Quorum::default();
     session.notes = false;
+    session.authenticated = session.server.peer.password().is_none();
     session.describe(|facts| facts.name.clear());
     Frame::Simple("RESET".into())
 }
@@ -166,9 +183,21 @@ fn hello(session: &mut Session, args: Arguments) -> Frame {
                 name = Some(wanted);
                 options = rest;
             }
-            ("AUTH", [_, _, ..]) => return no_password(),
+            ("AUTH", [user, password, rest @ ..]) => {
+                if !session.authenticate(user, password) {
+                    return wrong_password();
+                }
+                options = rest;
+            }
             _ => return Frame::error(format!("ERR syntax error in HELLO option '{}'", shown(option))),
         }
+    }
+    if !session.authenticated {
+        return Frame::error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
+             AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+             version at the same time",
+        );
     }
     set_version(session, version);
     if let Some(name) = name {

@@ -21,6 +21,11 @@ const KEYS_AT_ONCE: usize = 128;
 /// Largest answer of one command over several keys, in bytes of data. It is held in memory whole.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
+/// Commands that clients may give before the password.
+const BEFORE_AUTH: [&str; 4] = ["auth", "hello", "quit", "reset"];
+/// Wrong passwords that a connection may try: each further one costs a new connection.
+const WRONG_MAX: u32 = 3;
+
 /// What all connections of this peer share.
 pub struct Server {
     pub peer: PeerHandle,
@@ -91,6 +96,10 @@ pub struct Session {
     pub id: u64,
     pub version: Version,
     pub quorum: Quorum,
+    /// It has said the password, or there is none.
+    pub authenticated: bool,
+    /// Wrong passwords in a row.
+    wrong: u32,
     /// Replies carry notes, such as how many concurrent values they do not show.
     pub notes: bool,
     /// The connection ends after the next reply.
@@ -109,7 +118,36 @@ impl Session {
             version: Version::Resp2,
         };
         server.clients().insert(id, facts);
-        Self { server, id, version: Version::Resp2, quorum: Quorum::default(), notes: false, closing: false }
+        let authenticated = server.peer.password().is_none();
+        Self {
+            server,
+            id,
+            version: Version::Resp2,
+            quorum: Quorum::default(),
+            authenticated,
+            wrong: 0,
+            notes: false,
+            closing: false,
+        }
+    }
+
+    /// What may run: without the password only what is needed to say it.
+    pub fn admit(&self, prepared: Prepared) -> Prepared {
+        match prepared {
+            Prepared::Other(spec, args) if BEFORE_AUTH.contains(&spec.name) => Prepared::Other(spec, args),
+            prepared if self.authenticated => prepared,
+            _ => Prepared::Refused(Frame::error("NOAUTH Authentication required.")),
+        }
+    }
+
+    /// True if this is the password, or there is none. After a few wrong ones the connection is closed.
+    pub fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
+        let expected = self.server.peer.password();
+        let is_right = user == b"default" && expected.is_none_or(|expected| expected.is(password));
+        self.authenticated |= is_right;
+        self.wrong = if is_right { 0 } else { self.wrong + 1 };
+        self.closing |= self.wrong >= WRONG_MAX;
+        is_right
     }
 
     /// Runs one command.

@@ -3,13 +3,14 @@
 use super::{Origin, Values};
 use crate::error::Error;
 use crate::network::Wishes;
+use crate::password::Password;
 use crate::storage::Durability;
 use crate::transport::{Address, Limits, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
 use starling_protocol::ids::PeerId;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ pub struct Options {
     pub dir: PathBuf,
     pub name: String,
     pub resp: SocketAddr,
+    /// What clients must say first; read from its file.
+    pub password: Option<Password>,
+    pub password_file: Option<PathBuf>,
     pub insecure_resp: bool,
     pub listen: Vec<Address>,
     /// Each entry is one place, with the addresses to try there in turn.
@@ -71,6 +75,8 @@ impl Options {
             dir: required(values, "dir", "a directory")?,
             name: short(values, "name")?,
             resp: socket(values, "resp")?,
+            password: values.text("password-file").map(|at| Password::load(Path::new(at))).transpose()?,
+            password_file: values.text("password-file").map(PathBuf::from),
             insecure_resp: values.switch("insecure-resp")?,
             listen: listen(values)?,
             join: values

@@ -58,10 +58,16 @@ pub const SETTINGS: &[Setting] = &[
     setting("name", One("NAME"), host_name, "What people call this peer"),
     setting("resp", One("ADDR"), default!("127.0.0.1:7379"), "Where Redis clients and the console connect"),
     setting(
+        "password-file",
+        One("FILE"),
+        none,
+        "Clients must AUTH with the first line of this file; needed to serve other machines",
+    ),
+    setting(
         "insecure-resp",
         Switch { flag: "insecure-resp", sets: true },
         default!("false"),
-        "Let everybody who reaches the RESP address read and write, from other machines too",
+        "Let everybody who reaches the RESP address read and write, without a password",
     ),
     setting(
         "listen",

@@ -46,7 +46,8 @@ impl Link {
         let client = match &mut self.client {
             Some(client) => client,
             None => {
-                let client = Client::connect(&self.address).map_err(|error| self.unreachable(&error))?;
+                let client = Client::connect(&self.address, password(&self.address)?.as_deref())
+                    .map_err(|error| self.unreachable(&error))?;
                 self.client.insert(client)
             }
         };
@@ -69,6 +70,11 @@ impl Link {
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Error::new(format!("the peer at {} does not let this client in", self.address))
+                .why(error)
+                .hint("name the file that holds its password: STARLING_PASSWORD_FILE=FILE");
+        }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
             io::ErrorKind::TimedOut => "nobody answered in 3 s".into(),
@@ -116,14 +122,32 @@ pub fn as_address(text: &str) -> Option<String> {
     (known && !host.is_empty()).then(|| text.to_owned())
 }
 
+/// The password of the file that STARLING_PASSWORD_FILE names, or else of this user's own running peer.
+fn password(address: &str) -> Result<Option<String>, Error> {
+    let named = std::env::var_os("STARLING_PASSWORD_FILE").filter(|path| !path.is_empty());
+    let own = || {
+        let ready = own_peer()?;
+        let path = ready.get("password_file")?.as_str()?.to_owned();
+        (reached_at(&ready)? == address).then(|| path.into())
+    };
+    named.or_else(own).map(|path| crate::password::read(path.as_ref())).transpose()
+}
+
 /// The peer of this user that runs, by the file it leaves in the default directory; else the usual port.
 pub fn default_address() -> String {
     running().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
 }
 
 fn running() -> Option<String> {
-    let file = std::path::PathBuf::from(crate::config::default_dir()?).join("peer.json");
-    let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    reached_at(&own_peer()?)
+}
+
+fn own_peer() -> Option<serde_json::Value> {
+    let dir = std::env::var("STARLING_DIR").ok().or_else(crate::config::default_dir)?;
+    serde_json::from_slice(&std::fs::read(std::path::Path::new(&dir).join("peer.json")).ok()?).ok()
+}
+
+fn reached_at(ready: &serde_json::Value) -> Option<String> {
     let address: SocketAddr = ready.get("resp")?.as_str()?.parse().ok()?;
     // A peer that takes clients on all addresses is reached on this one.
     let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };

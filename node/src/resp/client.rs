@@ -18,21 +18,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `host:port`, speaks RESP3 and asks for notes. Errors: nobody answers there, or not as
+    /// Connects to `host:port`, says the password if there is one, speaks RESP3 and asks for notes. Errors: nobody answers there, or not as
     /// a peer would.
-    pub fn connect(address: &str) -> io::Result<Self> {
+    pub fn connect(address: &str, password: Option<&str>) -> io::Result<Self> {
         let mut client = Self { stream: open(address)?, buffer: Vec::new() };
         client.stream.set_nodelay(true)?;
         client.stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         client.stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        let hello = ["HELLO", "3", "AUTH", "default", password.unwrap_or_default()];
         let opening: [&[&str]; 3] = [
-            &["HELLO", "3"],
+            if password.is_some() { &hello } else { &hello[..2] },
             &["CLIENT", "SETINFO", "LIB-NAME", "starling-console"],
             &["CLIENT", "NOTES", "ON"],
         ];
         for words in opening {
             if let Frame::Error(line) = client.call(words)? {
-                return Err(io::Error::other(format!("it does not speak as a Starling peer: {line}")));
+                return Err(refused(&line));
             }
         }
         Ok(client)
@@ -65,6 +66,15 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+fn refused(line: &str) -> io::Error {
+    let denied = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
+    match line.split(' ').next().unwrap_or_default() {
+        "NOAUTH" => denied("it wants a password"),
+        "WRONGPASS" => denied("the password is wrong"),
+        _ => io::Error::other(format!("it does not speak as a Starling peer: {line}")),
     }
 }
 

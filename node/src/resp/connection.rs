@@ -82,7 +82,7 @@ async fn answer(
     let mut batch = Batch::default();
     while !session.closing {
         let command = match reader.next_command() {
-            Ok(Some(words)) => prepare(words),
+            Ok(Some(words)) => session.admit(prepare(words)),
             outcome => {
                 batch.run(session, replies).await;
                 return Ok(outcome.map(|_| ()));

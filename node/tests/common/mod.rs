@@ -40,6 +40,14 @@ impl FakePeer {
     }
 
     pub fn start_with(clients_max: usize, faults: Option<FaultHandle>) -> Self {
+        Self::start_as(clients_max, |facts, requests| PeerHandle::new(facts, requests, faults))
+    }
+
+    /// As its handle says.
+    pub fn start_as(
+        clients_max: usize,
+        handle: impl FnOnce(Facts, mpsc::Sender<ClientRequest>) -> PeerHandle + Send + 'static,
+    ) -> Self {
         let world = Arc::new(Mutex::new(World {
             here: replica(1),
             elsewhere: replica(2),
@@ -62,7 +70,7 @@ impl FakePeer {
                         let _ = request.reply.send(response);
                     }
                 });
-                let handle = PeerHandle::new(facts(address), sender, faults);
+                let handle = handle(facts(address), sender);
                 resp::serve_up_to(listener, handle, async { drop(stopped.await) }, clients_max).await;
                 answering.await.unwrap();
             });

@@ -1,0 +1,85 @@
+//! The password of the client port.
+
+use crate::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Shorter ones can be tried out; longer ones are no passwords.
+const LEN_MIN: usize = 8;
+const LEN_MAX: usize = 1024;
+
+/// Only its hash is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Password(blake3::Hash);
+
+impl Password {
+    fn of(text: &[u8]) -> Self {
+        Self(blake3::hash(text))
+    }
+
+    /// In constant time.
+    pub fn is(&self, given: &[u8]) -> bool {
+        *self == Self::of(given)
+    }
+
+    /// That of a file. Errors: as `read`.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        read(path).map(|text| Self::of(text.as_bytes()))
+    }
+}
+
+/// Never shown.
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// The first line of a file. Errors: it cannot be read; the line is too short or too long.
+pub fn read(path: &Path) -> Result<String, Error> {
+    let refused = |why: String| {
+        Error::usage(format!("there is no password in {}", path.display()))
+            .why(why)
+            .hint("write one on its first line, readable for this user alone: (umask 077; openssl rand -hex 16 > FILE)")
+    };
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LEN_MAX as u64 + 2).read_to_string(&mut text))
+        .map_err(|error| refused(error.to_string()))?;
+    let line = text.lines().next().unwrap_or_default();
+    if (LEN_MIN..=LEN_MAX).contains(&line.len()) {
+        return Ok(line.to_owned());
+    }
+    Err(refused(format!("the first line has {} bytes; it must have from {LEN_MIN} to {LEN_MAX}", line.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_first_line_is_the_password() {
+        let password = Password::load(file("correct horse\nanything\n").path()).unwrap();
+        assert!(password.is(b"correct horse"));
+        for other in [&b"correct horse\n"[..], b"correct hors", b"", b"anything"] {
+            assert!(!password.is(other));
+        }
+        assert_eq!(format!("{password:?}"), "Password");
+    }
+
+    #[test]
+    fn what_is_no_password_is_refused_with_what_to_do() {
+        for text in ["", "\n", "short\n", &"x".repeat(2000)] {
+            let error = Password::load(file(text).path()).unwrap_err().to_string();
+            assert!(error.contains("from 8 to 1024") && error.contains("umask"), "{error}");
+        }
+        assert!(Password::load(Path::new("/nowhere/at/all")).is_err());
+    }
+}
