@@ -94,6 +94,8 @@ impl EventLoop {
                 Woken::Failed(failure) => return Err(failure),
                 woken => self.handle(woken),
             }
+            // Others that are ready have their turn first, so that what they bring is taken together with this.
+            tokio::task::yield_now().await;
             self.drain(&mut sources);
             self.timeout();
         }

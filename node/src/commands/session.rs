@@ -183,8 +183,17 @@ impl Session {
     }
 
     /// All replies in the order of the plan, and how many concurrent values they do not show.
-    async fn gather(&self, plan: Plan) -> Result<(Vec<Reply>, u32), Failure> {
-        let several = plan.len() > 1;
+    async fn gather(&self, mut plan: Plan) -> Result<(Vec<Reply>, u32), Failure> {
+        if plan.len() == 1 {
+            let (key, command) = plan.remove(0);
+            let outcome = self.ask(key, command, false).await?;
+            let size = size_of_reply(&outcome.reply);
+            return if size > ANSWER_MAX {
+                Err(too_large())
+            } else {
+                Ok((vec![outcome.reply], outcome.hidden))
+            };
+        }
         let outcomes =
             stream::iter(plan).map(|(key, command)| self.ask(key, command, false)).buffered(KEYS_AT_ONCE);
         let gathered =
@@ -194,7 +203,7 @@ impl Session {
                 let gathered = (replies, hidden.saturating_add(outcome.hidden), size);
                 futures::future::ready(if size > ANSWER_MAX { Err(too_large()) } else { Ok(gathered) })
             });
-        let (replies, hidden, _) = gathered.await.map_err(|failure| of_several(failure, several))?;
+        let (replies, hidden, _) = gathered.await.map_err(of_several)?;
         Ok((replies, hidden))
     }
 
@@ -230,11 +239,9 @@ impl Drop for Session {
     }
 }
 
-fn of_several(mut failure: Failure, several: bool) -> Failure {
-    if several {
-        failure.state =
-            format!("{}; each key goes on its own: others may be done", failure.state.trim_end_matches('.'));
-    }
+fn of_several(mut failure: Failure) -> Failure {
+    failure.state =
+        format!("{}; each key goes on its own: others may be done", failure.state.trim_end_matches('.'));
     failure
 }
 

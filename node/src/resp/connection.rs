@@ -140,20 +140,32 @@ impl Batch {
 
     async fn run(&mut self, session: &Session, replies: &mut Vec<u8>) {
         self.keys.clear();
-        let calls = std::mem::take(&mut self.calls).into_iter().map(|call| session.data(call));
-        for frame in join_all(calls).await {
+        let mut calls = std::mem::take(&mut self.calls);
+        if calls.len() == 1 {
+            // As almost always, unless the client pipelines.
+            let frame = session.data(calls.remove(0)).await;
+            return frame.encode(session.version, replies);
+        }
+        for frame in join_all(calls.into_iter().map(|call| session.data(call))).await {
             frame.encode(session.version, replies);
         }
     }
+}
+
+/// Writes some of it once the client takes it.
+async fn write_patiently(stream: &mut TcpStream, rest: &[u8]) -> io::Result<usize> {
+    let taken = tokio::time::timeout(WRITE_PATIENCE, stream.write(rest)).await;
+    taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
 }
 
 /// Writes what waits, as long as the client takes something of it now and then.
 async fn write(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
     let mut rest = replies.as_slice();
     while !rest.is_empty() {
-        let taken = tokio::time::timeout(WRITE_PATIENCE, stream.write(rest)).await;
-        let taken =
-            taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))??;
+        let taken = match stream.try_write(rest) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => write_patiently(stream, rest).await?,
+            taken => taken?,
+        };
         if taken == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
