@@ -12,6 +12,9 @@
 
 use crate::cell::{FIELD_MAX, KEY_MAX};
 use crate::{Actor, Cell, Dot, Field, Key, PartitionId, Stamp, Storage, StorageError, Target, Version};
+use cbor4ii::core::dec::Read;
+use cbor4ii::core::utils::SliceReader;
+use cbor4ii::serde::Deserializer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -215,15 +218,17 @@ fn read_versions(value: &[u8]) -> Option<Vec<Version>> {
 
 /// The value of any other row.
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
-    let mut out = vec![FORMAT];
-    ciborium::into_writer(value, &mut out).expect("own types, written to memory");
-    out
+    cbor4ii::serde::to_vec(vec![FORMAT], value).expect("own types, written to memory")
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(row: &[u8], value: &[u8]) -> Result<T, StorageError> {
-    let mut rest = value.strip_prefix(&[FORMAT]).ok_or_else(|| damaged(row))?;
-    let decoded = ciborium::from_reader(&mut rest).map_err(|_| damaged(row))?;
-    if rest.is_empty() { Ok(decoded) } else { Err(damaged(row)) }
+    let encoded = value.strip_prefix(&[FORMAT]).ok_or_else(|| damaged(row))?;
+    let mut decoder = Deserializer::new(SliceReader::new(encoded));
+    let decoded = T::deserialize(&mut decoder).map_err(|_| damaged(row))?;
+    match decoder.into_inner().fill(1) {
+        Ok(rest) if rest.as_ref().is_empty() => Ok(decoded),
+        _ => Err(damaged(row)),
+    }
 }
 
 fn damaged(row: &[u8]) -> StorageError {

@@ -3,11 +3,14 @@
 use crate::ids::{OpId, PartitionId, PeerId};
 use crate::member::{Accusation, Record, View};
 use crate::request::{Failure, Outcome};
+use cbor4ii::core::dec::{Read, Reference};
+use cbor4ii::serde::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use starling_crdt::Piece;
 use starling_crdt::Slice;
 use starling_crdt::{Command, Context, Event};
+use std::convert::Infallible;
 
 /// The first byte of every frame.
 pub const WIRE_VERSION: u8 = 1;
@@ -232,7 +235,8 @@ impl Message {
     /// Appends the frame's bytes, without any length before it.
     pub fn encode_into(&self, bytes: &mut Vec<u8>) {
         bytes.push(WIRE_VERSION);
-        ciborium::into_writer(self, bytes).expect("writing to memory does not fail");
+        let encoded = cbor4ii::serde::to_vec(std::mem::take(bytes), self);
+        *bytes = encoded.expect("writing to memory does not fail");
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -246,15 +250,43 @@ impl Message {
         if frame.len() > FRAME_MAX {
             return Err(MessageError::TooLong(frame.len()));
         }
-        let (version, mut rest) = frame.split_first().ok_or(MessageError::Empty)?;
+        let (version, rest) = frame.split_first().ok_or(MessageError::Empty)?;
         if *version != WIRE_VERSION {
             return Err(MessageError::Version(*version));
         }
-        let message: Self = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
-            .map_err(|e| MessageError::Malformed(e.to_string()))?;
-        if !rest.is_empty() {
-            return Err(MessageError::Malformed(format!("{} bytes left over", rest.len())));
+        let mut decoder = Deserializer::new(Body { rest, depth: DEPTH_MAX });
+        let message = Self::deserialize(&mut decoder).map_err(|e| MessageError::Malformed(e.to_string()))?;
+        match decoder.into_inner().rest.len() {
+            0 => Ok(message),
+            left => Err(MessageError::Malformed(format!("{left} bytes left over"))),
         }
-        Ok(message)
+    }
+}
+
+/// A frame that is being read, and how much deeper it may nest.
+struct Body<'a> {
+    rest: &'a [u8],
+    depth: usize,
+}
+
+impl<'a> Read<'a> for Body<'a> {
+    type Error = Infallible;
+
+    fn fill<'b>(&'b mut self, want: usize) -> Result<Reference<'a, 'b>, Infallible> {
+        Ok(Reference::Long(&self.rest[..want.min(self.rest.len())]))
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.rest = &self.rest[n.min(self.rest.len())..];
+    }
+
+    fn step_in(&mut self) -> bool {
+        let deeper = self.depth.checked_sub(1);
+        self.depth = deeper.unwrap_or(0);
+        deeper.is_some()
+    }
+
+    fn step_out(&mut self) {
+        self.depth += 1;
     }
 }
