@@ -68,7 +68,7 @@ impl Cell {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(rows::place_len(&self.key, Some(&self.field)));
         rows::push_place(&mut out, &self.key, Some(&self.field));
         out
     }

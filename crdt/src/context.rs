@@ -53,6 +53,11 @@ impl Context {
         if end <= clock {
             return;
         }
+        // As almost always: the next dot, and nothing beyond it.
+        if start <= clock + 1 && !self.beyond.contains_key(&actor) {
+            self.clock.dots.insert(actor, end);
+            return;
+        }
         let beyond = self.beyond.entry(actor).or_default();
         // Swallow every interval that touches the new one, last first.
         while let Some((&first, &last)) = beyond.range(..=end + 1).next_back() {

@@ -49,7 +49,7 @@ impl Target {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(rows::place_len(self.key(), self.field()));
         rows::push_place(&mut out, self.key(), self.field());
         out
     }
@@ -115,11 +115,14 @@ impl Event {
             require(!dots.contains(self.dot), "an event drops itself")?;
             require(dots.range_count() <= RANGES_MAX, "too many ranges")?;
         }
-        let cells: BTreeSet<_> = self.puts.iter().map(|(cell, _)| cell).collect();
-        let targets: BTreeSet<_> = self.drops.iter().map(|(target, _)| target).collect();
-        require(cells.len() == self.puts.len(), "a cell put twice")?;
-        require(targets.len() == self.drops.len(), "a target named twice")
+        require(are_distinct(self.puts.iter().map(|(cell, _)| cell)), "a cell put twice")?;
+        require(are_distinct(self.drops.iter().map(|(target, _)| target)), "a target named twice")
     }
+}
+
+fn are_distinct<T: Ord>(all: impl ExactSizeIterator<Item = T>) -> bool {
+    let count = all.len();
+    count < 2 || all.collect::<BTreeSet<_>>().len() == count
 }
 
 array_shaped!(Event: dot, stamp, puts, drops);

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u64; 4]);
 
+/// Bytes of the length that stands in front.
+const LENGTH: usize = 8;
+
 impl Fingerprint {
     pub fn add(&mut self, cell: &Cell, version: &Version) {
         self.combine(cell, version, u64::wrapping_add);
@@ -21,10 +24,13 @@ impl Fingerprint {
     }
 
     fn combine(&mut self, cell: &Cell, version: &Version, with: fn(u64, u64) -> u64) {
-        let place = cell.to_bytes();
+        let place = rows::place_len(&cell.key, Some(&cell.field));
+        let mut bytes = Vec::with_capacity(LENGTH + place + rows::version_len(version));
+        bytes.extend([0; LENGTH]);
+        rows::push_place(&mut bytes, &cell.key, Some(&cell.field));
         // The length keeps the end of a field and the start of a version apart.
-        let mut bytes = (place.len() as u64).to_be_bytes().to_vec();
-        bytes.extend(place);
+        let length = (bytes.len() - LENGTH) as u64;
+        bytes[..LENGTH].copy_from_slice(&length.to_be_bytes());
         rows::push_version(&mut bytes, version);
         let hash = blake3::hash(&bytes);
         let (quarters, _) = hash.as_bytes().as_chunks::<8>();

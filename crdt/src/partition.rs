@@ -84,7 +84,9 @@ impl Partition {
         self.context.insert(event.dot);
         self.stamp = self.stamp.max(event.stamp);
         self.deferred.add(s, self.id, waits);
-        self.deferred.settle(s, self.id, &event.dot.into());
+        if self.deferred.waits_for(event.dot) {
+            self.deferred.settle(s, self.id, &event.dot.into());
+        }
         log::write(s, self.id, event);
         self.log += 1;
         self.save(s);
@@ -143,7 +145,7 @@ fn versions_of(
     p: PartitionId,
     cell: &Cell,
 ) -> Result<Vec<Version>, StorageError> {
-    let row = rows::cell_row(p, cell);
+    let row = rows::cell_row(p, &cell.key, &cell.field);
     match s.get(&row)? {
         None => Ok(Vec::new()),
         Some(value) => rows::versions_from_bytes(&row, &value),

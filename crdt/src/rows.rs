@@ -23,6 +23,9 @@ use std::ops::ControlFlow;
 /// The version of the row format.
 const FORMAT: u8 = 1;
 
+/// What most rows fit into.
+const ROW_USUAL: usize = 128;
+
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Meta = 0,
@@ -37,13 +40,19 @@ pub(crate) type Span = (Vec<u8>, Vec<u8>);
 
 /// The only row of a kind, or what all rows of the kind begin with.
 pub(crate) fn row(p: PartitionId, kind: Kind) -> Vec<u8> {
-    let mut row = p.to_be_bytes().to_vec();
+    row_with(p, kind, 0)
+}
+
+/// The same, with room for what follows.
+fn row_with(p: PartitionId, kind: Kind, room: usize) -> Vec<u8> {
+    let mut row = Vec::with_capacity(3 + room);
+    row.extend(p.to_be_bytes());
     row.push(kind as u8);
     row
 }
 
-pub(crate) fn cell_row(p: PartitionId, cell: &Cell) -> Vec<u8> {
-    place_row(p, Kind::Cells, &cell.key, Some(&cell.field))
+pub(crate) fn cell_row(p: PartitionId, key: &[u8], field: &Field) -> Vec<u8> {
+    place_row(p, Kind::Cells, key, Some(field))
 }
 
 pub(crate) fn deferred_row(p: PartitionId, target: &Target) -> Vec<u8> {
@@ -51,7 +60,7 @@ pub(crate) fn deferred_row(p: PartitionId, target: &Target) -> Vec<u8> {
 }
 
 pub(crate) fn log_row(p: PartitionId, dot: Dot) -> Vec<u8> {
-    let mut row = row(p, Kind::Log);
+    let mut row = row_with(p, Kind::Log, 16);
     row.extend(dot.actor.0.to_be_bytes());
     row.extend(dot.counter.to_be_bytes());
     row
@@ -73,7 +82,9 @@ pub(crate) fn all(p: PartitionId, kind: Kind) -> Span {
 /// All cells of a key. No field begins with the byte that ends it.
 pub(crate) fn cells_of(p: PartitionId, key: &[u8]) -> Span {
     let from = place_row(p, Kind::Cells, key, None);
-    let to = [&from[..], &[u8::MAX]].concat();
+    let mut to = Vec::with_capacity(from.len() + 1);
+    to.extend_from_slice(&from);
+    to.push(u8::MAX);
     (from, to)
 }
 
@@ -90,7 +101,7 @@ pub(crate) fn log_range(p: PartitionId, actor: Actor, start: u64, end: u64) -> S
 }
 
 fn place_row(p: PartitionId, kind: Kind, key: &[u8], field: Option<&Field>) -> Vec<u8> {
-    let mut row = row(p, kind);
+    let mut row = row_with(p, kind, place_len(key, field));
     push_place(&mut row, key, field);
     row
 }
@@ -105,6 +116,11 @@ pub(crate) fn cell_of(row: &[u8]) -> Result<Cell, StorageError> {
         (key, Some(field)) => Ok(Cell { key, field }),
         (_, None) => Err(damaged(row)),
     }
+}
+
+/// How many bytes `push_place` appends, at most.
+pub(crate) fn place_len(key: &[u8], field: Option<&Field>) -> usize {
+    2 + key.len() + field.map_or(0, |field| 17 + field.name().len())
 }
 
 /// Appends a key, and a field of it if one is meant. Keys carry their length, so that all cells
@@ -178,13 +194,18 @@ pub(crate) fn read_field(bytes: &[u8]) -> Option<Field> {
 
 /// The value of a cell's row. Written by hand: it is on the path of every command.
 pub(crate) fn versions_to_bytes(versions: &[Version]) -> Vec<u8> {
-    let payload: usize = versions.iter().map(|v| 28 + v.value.len()).sum();
+    let payload: usize = versions.iter().map(version_len).sum();
     let mut out = Vec::with_capacity(1 + payload);
     out.push(FORMAT);
     for version in versions {
         push_version(&mut out, version);
     }
     out
+}
+
+/// How many bytes `push_version` appends.
+pub(crate) fn version_len(version: &Version) -> usize {
+    28 + version.value.len()
 }
 
 pub(crate) fn push_version(out: &mut Vec<u8>, version: &Version) {
@@ -218,7 +239,9 @@ fn read_versions(value: &[u8]) -> Option<Vec<Version>> {
 
 /// The value of any other row.
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
-    cbor4ii::serde::to_vec(vec![FORMAT], value).expect("own types, written to memory")
+    let mut out = Vec::with_capacity(ROW_USUAL);
+    out.push(FORMAT);
+    cbor4ii::serde::to_vec(out, value).expect("own types, written to memory")
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(row: &[u8], value: &[u8]) -> Result<T, StorageError> {

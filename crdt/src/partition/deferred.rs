@@ -118,10 +118,10 @@ impl Deferred {
     ) -> Option<Waits<'a>> {
         let mut waits = Vec::new();
         for (target, dots) in drops {
-            let mut all = dots.difference(context);
-            if all.is_empty() {
+            if context.contains_all(dots) {
                 continue;
             }
+            let mut all = dots.difference(context);
             if let Some(before) = self.targets.get(target) {
                 all.union(before);
             }
@@ -141,6 +141,10 @@ impl Deferred {
             self.waiting.union(&dots);
             self.targets.insert(target.clone(), dots);
         }
+    }
+
+    pub fn waits_for(&self, dot: Dot) -> bool {
+        self.waiting.contains(dot)
     }
 
     /// Takes note that `seen` has come. Rows of targets that still wait are left as they are: `load`

@@ -132,7 +132,7 @@ impl Finished {
         let p = self.edits.p;
         for (key, work) in self.edits.keys {
             for (field, work) in work.cells.into_iter().filter(|(_, work)| work.dirty) {
-                let row = rows::cell_row(p, &Cell::new(&key, field));
+                let row = rows::cell_row(p, &key, &field);
                 let has = !work.versions.is_empty();
                 match has {
                     true => s.put(&row, &rows::versions_to_bytes(&work.versions)),

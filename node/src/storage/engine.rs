@@ -139,6 +139,11 @@ impl Drop for Engine {
 
 impl Storage for Engine {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let cached = key_of_row(row).and_then(|key| self.cache.borrow_mut().find(key));
+        if let Some(rows) = cached {
+            let at = rows.binary_search_by(|(known, _)| known[..].cmp(row));
+            return Ok(at.ok().map(|at| rows[at].1.clone()));
+        }
         match self.changed(row) {
             Some(change) => Ok(change.map(<[u8]>::to_vec)),
             None => Ok(self.tables.get(row)?.map(|value| value.to_vec())),
