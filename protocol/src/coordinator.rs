@@ -331,6 +331,9 @@ impl Coordinator {
     }
 
     fn set_alarm(&mut self, op: OpId, time: Option<Time>) {
+        if time.is_some() && self.alarms.get(&op) == time.as_ref() {
+            return;
+        }
         if let Some(before) = self.alarms.remove(&op) {
             self.clock.remove(&(before, op));
         }

@@ -26,6 +26,9 @@ impl Forward {
         begin: Begin,
         candidates: Vec<PeerId>,
     ) -> Result<(Self, Next), Box<Begin>> {
+        if candidates.first().is_none_or(|first| *first == scene.me) {
+            return Err(Box::new(begin));
+        }
         let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
         let mut forward = Self { begin, asked, candidates, began };
         match forward.ask_next(scene) {

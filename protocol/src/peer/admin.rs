@@ -79,7 +79,7 @@ impl Peer {
         if !begin.command.writes() {
             self.coordinator.read(now, begin);
         } else {
-            let candidates = self.issuers(now, &begin.seats);
+            let candidates = self.issuers(&begin.seats);
             self.coordinator.forward(now, begin, candidates);
         }
         self.route_coordinator(now);
@@ -87,9 +87,8 @@ impl Peer {
 
     /// Who may issue a write, best first: this peer if it is an owner that has caught up, owners that
     /// are alive, then suspect ones, then whoever stands in.
-    fn issuers(&mut self, now: Now, seats: &Seats) -> Vec<PeerId> {
-        let mut proven = false;
-        self.with_repair(now, |repair, scene| proven = repair.is_proven(scene, seats.partition));
+    fn issuers(&self, seats: &Seats) -> Vec<PeerId> {
+        let proven = self.repair.is_proven(seats.partition, seats.old.len(), self.genesis.w);
         let rank = |seat: &Seat| match seat.health {
             _ if seat.peer == self.me && proven => 0,
             Health::Alive if seat.peer != self.me => 1,

@@ -259,10 +259,10 @@ impl Repair {
     }
 
     /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
-    /// have reached: it contains what N-W others hold.
-    pub fn is_proven(&self, scene: &Scene<'_>, partition: PartitionId) -> bool {
-        let owners = scene.map.seats(partition).old.len();
-        let needed = owners.saturating_sub(usize::from(scene.w).min(owners));
+    /// have reached: it contains what N-W others hold. `owners`: how many the partition has as yet; `w`:
+    /// copies that a write must reach.
+    pub fn is_proven(&self, partition: PartitionId, owners: usize, w: u8) -> bool {
+        let needed = owners.saturating_sub(usize::from(w));
         self.proven.get(&partition).map_or(0, |by| by.len()) >= needed
     }
 
