@@ -21,6 +21,7 @@ use crate::request::{AnswerKind, Failure, FailureKind, Outcome};
 use crate::seats::Seats;
 use crate::store::{Answer, Question};
 use crate::time::{Now, Time};
+pub use forward::Candidate;
 use forward::Forward;
 use read::Read;
 use serde_bytes::ByteBuf;
@@ -189,7 +190,7 @@ impl Coordinator {
     }
 
     /// A write, issued by the first of `candidates` that answers; this peer may be one of them.
-    pub fn forward(&mut self, now: Now, begin: Begin, candidates: Vec<PeerId>) {
+    pub fn forward(&mut self, now: Now, begin: Begin, candidates: Vec<Candidate>) {
         let mut here = None;
         self.start(now, begin, |scene, begin| match Forward::begin(scene, begin, candidates) {
             Ok((op, next)) => Some((Op::Forward(op), next)),
@@ -357,7 +358,7 @@ impl Op {
         match self {
             Op::Write(write) => write.lost(scene, peer, how),
             Op::Read(read) => read.lost(scene, peer, how),
-            Op::Forward(forward) => forward.lost(scene, peer),
+            Op::Forward(forward) => forward.lost(scene, peer, how),
         }
     }
 

@@ -214,6 +214,11 @@ impl Membership {
         self.finish(out);
     }
 
+    /// Whether a connection to this peer stands, as far as is known.
+    pub fn is_connected(&self, peer: PeerId) -> bool {
+        self.connected.contains(&peer)
+    }
+
     /// No connection to this peer could be had: others are asked to probe it, at once if it was being
     /// probed.
     pub fn unreachable(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {

@@ -3,6 +3,7 @@
 use crate::ids::{OpId, PartitionId, PeerId};
 use crate::member::{Accusation, Record, View};
 use crate::request::{Failure, Outcome};
+use crate::time::Moment;
 use cbor4ii::core::dec::{Read, Reference};
 use cbor4ii::serde::Deserializer;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct Gossip {
     pub records: Vec<Record>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accusations: Vec<Accusation>,
+    /// When it was sent, in the sender's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Moment>,
     pub body: GossipBody,
 }
 
@@ -89,7 +93,8 @@ pub enum GossipBody {
 /// Operations on keys. `op` is the coordinator's; answers repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Call {
-    /// Please coordinate this for me: you own the key.
+    /// Please coordinate this for me: you own the key. Not after `until`, in your own time: then I have
+    /// given up on you.
     Forward {
         op: OpId,
         key: ByteBuf,
@@ -97,6 +102,7 @@ pub enum Call {
         r: u8,
         w: u8,
         explain: bool,
+        until: Option<Moment>,
     },
     Forwarded {
         op: OpId,
@@ -163,6 +169,8 @@ pub enum Refusal {
     Busy,
     /// The event's stamp is so far ahead of my clock that I keep nothing like it.
     ClockAhead,
+    /// It came after the time that you had set.
+    Late,
     /// The event or the partition is not one I can keep.
     Malformed,
 }

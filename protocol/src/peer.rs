@@ -2,6 +2,7 @@
 
 mod admin;
 mod atlas;
+mod moments;
 mod route;
 
 use crate::config::{Config, Genesis};
@@ -61,6 +62,8 @@ enum Asker {
 
 pub struct Peer {
     me: PeerId,
+    life: u64,
+    moments: moments::Moments,
     genesis: Genesis,
     clock_ahead_ms: u64,
     operations_max: usize,
@@ -89,6 +92,8 @@ impl Peer {
         let scans = Scans::new(id, genesis.partitions, config.deadline, 1024);
         let mut peer = Self {
             me: id,
+            life,
+            moments: moments::Moments::default(),
             amnesiac: fresh && me.standing.step != Step::Member,
             clock_ahead_ms: config.clock_ahead_ms,
             operations_max: limit,
@@ -164,7 +169,12 @@ impl Peer {
     fn received(&mut self, now: Now, from: PeerId, message: Message) {
         match message {
             Message::Gossip(gossip) => {
-                self.gossip(now, |membership, out| membership.received(now.time, from, gossip, out))
+                let sent = gossip.sent;
+                self.gossip(now, |membership, out| membership.received(now.time, from, gossip, out));
+                if let Some(sent) = sent {
+                    let Self { moments, membership, .. } = self;
+                    moments.hear(now.time, from, sent, |peer| membership.get(peer).is_some());
+                }
             }
             Message::Call(call) if self.membership.get(from).is_some() => self.called(now, from, call),
             Message::Repair(message) if self.membership.get(from).is_some() => {

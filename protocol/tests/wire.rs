@@ -6,6 +6,7 @@ use starling_crdt::{Actor, Cell, Command, Context, Dot, Event, Field, Stamp, Tar
 use starling_protocol::ids::{OpId, PeerId};
 use starling_protocol::member::View;
 use starling_protocol::message::{Call, FRAME_MAX, Held, Message, MessageError, Repair, WIRE_VERSION};
+use starling_protocol::time::{Moment, Time};
 
 fn bytes() -> impl Strategy<Value = ByteBuf> {
     proptest::collection::vec(any::<u8>(), 0..40).prop_map(ByteBuf::from)
@@ -39,6 +40,7 @@ fn message() -> impl Strategy<Value = Message> {
             r: 2,
             w: 2,
             explain,
+            until: explain.then_some(Moment { life: 3, time: Time(5) }),
         })
     });
     let report = (any::<u16>(), any::<u64>(), context()).prop_map(move |(partition, session, context)| {

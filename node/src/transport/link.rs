@@ -311,6 +311,7 @@ mod tests {
             view: View::default(),
             records: vec![],
             accusations: vec![],
+            sent: None,
             body: GossipBody::Ping { seq },
         })
     }

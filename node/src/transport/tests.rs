@@ -176,6 +176,7 @@ fn ping(seq: u64) -> Message {
         view: View::default(),
         records: vec![],
         accusations: vec![],
+        sent: None,
         body: GossipBody::Ping { seq },
     })
 }
@@ -753,6 +754,7 @@ async fn a_peer_may_not_claim_more_than_it_was_granted() {
             view: View::default(),
             records: vec![record(weight)],
             accusations: vec![],
+            sent: None,
             body: GossipBody::Ping { seq: 1 },
         })
     };

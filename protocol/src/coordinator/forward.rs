@@ -3,19 +3,32 @@
 use super::{Begin, Next, Scene, verdict};
 use crate::ids::PeerId;
 use crate::message::Call;
-use crate::request::{Failure, Outcome};
-use crate::time::{Duration, Time};
+use crate::request::{AnswerKind, Failure, Outcome};
+use crate::time::{Duration, Moment, Time};
 use starling_crdt::Command;
 use std::collections::VecDeque;
 
 /// How much longer than the coordinator we wait, so that its verdict, good or bad, comes before ours.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// Who may issue a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub peer: PeerId,
+    /// What time it is there now, or a little less; `None`: not known.
+    pub there: Option<Moment>,
+}
+
 pub(super) struct Forward {
     begin: Begin,
-    /// Who was asked; the last one is still expected to answer.
+    /// Who was asked and may still begin.
     asked: Vec<PeerId>,
-    candidates: VecDeque<PeerId>,
+    /// When the last one asked may begin no more, by our own clock; `None`: it was not told, as we do not
+    /// know what time it is there, so it alone is waited for.
+    bound: Option<Time>,
+    /// One has carried it out, while another may still begin.
+    done: Option<Outcome>,
+    candidates: VecDeque<Candidate>,
     began: Time,
 }
 
@@ -24,21 +37,26 @@ impl Forward {
     pub fn begin(
         scene: &mut Scene<'_>,
         begin: Begin,
-        candidates: Vec<PeerId>,
+        candidates: Vec<Candidate>,
     ) -> Result<(Self, Next), Box<Begin>> {
-        if candidates.first().is_none_or(|first| *first == scene.me) {
+        if candidates.first().is_none_or(|first| first.peer == scene.me) {
             return Err(Box::new(begin));
         }
         let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
-        let mut forward = Self { begin, asked, candidates, began };
+        let mut forward = Self { begin, asked, bound: None, done: None, candidates, began };
         match forward.ask_next(scene) {
             Next::Here(begin) => Err(begin),
             next => Ok((forward, next)),
         }
     }
 
+    /// Hands it to the next, who must not begin any more once the one after that is asked: it would take
+    /// effect a second time, later than what has been written meanwhile.
     fn ask_next(&mut self, scene: &mut Scene<'_>) -> Next {
-        let Some(peer) = self.candidates.pop_front() else {
+        let first = self.asked.is_empty();
+        let fit = |candidate: &Candidate| first || candidate.there.is_some() || candidate.peer == scene.me;
+        self.candidates.retain(fit);
+        let Some(Candidate { peer, there }) = self.candidates.pop_front() else {
             return if self.asked.is_empty() {
                 Next::Here(Box::new(self.begin.clone()))
             } else {
@@ -48,9 +66,12 @@ impl Forward {
         if peer == scene.me {
             return Next::Here(Box::new(self.begin.clone()));
         }
+        let bound = self.deadline(scene).min(scene.now.time + scene.config.patience);
+        self.bound = there.map(|_| bound);
+        let until = there.map(|there| there.after(bound.since(self.began)));
         let Begin { key, command, r, w, explain, .. } = &self.begin;
         let (key, command, r, w, explain) = (key.clone(), command.clone(), *r, *w, *explain);
-        scene.send(peer, Call::Forward { op: scene.op, key, command, r, w, explain });
+        scene.send(peer, Call::Forward { op: scene.op, key, command, r, w, explain, until });
         self.asked.push(peer);
         self.wait_in(scene)
     }
@@ -68,25 +89,59 @@ impl Forward {
         if !self.awaits(from) {
             return Next::Keep;
         }
-        scene.done(self.begin.client, result);
+        self.asked.retain(|asked| *asked != from);
+        match (result, self.open_until(scene)) {
+            (Ok(outcome), Some(bound)) => {
+                self.done.get_or_insert(outcome);
+                Next::Wait(bound)
+            }
+            (result, _) => self.finish(scene, result),
+        }
+    }
+
+    /// While one that was asked and has not answered may still begin: what it does must not come after
+    /// the client was told that all is done.
+    fn open_until(&self, scene: &Scene<'_>) -> Option<Time> {
+        self.bound.filter(|bound| !self.asked.is_empty() && *bound > scene.now.time)
+    }
+
+    fn finish(&mut self, scene: &mut Scene<'_>, result: Result<Outcome, Failure>) -> Next {
+        scene.done(self.begin.client, self.done.take().map_or(result, Ok));
         Next::Over
     }
 
-    /// It may have carried the write out and died before it could tell. Only what may be done twice is
-    /// handed to another.
-    pub fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {
+    /// One that refused has not begun. Any other may have carried the write out and died before it could
+    /// tell: only what may be done twice is then handed to another, when the one lost can begin no more.
+    pub fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId, how: AnswerKind) -> Next {
+        if !self.awaits(peer) {
+            return Next::Keep;
+        }
         self.asked.retain(|asked| *asked != peer);
-        if is_idempotent(&self.begin.command) && !self.candidates.is_empty() {
+        let alone = self.asked.is_empty();
+        if let Some(outcome) = self.done.take_if(|_| alone && how == AnswerKind::Refused) {
+            return self.finish(scene, Ok(outcome));
+        }
+        if self.done.is_some() {
+            return Next::Keep;
+        }
+        if alone && how == AnswerKind::Refused && !self.candidates.is_empty() {
             return self.ask_next(scene);
         }
-        if self.asked.is_empty() { self.fail(scene) } else { Next::Keep }
+        match self.bound {
+            Some(bound) if alone && self.has_another() => Next::Wait(bound.max(scene.now.time)),
+            _ if alone => self.fail(scene),
+            _ => Next::Keep,
+        }
     }
 
     pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {
+        if let Some(outcome) = self.done.take() {
+            return self.finish(scene, Ok(outcome));
+        }
         if scene.now.time >= self.deadline(scene) {
             return self.fail(scene);
         }
-        if is_idempotent(&self.begin.command) { self.ask_next(scene) } else { self.wait_in(scene) }
+        self.ask_next(scene)
     }
 
     fn fail(&mut self, scene: &mut Scene<'_>) -> Next {
@@ -99,13 +154,17 @@ impl Forward {
         self.began + scene.config.deadline + GRACE
     }
 
-    /// A silent owner gets twice the patience, since it waits for others itself.
+    /// The one that is asked now gets twice the patience, since it waits for others itself; all the time
+    /// there is where nobody else may be asked after it.
     fn wait_in(&self, scene: &Scene<'_>) -> Next {
         let deadline = self.deadline(scene);
-        if self.candidates.is_empty() || !is_idempotent(&self.begin.command) {
-            return Next::Wait(deadline);
-        }
-        Next::Wait(deadline.min(scene.now.time + scene.config.patience * 2))
+        let silent = scene.now.time + scene.config.patience * 2;
+        Next::Wait(if self.has_another() { deadline.min(silent) } else { deadline })
+    }
+
+    /// Whether another may be asked while it is not known what became of those before.
+    fn has_another(&self) -> bool {
+        self.bound.is_some() && is_idempotent(&self.begin.command) && !self.candidates.is_empty()
     }
 }
 

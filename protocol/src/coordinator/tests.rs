@@ -1,6 +1,7 @@
 use super::*;
 use crate::member::Health;
 use crate::seats::Seat;
+use crate::time::{Duration, Moment};
 use starling_crdt::{Actor, Dot, Event, Reply, Stamp};
 
 const ME: u64 = 1;
@@ -95,4 +96,95 @@ fn a_read_goes_down_the_list_while_nobody_answers() {
         coordinator.timeout(Now { time, ..Now::default() });
     }
     assert_eq!(order, [11, 12, 13, 14, ME].map(PeerId::numbered));
+}
+
+/// A SET handed to two others, one after the other, whose own time is a second ahead of ours.
+struct Handed {
+    coordinator: Coordinator,
+    config: Config,
+}
+
+const OWNER: PeerId = PeerId([2; 32]);
+const NEXT: PeerId = PeerId([3; 32]);
+
+impl Handed {
+    fn new() -> Self {
+        let config = Config::default();
+        let mut coordinator = Coordinator::new(PeerId::numbered(ME), config.clone(), 0);
+        let there = Some(Moment { life: 7, time: Time(1_000_000) });
+        let candidates = [OWNER, NEXT].map(|peer| Candidate { peer, there }).to_vec();
+        let command = Command::Set { value: ByteBuf::from("v") };
+        coordinator.forward(Now::default(), begin(command, seats(view(1))), candidates);
+        Self { coordinator, config }
+    }
+
+    /// Who was asked now, and until when it may begin.
+    fn asked(&mut self) -> Vec<(PeerId, Time)> {
+        let sent = self.coordinator.drain().into_iter().filter_map(|out| match out {
+            Out::Send { to, call: Call::Forward { until: Some(Moment { life: 7, time }), .. } } => {
+                Some((to, time))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn at(&self, span: Duration) -> Now {
+        Now { time: Time(0) + span, wall_ms: 0 }
+    }
+
+    fn answer(&mut self, span: Duration, from: PeerId) -> bool {
+        let outcome = Outcome { reply: Reply::Ok, hidden: 0, trace: None };
+        let call = Call::Forwarded { op: OpId(1), result: Ok(outcome) };
+        self.coordinator.answered(self.at(span), from, call);
+        self.is_done()
+    }
+
+    fn is_done(&mut self) -> bool {
+        self.coordinator.drain().iter().any(|out| matches!(out, Out::Done { result: Ok(_), .. }))
+    }
+}
+
+#[test]
+fn whoever_is_asked_may_begin_only_until_another_is_asked() {
+    let mut handed = Handed::new();
+    let patience = handed.config.patience;
+    assert_eq!(handed.asked(), [(OWNER, Time(1_000_000) + patience)]);
+    handed.coordinator.timeout(handed.at(patience * 2));
+    assert_eq!(handed.asked(), [(NEXT, Time(1_000_000) + patience * 3)]);
+}
+
+#[test]
+fn nobody_is_told_that_it_is_done_while_another_may_begin() {
+    let mut handed = Handed::new();
+    let patience = handed.config.patience;
+    handed.coordinator.timeout(handed.at(patience * 2));
+    assert!(!handed.answer(patience * 2, OWNER), "the next may be about to begin");
+    assert!(handed.answer(patience * 2, NEXT));
+
+    let mut handed = Handed::new();
+    handed.coordinator.timeout(handed.at(patience * 2));
+    assert!(!handed.answer(patience * 2, OWNER));
+    handed.coordinator.timeout(handed.at(patience * 3));
+    assert!(handed.is_done(), "now it may not");
+}
+
+#[test]
+fn one_whose_connection_is_lost_is_followed_when_it_can_begin_no_more() {
+    let mut handed = Handed::new();
+    let patience = handed.config.patience;
+    handed.asked();
+    handed.coordinator.unreachable(handed.at(Duration::ZERO), OWNER);
+    assert_eq!(handed.asked(), []);
+    handed.coordinator.timeout(handed.at(patience));
+    assert_eq!(handed.asked(), [(NEXT, Time(1_000_000) + patience * 2)]);
+}
+
+#[test]
+fn one_that_refuses_is_followed_at_once() {
+    let mut handed = Handed::new();
+    handed.asked();
+    let call = Call::Refused { op: OpId(1), why: Refusal::Late };
+    handed.coordinator.answered(handed.at(Duration::ZERO), OWNER, call);
+    assert_eq!(handed.asked().len(), 1);
 }

@@ -38,7 +38,7 @@ impl Membership {
         if from == self.me().id {
             return;
         }
-        let Gossip { view, records, accusations, body } = gossip;
+        let Gossip { view, records, accusations, body, .. } = gossip;
         if records.len() > self.config.members_max + FORGOTTEN_MAX || accusations.len() > ACCUSATIONS_MAX {
             out.push(Out::Misbehaved { peer: from, why: "its message has more records than allowed" });
             return;

@@ -25,7 +25,7 @@ impl Membership {
                 }
             }
         }
-        let gossip = Gossip { view: self.view(), records, accusations, body };
+        let gossip = Gossip { view: self.view(), records, accusations, sent: None, body };
         out.push(Out::Send { to, gossip });
     }
 

@@ -1,7 +1,7 @@
 //! Requests of clients, and this peer's own coming and going.
 
 use super::{Peer, atlas::Atlas};
-use crate::coordinator::{Begin, Client, check_copies};
+use crate::coordinator::{Begin, Candidate, Client, check_copies};
 use crate::effect::Effect;
 use crate::ids::{PartitionId, PeerId, RequestId};
 use crate::member::{Health, Record, Step};
@@ -79,7 +79,7 @@ impl Peer {
         if !begin.command.writes() {
             self.coordinator.read(now, begin);
         } else {
-            let candidates = self.issuers(&begin.seats);
+            let candidates = self.issuers(now, &begin.seats);
             self.coordinator.forward(now, begin, candidates);
         }
         self.route_coordinator(now);
@@ -87,17 +87,18 @@ impl Peer {
 
     /// Who may issue a write, best first: this peer if it is an owner that has caught up, owners that
     /// are alive, then suspect ones, then whoever stands in.
-    fn issuers(&self, seats: &Seats) -> Vec<PeerId> {
+    fn issuers(&self, now: Now, seats: &Seats) -> Vec<Candidate> {
         let proven = self.repair.is_proven(seats.partition, seats.old.len(), self.genesis.w);
         let rank = |seat: &Seat| match seat.health {
             _ if seat.peer == self.me && proven => 0,
-            Health::Alive if seat.peer != self.me => 1,
+            Health::Alive if seat.peer != self.me && self.membership.is_connected(seat.peer) => 1,
             _ if seat.peer != self.me => 2,
             _ => 3,
         };
         let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(rank);
-        owners.into_iter().chain(seats.stand_ins()).map(|seat| seat.peer).collect()
+        let candidate = |Seat { peer, .. }| Candidate { peer, there: self.moments.of(now.time, peer) };
+        owners.into_iter().chain(seats.stand_ins()).map(candidate).collect()
     }
 
     /// Another peer asks us to issue a write: we do, whatever we think of who owns it.

@@ -5,17 +5,22 @@ use crate::coordinator::Client;
 use crate::effect::{Effect, Notice};
 use crate::ids::{PeerId, StoreId};
 use crate::member::{Health, Step, View};
-use crate::message::Call;
+use crate::message::{Call, Refusal};
 use crate::request::{Failure, Outcome, Response, Role};
 use crate::store::{Answer, Question};
-use crate::time::Now;
+use crate::time::{Moment, Now};
 use starling_crdt::Stamp;
 
 impl Peer {
     pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
         match call {
-            Call::Forward { op, key, command, r, w, explain } => {
-                if self.coordinator.take_up(from, op) {
+            Call::Forward { op, key, command, r, w, explain, until } => {
+                let here = Moment { life: self.life, time: now.time };
+                if !self.coordinator.take_up(from, op) {
+                    // It came before, and is being carried out or was refused.
+                } else if until.is_some_and(|until| until.is_past(here)) {
+                    self.send(from, Message::Call(Call::Refused { op, why: Refusal::Late }));
+                } else {
                     let client = Client::Peer { peer: from, op };
                     self.forwarded_here(now, client, key, command, (r, w), explain);
                 }
@@ -91,7 +96,10 @@ impl Peer {
 
     pub(super) fn route_membership(&mut self, now: Now, out: membership::Out) {
         match out {
-            membership::Out::Send { to, gossip } => self.send(to, Message::Gossip(gossip)),
+            membership::Out::Send { to, mut gossip } => {
+                gossip.sent = Some(Moment { life: self.life, time: now.time });
+                self.send(to, Message::Gossip(gossip))
+            }
             membership::Out::Connect { peer, addresses } => {
                 self.effects.push_back(Effect::Connect { peer, addresses })
             }

@@ -142,7 +142,8 @@ impl World {
         self.clients.ops.push(Op { key, command, outcome, began, answered, by_owners, request });
         self.clients.open.insert(request, op);
         let request = Request::Data { key: name, command: asked, r: None, w: None, explain: true };
-        self.input(at, Input::Request { id: RequestId(op as u64 + 1), request });
+        let id = RequestId(op as u64 + 1);
+        self.schedule_input(at, Duration::ZERO, Input::Request { id, request });
     }
 
     /// Asks once and waits, when all is healed. `None`: no answer in time.

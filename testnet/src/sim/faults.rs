@@ -211,7 +211,8 @@ impl World {
             return false;
         }
         self.tell(Some(index), || "is asked to leave".into());
-        self.input(index, Input::Request { id: RequestId(OPERATOR + index as u64), request: Request::Leave });
+        let request = Input::Request { id: RequestId(OPERATOR + index as u64), request: Request::Leave };
+        self.schedule_input(index, Duration::ZERO, request);
         true
     }
 

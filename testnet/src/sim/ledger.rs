@@ -42,12 +42,18 @@ pub fn label(key: &[u8], command: &Command) -> String {
     }
 }
 
+/// Whether clients say it again after silence, or by chance.
+fn is_repeated(label: &str) -> bool {
+    [" add ", " remove ", " Del"].iter().any(|verb| label.contains(verb))
+}
+
 fn words(parts: &[serde_bytes::ByteBuf]) -> String {
     parts.iter().map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join(" ")
 }
 
 impl Ledger {
-    /// Enters a new event, that of a command carried out where `seen` had been seen. `Err`: its dot has been issued before.
+    /// Enters a new event, that of a command carried out where `seen` had been seen. `Err`: its dot has been
+    /// issued before, or a client had its answer already.
     pub fn issue(
         &mut self,
         partition: PartitionId,
@@ -59,9 +65,13 @@ impl Ledger {
         if let Some(before) = self.events.get(&name) {
             return Err(format!("dot {:?} was issued twice: {:?}, then {event:?}", name, before.event));
         }
+        let label = label(key, command);
+        if self.of(&label).any(|(_, before)| before.acknowledged) && !is_repeated(&label) {
+            return Err(format!("acknowledged, and takes effect again after that: {label}"));
+        }
         let issued = Issued { event: event.clone(), synced: 0, acknowledged: false };
         self.events.insert(name, issued);
-        self.by_command.entry(label(key, command)).or_default().push(name);
+        self.by_command.entry(label).or_default().push(name);
         self.by_key.entry((partition, key.to_vec())).or_default().push(event.dot);
         self.model.issued(partition, key, command, event, seen);
         Ok(())

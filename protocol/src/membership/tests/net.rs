@@ -83,7 +83,7 @@ pub fn record(host: usize, life: u64) -> Record {
 }
 
 pub fn gossip(records: Vec<Record>, body: GossipBody) -> Gossip {
-    Gossip { view: View::default(), records, accusations: Vec::new(), body }
+    Gossip { view: View::default(), records, accusations: Vec::new(), sent: None, body }
 }
 
 impl Drop for Net {
