@@ -114,6 +114,8 @@ pub struct Repair {
     /// This life of this peer; a session is this plus how often a partition was let go since.
     life: u64,
     releases: BTreeMap<PartitionId, u64>,
+    /// Storage was asked to let these go, and has not answered.
+    letting_go: BTreeSet<PartitionId>,
     /// Our own synced contexts as last seen; they only grow, but for letting go.
     mine: BTreeMap<PartitionId, Context>,
     told: BTreeMap<PartitionId, BTreeMap<PeerId, Told>>,
@@ -151,6 +153,7 @@ impl Repair {
             config,
             life,
             releases: BTreeMap::new(),
+            letting_go: BTreeSet::new(),
             mine: BTreeMap::new(),
             told: BTreeMap::new(),
             meet: BTreeSet::new(),
@@ -245,7 +248,7 @@ impl Repair {
                 self.begin_transfer(scene, partition, to, pieces)
             }
             (Pending::Learn { partition, from }, _) => self.learned(scene, partition, from),
-            (Pending::LetGo { partition }, Answer::LetGo { done: true }) => self.released(partition),
+            (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
             _ => {}
         }
         self.pump(scene);
@@ -307,6 +310,13 @@ impl Repair {
             self.compare_next(scene);
         }
         self.pump(scene);
+    }
+
+    /// Whether what comes was made for the context that we have (rule `session`). What comes after storage was
+    /// asked to let go was made for one that we may have no more, before we know.
+    fn is_current(&self, partition: PartitionId, session: u64) -> bool {
+        let current = session == self.session(partition) && !self.letting_go.contains(&partition);
+        current || mutated!(IgnoreSession)
     }
 
     fn session(&self, partition: PartitionId) -> u64 {

@@ -3,7 +3,7 @@
 use super::{Out, Pending, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
 use crate::message::Repair as Message;
-use crate::store::Question;
+use crate::store::{Answer, Question};
 use starling_crdt::Context;
 use std::collections::BTreeMap;
 
@@ -52,14 +52,21 @@ impl Repair {
         let Some(mine) = self.mine.get(&partition).filter(|_| enough) else { return };
         let early = mutated!(LetGoEarly).then(|| mine.clone());
         let Some(held) = early.or_else(|| self.held_by_all(scene, partition, mine)) else { return };
-        if held == *mine {
+        if held == *mine && self.letting_go.insert(partition) {
             self.ask_store(Pending::LetGo { partition }, Question::LetGo { partition, held });
+        }
+    }
+
+    pub(super) fn let_go_tried(&mut self, partition: PartitionId, answer: Answer) {
+        self.letting_go.remove(&partition);
+        if answer == (Answer::LetGo { done: true }) {
+            self.released(partition);
         }
     }
 
     /// It is gone. What is under way to us was made for a context that we no longer have: another session.
     /// What came to storage after it went is looked for.
-    pub(super) fn released(&mut self, partition: PartitionId) {
+    fn released(&mut self, partition: PartitionId) {
         *self.releases.entry(partition).or_default() += 1;
         self.holding.remove(&partition);
         self.foreign.remove(&partition);

@@ -151,7 +151,7 @@ impl Repair {
             return;
         }
         self.expecting.remove(&(partition, from));
-        if session != self.session(partition) && !mutated!(IgnoreSession) {
+        if !self.is_current(partition, session) {
             return self.report_to(scene, from, vec![partition]);
         }
         self.ask_store(Pending::Learn { partition, from }, Question::Apply { partition, events });
@@ -176,7 +176,7 @@ impl Repair {
             return;
         }
         self.expecting.remove(&key);
-        if session != self.session(partition) && !mutated!(IgnoreSession) {
+        if !self.is_current(partition, session) {
             self.staging.remove(&key);
             return self.report_to(scene, from, vec![partition]);
         }
@@ -204,7 +204,7 @@ impl Repair {
     fn install(&mut self, key: (PartitionId, PeerId)) {
         let (partition, from) = key;
         let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
-        if session == self.session(partition) || mutated!(IgnoreSession) {
+        if self.is_current(partition, session) {
             self.ask_store(Pending::Learn { partition, from }, Question::Install { partition, pieces });
         }
     }

@@ -44,7 +44,7 @@ pub fn label(key: &[u8], command: &Command) -> String {
 
 /// Whether clients say it again after silence, or by chance.
 fn is_repeated(label: &str) -> bool {
-    [" add ", " remove ", " Del"].iter().any(|verb| label.contains(verb))
+    [" add ", " remove ", " unput ", " Del"].iter().any(|verb| label.contains(verb))
 }
 
 fn words(parts: &[serde_bytes::ByteBuf]) -> String {
