@@ -24,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use files::{has_certificate, save_certificate};
+pub use files::{load_certificate, save_certificate};
 
 /// How long a certificate counts. Long, because a store whose peers all expire on one day is worse than
 /// one from which a lost peer must be taken by hand: that is what revocations are for.

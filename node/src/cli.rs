@@ -3,9 +3,11 @@
 mod config;
 mod console;
 mod data;
+mod doctor;
 mod entering;
 mod invite;
 mod join;
+mod lan;
 mod ready;
 mod status;
 mod stop;
@@ -38,6 +40,8 @@ enum Command {
     Invite(invite::Args),
     /// List the tickets and who came in by them
     Invites(invite::List),
+    /// Look for what stands in the way of a peer here, and say what to do
+    Doctor(doctor::Args),
     /// Show the settings and where each comes from
     Config(config::Args),
     /// Talk to a peer, line by line
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Join(args) => join::run(args),
         Command::Invite(args) => invite::run(args),
         Command::Invites(args) => invite::list(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
         Command::Console(args) => console::run(args),
         Command::Status(args) => status::run(args),

@@ -17,6 +17,7 @@ pub mod members;
 pub mod network;
 pub mod password;
 pub mod peer_handle;
+pub mod ports;
 pub mod render;
 pub mod resp;
 pub mod running;

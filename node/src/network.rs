@@ -30,7 +30,12 @@ pub struct Wishes {
 
 /// The network that this directory belongs to, if it belongs to one yet.
 pub fn load(directory: &Directory) -> Result<Option<SignedGenesis>, Error> {
-    let path = directory.path().join(FILE);
+    read_from(directory.path())
+}
+
+/// As `load`, also while a peer runs in that directory.
+pub fn read_from(directory: &Path) -> Result<Option<SignedGenesis>, Error> {
+    let path = directory.join(FILE);
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -7,8 +7,9 @@ use crate::error::{Error, STORAGE};
 use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
+use crate::ports::Ports;
 use crate::storage::{self, Answers, Opened, StorageFailure, StorageHandle};
-use crate::transport::{self, Inputs, Keys, ListenError, Transport, peer_text};
+use crate::transport::{self, Address, Inputs, Keys, ListenError, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
 use starling_protocol::admission::certificate::Grant;
@@ -50,7 +51,7 @@ impl Running {
         let store = open_store(options, &directory)?;
         let faults = options.faults.clone().map(FaultHandle::new);
         let (transport, urgent, work) =
-            listen(options, keys.clone(), admission.clone(), faults.clone()).await?;
+            listen(options, keys.clone(), admission.clone(), faults.clone(), &directory).await?;
         let facts = Facts {
             peer,
             peer_id: peer_text(&peer),
@@ -115,25 +116,37 @@ fn open_store(options: &Options, directory: &Directory) -> Result<Store, Error> 
 
 type Waiting = mpsc::Receiver<Input>;
 
+/// At the ports of the last start, where the system chose them and they are still free.
 async fn listen(
     options: &Options,
     keys: Keys,
     admission: Arc<Admission>,
     faults: Option<FaultHandle>,
+    directory: &Directory,
 ) -> Result<(Transport, Waiting, Waiting), Error> {
-    let config = transport::Config {
-        keys,
-        admission,
-        listen: options.listen.clone(),
+    let config = |listen: Vec<Address>| transport::Config {
+        keys: keys.clone(),
+        admission: admission.clone(),
+        listen,
         named: options.join.clone(),
         mdns: options.mdns,
         limits: options.limits.clone(),
         silence: transport::SILENCE,
-        faults,
+        faults: faults.clone(),
     };
     let (to_urgent, urgent) = mpsc::channel(INPUTS_MAX);
     let (to_work, work) = mpsc::channel(INPUTS_MAX);
-    let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await?;
+    let inputs = Inputs { urgent: to_urgent, work: to_work };
+    let kept = Ports::load(directory).put_into(&options.listen);
+    let first = kept.clone().unwrap_or_else(|| options.listen.clone());
+    let transport = match Transport::start(config(first), inputs.clone()).await {
+        Err(error) if kept.is_some() => {
+            tracing::warn!(%error, "the port of the last start is taken; taking another");
+            Transport::start(config(options.listen.clone()), inputs).await?
+        }
+        started => started?,
+    };
+    Ports::of(&transport.listening()).save(directory);
     Ok((transport, urgent, work))
 }
 

@@ -13,6 +13,7 @@ mod driver;
 mod frames;
 mod gate;
 mod genesis;
+mod hearing;
 mod joining;
 mod keys;
 mod letting_in;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use address::{dial_text, parse as parse_address};
 pub use genesis::{AskError, ask as ask_genesis};
+pub use hearing::hear;
 pub use joining::{JoinError, addresses_of, join, ticket_addresses};
 pub use keys::{Keys, parse_peer, peer_text};
 pub use libp2p::Multiaddr as Address;

@@ -227,6 +227,64 @@ fn clients_of_other_machines_are_not_let_in_by_accident() {
 }
 
 #[test]
+fn a_network_whose_every_peer_was_stopped_finds_itself_again_without_being_told_where() {
+    let home = Home::new();
+    let dirs = ["p1", "p2", "p3"].map(|name| home.dir(name));
+    let first = Peer::up(&dirs[0]);
+    let others = [Peer::join(&dirs[1], &first), Peer::join(&dirs[2], &first)];
+    others.iter().for_each(|peer| peer.ask_until(&["STATUS"], "3 of 3 alive"));
+    let peers: Vec<_> = [first].into_iter().chain(others).collect();
+    let listened: Vec<_> = peers.iter().map(|peer| peer.ready["listen"].clone()).collect();
+    // All at once, as in a power cut.
+    drop(peers);
+    let again: Vec<_> = dirs.iter().map(|dir| Peer::up(dir)).collect();
+    let listens: Vec<_> = again.iter().map(|peer| peer.ready["listen"].clone()).collect();
+    assert_eq!(listens, listened);
+    again.iter().for_each(|peer| peer.ask_until(&["STATUS"], "3 of 3 alive"));
+}
+
+#[test]
+fn a_port_of_the_last_start_that_is_taken_is_given_up() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let port = first.address().rsplit('/').next().unwrap().to_owned();
+    first.stop();
+    let _taken = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    assert_ne!(Peer::up(&home.dir("p1")).address().rsplit('/').next().unwrap(), port);
+}
+
+#[test]
+fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]));
+    let doctor = |more: &[&str]| {
+        let mut command = starling();
+        command.args(["doctor", "--json", "--connect", &first.text("resp")]).arg("--dir").arg(home.dir("p1"));
+        let output = command.args(more).output().unwrap();
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.success(), findings)
+    };
+    let verdict = |findings: &[Value], check: &str| {
+        findings.iter().find(|f| f["check"] == check).map(|f| f["verdict"].as_str().unwrap().to_owned())
+    };
+    let (healthy, findings) = doctor(&[]);
+    assert!(healthy, "{findings:?}");
+    for check in ["configuration", "clock", "certificate", "peer", "network", "others"] {
+        assert_eq!(verdict(&findings, check).as_deref(), Some("ok"), "{check}: {findings:?}");
+    }
+    let (healthy, findings) = doctor(&["--resp", "0.0.0.0:0"]);
+    assert!(!healthy);
+    assert_eq!(verdict(&findings, "configuration").as_deref(), Some("fail"));
+    let second = Peer::join(&home.dir("p2"), &first);
+    first.ask_until(&["STATUS"], "2 of 2 alive");
+    drop(second);
+    first.ask_until(&["STATUS"], "1 of 2 alive");
+    let (_, findings) = doctor(&[]);
+    assert_eq!(verdict(&findings, "others").as_deref(), Some("warn"));
+    assert_eq!(verdict(&findings, "network").as_deref(), Some("fail"));
+}
+
+#[test]
 fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
     let home = Home::new();
     let file = home.dir("password");

@@ -19,10 +19,6 @@ const REVOCATIONS_BYTES_MAX: usize = REVOCATIONS_MAX * (REVOCATION_BYTES_MAX + 1
 /// Longest book of invites: 256 that have let in a thousand machines each, and more.
 const INVITES_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-pub fn has_certificate(directory: &Path) -> bool {
-    directory.join(CERTIFICATE).exists()
-}
-
 pub fn save_certificate(directory: &Path, chain: &Chain) -> Result<(), Error> {
     save(directory, CERTIFICATE, &chain.encode())
 }

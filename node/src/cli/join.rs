@@ -1,6 +1,6 @@
 //! `starling join`: `up`, with a ticket to enter a network by.
 
-use super::up;
+use super::{lan, up};
 use crate::error::Error;
 use starling_protocol::admission::ticket::{TICKET_LEN_MAX, Ticket};
 use std::fs::File;
@@ -38,7 +38,12 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         tickets.extend(std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()));
     }
     let ticket = match tickets.as_slice() {
-        [] if addresses.is_empty() => return Err(no_ticket()),
+        [] if addresses.is_empty() => {
+            if up.looks_around()? {
+                lan::list(up.json)?;
+            }
+            return Err(no_ticket());
+        }
         [] => None,
         [ticket] => Some(parse(ticket)?),
         _ => return Err(Error::usage("there is more than one ticket").hint("one is enough")),

@@ -26,10 +26,17 @@ pub struct Args {
     pub settings: SettingFlags,
     /// Print one line of JSON once the peer is ready
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     /// Say more in the log; twice: everything
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+impl Args {
+    /// Whether this peer may look for others on the LAN. Errors: a setting cannot be read.
+    pub fn looks_around(&self) -> Result<bool, Error> {
+        Values::resolve(&self.settings, &|name| std::env::var_os(name))?.switch("mdns")
+    }
 }
 
 /// `ticket`: to enter a network by.

@@ -1,0 +1,109 @@
+//! `starling doctor`: what stands in the way of a peer on this machine, and what to do about it.
+
+mod machine;
+mod peers;
+
+use crate::config::{Options, SettingFlags, Values};
+use crate::console::{as_address, default_address};
+use crate::error::{Error, FAILURE};
+use anstyle::AnsiColor;
+use serde::Serialize;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// The peer to ask: host:port or a port; by default the one that runs here
+    #[arg(long, value_name = "ADDR", env = "STARLING_CONNECT")]
+    connect: Option<String>,
+    /// One JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// It works, and not as well as it might.
+    Warn,
+    Fail,
+}
+
+/// One check and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), fix: None }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warn, found: found.into(), fix: Some(fix.into()) }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::warn(check, found, fix) }
+    }
+}
+
+/// The exit code is 1 if a check has failed. Takes a few seconds at most.
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
+    let mut findings = Vec::new();
+    match Options::new(&values) {
+        Ok(options) => {
+            findings.push(configuration(&options));
+            findings.extend(machine::examine(&options.dir));
+        }
+        Err(error) => {
+            findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
+        }
+    }
+    let address = args.connect.unwrap_or_else(default_address);
+    match as_address(&address) {
+        Some(address) => findings.extend(peers::examine(address)),
+        None => return Err(Error::usage(format!("{address:?} is not an address")).hint("write host:port")),
+    }
+    if args.json {
+        println!("{}", crate::render::json(&findings));
+    } else {
+        findings.iter().for_each(show);
+    }
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
+    Ok(if failed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
+}
+
+fn show(finding: &Finding) {
+    let (word, color) = match finding.verdict {
+        Verdict::Ok => ("ok  ", AnsiColor::Green),
+        Verdict::Warn => ("warn", AnsiColor::Yellow),
+        Verdict::Fail => ("fail", AnsiColor::Red),
+    };
+    let style = color.on_default();
+    anstream::println!("{style}{word}{style:#}  {:<13}  {}", finding.check, finding.found);
+    if let Some(fix) = &finding.fix {
+        anstream::println!("{:21}fix: {fix}", "");
+    }
+}
+
+fn configuration(options: &Options) -> Finding {
+    const CHECK: &str = "configuration";
+    let resp = options.resp;
+    if resp.ip().is_loopback() || options.password.is_some() {
+        return Finding::ok(CHECK, format!("every setting can be used; clients at {resp}"));
+    }
+    let fix = "give clients a password with --password-file, or keep --resp on 127.0.0.1";
+    if options.insecure_resp {
+        return Finding::warn(CHECK, format!("clients at {resp} need no password"), fix);
+    }
+    Finding::fail(CHECK, format!("clients at {resp} would need no password, so no peer starts"), fix)
+}

@@ -1,0 +1,161 @@
+//! The disk, the clock and the certificate.
+
+use super::Finding;
+use crate::network::{self, wall_ms};
+use starling_protocol::admission::certificate::Refusal;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A sync that takes longer makes every write slow.
+const SLOW_SYNC: Duration = Duration::from_millis(50);
+/// Free space below which a warning is due, and below which writes are about to fail.
+const LITTLE: u64 = 2 * 1024 * 1024 * 1024;
+const NONE: u64 = 100 * 1024 * 1024;
+const MEBIBYTE: u64 = 1024 * 1024;
+/// A certificate that ends sooner is worth a word, in milliseconds.
+const SOON_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+pub fn examine(dir: &Path) -> Vec<Finding> {
+    if !dir.exists() {
+        let found = format!("{} does not exist yet", dir.display());
+        return vec![Finding::warn("disk", found, "starling up, or starling join, creates it")];
+    }
+    let mut findings = vec![disk(dir)];
+    findings.extend(space(dir));
+    findings.extend(clock_and_certificate(dir));
+    findings
+}
+
+fn disk(dir: &Path) -> Finding {
+    let shown = dir.display();
+    match time_sync(dir) {
+        Ok(took) if took < SLOW_SYNC => {
+            Finding::ok("disk", format!("{shown} can be written; a sync takes {} ms", took.as_millis()))
+        }
+        Ok(took) => Finding::warn(
+            "disk",
+            format!("a sync in {shown} takes {} ms, and every write waits for one", took.as_millis()),
+            "use a local SSD, or --durability interval if the last second may be lost with the power",
+        ),
+        Err(error) => Finding::fail(
+            "disk",
+            format!("{shown} cannot be written: {error}"),
+            "see that this user owns it, that the disk is not full and not mounted read-only",
+        ),
+    }
+}
+
+fn time_sync(dir: &Path) -> io::Result<Duration> {
+    let path = dir.join("doctor.tmp");
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; 4096])?;
+        let begun = Instant::now();
+        file.sync_all()?;
+        Ok(begun.elapsed())
+    });
+    let removed = fs::remove_file(&path);
+    written.and_then(|took| removed.map(|()| took))
+}
+
+#[cfg(unix)]
+fn space(dir: &Path) -> Option<Finding> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(space_left(stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn space(_: &Path) -> Option<Finding> {
+    None
+}
+
+fn space_left(free: u64) -> Finding {
+    let found = format!("{} MiB are free", free / MEBIBYTE);
+    let fix = "free some space, or move the data directory to a larger disk and name it with --dir";
+    match free {
+        0..NONE => Finding::fail("space", found, fix),
+        NONE..LITTLE => Finding::warn("space", found, fix),
+        _ => Finding::ok("space", found),
+    }
+}
+
+fn clock_and_certificate(dir: &Path) -> Vec<Finding> {
+    let fix = "restore the directory from a copy, or join again with a new ticket and another --dir";
+    let genesis = match network::read_from(dir) {
+        Ok(Some(genesis)) => genesis,
+        Ok(None) => return vec![Finding::ok("certificate", "this directory belongs to no network yet")],
+        Err(error) => return vec![Finding::fail("certificate", error.to_string(), fix)],
+    };
+    let chain = match crate::admission::load_certificate(dir) {
+        Ok(chain) => chain,
+        Err(error) => return vec![Finding::fail("certificate", error.to_string(), fix)],
+    };
+    let now = wall_ms();
+    let clock = clock(now, genesis.genesis().created_ms);
+    let Some(own) = chain.own() else {
+        return vec![clock, Finding::ok("certificate", "none; only the founder needs none")];
+    };
+    vec![clock, certificate(chain.verify(&genesis, own.subject, now).map(|grant| grant.not_after_ms), now)]
+}
+
+fn clock(now_ms: u64, created_ms: u64) -> Finding {
+    if now_ms < created_ms {
+        return Finding::fail(
+            "clock",
+            "this machine's clock stands before the day on which its network was made",
+            "set it, and let NTP keep it (timedatectl set-ntp true)",
+        );
+    }
+    Finding::ok("clock", "not before the network was made; how far it is from the others' is not known")
+}
+
+fn certificate(valid_until: Result<u64, Refusal>, now_ms: u64) -> Finding {
+    let fix = "starling invite on a machine that is in, and the line that it prints here";
+    match valid_until {
+        Ok(until) if until.saturating_sub(now_ms) < SOON_MS => {
+            let days = until.saturating_sub(now_ms) / (24 * 60 * 60 * 1000);
+            Finding::warn("certificate", format!("it ends in {days} days"), fix)
+        }
+        Ok(_) => Finding::ok("certificate", "it leads to the founder and is valid"),
+        Err(Refusal::NotYetValid) => {
+            Finding::fail("certificate", "it is not valid yet by this machine's clock", "set the clock")
+        }
+        Err(refusal) => Finding::fail("certificate", crate::admission::to_oneself(refusal), fix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn a_healthy_directory_has_nothing_to_fix() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = disk(home.path());
+        assert!(disk.verdict < Verdict::Fail, "{disk:?}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_fix() {
+        let nowhere = disk(Path::new("/nowhere/at/all"));
+        let cases = [
+            (nowhere, Verdict::Fail),
+            (space_left(MEBIBYTE), Verdict::Fail),
+            (space_left(LITTLE - 1), Verdict::Warn),
+            (clock(1, 2), Verdict::Fail),
+            (certificate(Err(Refusal::Expired), 0), Verdict::Fail),
+            (certificate(Err(Refusal::NotYetValid), 0), Verdict::Fail),
+            (certificate(Ok(SOON_MS - 1), 0), Verdict::Warn),
+        ];
+        for (finding, verdict) in cases {
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.fix.is_some(), "{finding:?}");
+        }
+        for fine in [space_left(LITTLE), clock(2, 2), certificate(Ok(SOON_MS), 0)] {
+            assert_eq!(fine.verdict, Verdict::Ok, "{fine:?}");
+        }
+    }
+}
