@@ -189,7 +189,8 @@ fn notes(options: &Options) -> Vec<String> {
     }
     notes.push(
         "wire: bytes over the loopback interface with their headers, less the clients' requests and answers; \
-         what other programs send there counts too"
+         what other programs send there counts too, unless the benchmark has a network namespace of its own: \
+         unshare -n sh -c 'ip link set lo up; testnet bench'"
             .into(),
     );
     if cfg!(debug_assertions) {

@@ -13,7 +13,7 @@ const HEIGHT: f64 = 480.0;
 const LEFT: f64 = 90.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 40.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 40.0;
 /// Height of a line of the legend.
 const LINE: f64 = 18.0;
 /// Okabe and Ito's colours, which people with any kind of colour vision tell apart.
@@ -72,9 +72,11 @@ fn throughput(rows: &[Row]) -> Chart {
         let points = points.map(|(i, second)| (i as f64 / count as f64, second.operations as f64 / top));
         (title, points.collect())
     };
+    let mut seconds: Vec<usize> = (0..=4).map(|i| count * i / 4).collect();
+    seconds.dedup();
     Chart {
         heading: "operations per second, over seconds",
-        x_marks: (0..=4).map(|i| count * i / 4).map(|i| (i as f64 / count as f64, i.to_string())).collect(),
+        x_marks: seconds.iter().map(|i| (*i as f64 / count as f64, i.to_string())).collect(),
         y_marks: (0..=4).map(|i| f64::from(i) / 4.0).map(|y| (y, grouped(y * top))).collect(),
         lines: rows.iter().zip(titles(rows)).map(line).collect(),
     }

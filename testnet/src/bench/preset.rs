@@ -67,7 +67,9 @@ impl Report {
             println!("{}", serde_json::to_string(self).expect("numbers and words can be written"));
             return;
         }
-        println!("{}\n", goal::table(&self.goals));
+        if !self.goals.is_empty() {
+            println!("{}\n", goal::table(&self.goals));
+        }
         self.notes.iter().for_each(|note| println!("{note}"));
     }
 }
@@ -257,7 +259,7 @@ impl Preset<'_> {
         self.goal("CPU per idle peer and minute, 20 peers", cpu / minutes, Unit::Seconds, AtMost(0.1));
         let goal =
             Goal::new("bytes sent by an idle peer", sent / minutes / 60.0, Unit::PerSecond, AtMost(300.0));
-        self.report.goals.push(goal.remark("all that went over the loopback interface, headers included"));
+        self.report.goals.push(goal.remark("all that went over the loopback interface; see wire below"));
         let mut delays = Vec::new();
         for kill in 1..=KILLS {
             eprintln!("peer {kill} of {KILLS} is killed");
