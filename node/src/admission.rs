@@ -40,6 +40,9 @@ pub struct Admission {
     genesis: SignedGenesis,
     directory: PathBuf,
     state: Mutex<Inner>,
+    /// Held while the book is written to disk, so not to be waited for where peers are let in. Locked before
+    /// `state`, never after it.
+    invites: Mutex<Invites>,
     /// Counts changes of the revocations, for those who pass them on.
     revoked: watch::Sender<u64>,
 }
@@ -47,7 +50,6 @@ pub struct Admission {
 struct Inner {
     chain: Chain,
     revocations: Revocations,
-    invites: Invites,
     /// The certificates of those who have shown one, for revoking them.
     met: BTreeMap<PeerId, Chain>,
     /// Who does not let this peer in, and why.
@@ -87,13 +89,12 @@ impl Admission {
         let inner = Inner {
             chain: files::load_certificate(directory)?,
             revocations,
-            invites: files::load_invites(directory)?,
             met: BTreeMap::new(),
             refusals: BTreeMap::new(),
         };
+        let (state, invites) = (Mutex::new(inner), Mutex::new(files::load_invites(directory)?));
         let directory = directory.to_path_buf();
-        let admission =
-            Self { keys, genesis, directory, state: Mutex::new(inner), revoked: watch::channel(0).0 };
+        let admission = Self { keys, genesis, directory, state, invites, revoked: watch::channel(0).0 };
         match admission.own_grant() {
             Ok(_) => Ok(admission),
             Err(refusal) => Err(admission.not_admitted(refusal)),
@@ -113,6 +114,10 @@ impl Admission {
 
     fn state(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Invites> {
+        self.invites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn genesis(&self) -> &SignedGenesis {
@@ -192,7 +197,7 @@ impl Admission {
     /// All invites, in the order in which they were made.
     pub fn invites(&self) -> Vec<InviteLine> {
         let now = wall_ms();
-        self.state().invites.iter().map(|invite| line_of(invite, now)).collect()
+        self.book().iter().map(|invite| line_of(invite, now)).collect()
     }
 
     /// Lets nobody else in by this invite. Errors: no invite has this id; the disk.
@@ -208,7 +213,12 @@ impl Admission {
         match self.try_redeem(joiner, request) {
             Ok(chain) => JoinReply::Welcome { genesis: ByteBuf::from(self.genesis.encode()), chain },
             Err(refusal) => {
-                tracing::warn!(peer = peer_text(&joiner), why = %refusal, "a newcomer was refused");
+                let peer = peer_text(&joiner);
+                match refusal {
+                    // Anybody can come without a ticket, and again and again.
+                    JoinRefusal::Unknown => tracing::debug!(peer, why = %refusal, "a newcomer was refused"),
+                    _ => tracing::warn!(peer, why = %refusal, "a newcomer was refused"),
+                }
                 JoinReply::Refused(refusal)
             }
         }
@@ -220,34 +230,36 @@ impl Admission {
             return Err(JoinRefusal::Unknown);
         }
         self.own_grant().map_err(|_| JoinRefusal::NotAllowed)?;
-        let mut state = self.state();
+        let mut book = self.book();
         let shown = (request.invite, request.proof);
-        let role = match state.invites.redeem(wall_ms(), network, self.me(), joiner, shown)? {
+        let role = match book.redeem(wall_ms(), network, self.me(), joiner, shown)? {
             Redeemed::Anew(role) => role,
-            Redeemed::Again(chain) if state.is_good(&self.genesis, joiner, &chain) => return Ok(chain),
+            Redeemed::Again(chain) if self.state().is_good(&self.genesis, joiner, &chain) => {
+                return Ok(chain);
+            }
             Redeemed::Again(_) => return Err(JoinRefusal::Spent),
         };
         let terms = terms(role).map_err(|_| JoinRefusal::NotAllowed)?;
-        let chain = state.chain.issue(&self.genesis, &self.keys, joiner, terms);
+        let chain = self.state().chain.issue(&self.genesis, &self.keys, joiner, terms);
         let chain = chain.ok_or(JoinRefusal::NotAllowed)?;
-        let mut invites = state.invites.clone();
+        let mut invites = book.clone();
         invites.record(request.invite, joiner, chain.encode());
         // Saved under the lock: whoever comes next finds the use counted, or nothing was given out.
         files::save_invites(&self.directory, &invites).map_err(|error| {
             tracing::error!(%error, "a newcomer could not be let in");
             JoinRefusal::NotSaved
         })?;
-        state.invites = invites;
+        *book = invites;
         tracing::info!(peer = peer_text(&joiner), ?role, "a newcomer was let in by a ticket");
         Ok(ByteBuf::from(chain.encode()))
     }
 
     fn change_invites(&self, change: impl FnOnce(&mut Invites) -> Result<(), String>) -> Result<(), String> {
-        let mut state = self.state();
-        let mut invites = state.invites.clone();
+        let mut book = self.book();
+        let mut invites = book.clone();
         change(&mut invites)?;
         files::save_invites(&self.directory, &invites).map_err(|error| error.to_string())?;
-        state.invites = invites;
+        *book = invites;
         Ok(())
     }
 
@@ -276,7 +288,9 @@ impl Admission {
         if let Some(chain) = state.met.get(&peer) {
             return Ok(chain.clone());
         }
-        let given = state.invites.iter().flat_map(|invite| &invite.taken).filter(|(to, _)| *to == peer);
+        drop(state);
+        let book = self.book();
+        let given = book.iter().flat_map(|invite| &invite.taken).filter(|(to, _)| *to == peer);
         let newest = given.last().and_then(|(_, chain)| Chain::decode(chain).ok());
         newest.ok_or_else(|| {
             "that peer's certificate has not been seen here since this peer started; revoke it at the peer \

@@ -47,7 +47,7 @@ use link::Links;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, Message};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +142,7 @@ impl Transport {
             named: config.named.into_iter().filter(|at| !at.is_empty()).map(Named::new).collect(),
             peers: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            turned_away: BTreeSet::new(),
             found: BTreeMap::new(),
             news: Vec::new(),
         };

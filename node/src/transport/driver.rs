@@ -36,8 +36,9 @@ const STRANGER_TIME: Duration = Duration::from_secs(10);
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// Two peers that dial each other within this time did so at once: neither has lost a connection.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
-/// Most foreign peers, and most finds on the LAN, that are remembered; of more, the newest are not.
-const REMEMBERED_MAX: usize = 1024;
+/// Most foreign peers, most that were turned away, and most finds on the LAN, that are remembered; of more,
+/// the newest are not.
+pub(super) const REMEMBERED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -70,6 +71,8 @@ pub(super) struct Driver {
     pub named: Vec<Named>,
     pub peers: BTreeMap<PeerId, Peer>,
     pub foreign: BTreeMap<PeerId, Instant>,
+    /// Who was refused, and has had a line in the log for it.
+    pub turned_away: BTreeSet<PeerId>,
     pub found: BTreeMap<PeerId, Vec<Multiaddr>>,
     pub blocked: BTreeSet<PeerId>,
     /// What the event loop is to be told next.

@@ -1,7 +1,7 @@
 //! The driver's part in admission: who has shown what, and who is told of revocations.
 
 use super::admission::{Outcome, Saying, Told, report_refused_by};
-use super::driver::Driver;
+use super::driver::{Driver, REMEMBERED_MAX};
 use super::keys::{peer_text, to_libp2p};
 use super::streams::{OpenError, Purpose};
 use crate::network::wall_ms;
@@ -70,6 +70,8 @@ impl Driver {
     fn let_in(&mut self, peer: PeerId, by: ConnectionId, grant: Grant) {
         let entry = self.peer(peer);
         entry.admitted = Some(grant);
+        self.turned_away.remove(&peer);
+        let entry = self.peer(peer);
         let held = entry.take_held();
         self.works(peer, by);
         for (class, stream) in held {
@@ -80,7 +82,12 @@ impl Driver {
 
     fn turn_away(&mut self, peer: PeerId, refusal: Refusal) {
         let peer_id = peer_text(&peer);
-        tracing::warn!(peer = peer_id, why = %refusal, "a peer is not let in");
+        // A line for each stranger once, and for no more than are remembered: keys cost them nothing.
+        if self.turned_away.len() < REMEMBERED_MAX && self.turned_away.insert(peer) {
+            tracing::warn!(peer = peer_id, why = %refusal, "a peer is not let in");
+        } else {
+            tracing::debug!(peer = peer_id, why = %refusal, "a peer is not let in");
+        }
         self.close_all(peer);
     }
 
