@@ -228,7 +228,8 @@ impl Replica {
         if command.check(key).is_err() {
             return Ok(Slice::default());
         }
-        Ok(self.with(p, |partition| partition.read(s, key, &command.needs()))?.slice)
+        let loaded = self.with(p, |partition| partition.read(s, key, &command.needs()))?;
+        Ok(Slice { context: self.context(p).clone(), ..loaded.slice })
     }
 
     /// What a replica with this context lacks, at most about `max_bytes` of it, but at least one event.

@@ -223,7 +223,8 @@ pub(crate) fn versions_from_bytes(row: &[u8], value: &[u8]) -> Result<Vec<Versio
 
 fn read_versions(value: &[u8]) -> Option<Vec<Version>> {
     let mut reader = Reader(value.strip_prefix(&[FORMAT])?);
-    let mut versions: Vec<Version> = Vec::new();
+    // Almost always the only one.
+    let mut versions: Vec<Version> = Vec::with_capacity(1);
     while !reader.0.is_empty() {
         let dot = Dot::new(Actor(reader.u64()?), reader.u64()?);
         let stamp = Stamp(reader.u64()?);

@@ -89,6 +89,8 @@ impl Edits {
         if work.versions.get(place).is_some_and(|v| v.dot == version.dot) {
             return Ok(());
         }
+        // Almost always the only one.
+        work.versions.reserve_exact(1);
         work.versions.insert(place, version.clone());
         work.dirty = true;
         self.fingerprint.add(cell, &version);

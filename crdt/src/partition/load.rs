@@ -36,6 +36,8 @@ impl Loaded {
 }
 
 impl Partition {
+    /// The slice comes without its context, which only those need that merge it with others.
+    ///
     /// One short scan and a lookup for each named element, however many elements the key has;
     /// only commands that need all of them read all.
     pub fn read(
@@ -50,7 +52,6 @@ impl Partition {
             Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
         })?;
         let mut slice = scan.slice;
-        slice.context = self.context.clone();
         slice.removed = self.deferred.of_key(key, needs);
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
         let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };

@@ -99,7 +99,11 @@ impl Generation {
 fn change(rows: &mut Rows, row: &[u8], value: Option<&[u8]>) {
     match (rows.binary_search_by(|(known, _)| known[..].cmp(row)), value) {
         (Ok(at), Some(value)) => rows[at].1 = value.to_vec(),
-        (Err(at), Some(value)) => rows.insert(at, (row.to_vec(), value.to_vec())),
+        (Err(at), Some(value)) => {
+            // Most keys have one row and no more.
+            rows.reserve_exact(1);
+            rows.insert(at, (row.to_vec(), value.to_vec()));
+        }
         (Ok(at), None) => drop(rows.remove(at)),
         (Err(_), None) => {}
     }

@@ -259,6 +259,7 @@ impl Short {
         self.count += 1;
         self.bytes += row.len() + value.len();
         if self.is_short() {
+            self.rows.reserve_exact(1);
             self.rows.push((row.to_vec(), value.to_vec()));
         }
     }
