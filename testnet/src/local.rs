@@ -3,7 +3,7 @@
 mod build;
 mod commands;
 pub mod control;
-mod cut;
+pub mod cut;
 mod error;
 mod network;
 mod plan;

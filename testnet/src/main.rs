@@ -1,6 +1,7 @@
 //! `testnet`: Starling networks on one machine.
 
 mod bench;
+mod chaos;
 mod local;
 mod sim;
 
@@ -24,6 +25,8 @@ enum Command {
     Ctl(Ctl),
     /// Play simulated networks under faults, each from one seed, and check what must be true
     Sim(sim::Options),
+    /// Kill, stop, cut off and wipe real peers while clients work, and check what must be true in the end
+    Chaos(chaos::Options),
     /// Measure throughput and latency of peers, alone or in turns with something else
     Bench(bench::Options),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Up(up) => local::up(up.into()).map(ExitCode::from),
         Command::Ctl(ctl) => ask(&ctl),
         Command::Sim(options) => Ok(sim::run(&options)),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {

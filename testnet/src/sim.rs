@@ -15,9 +15,9 @@ macro_rules! mutated {
     };
 }
 
-mod chance;
-mod checkers;
-mod clients;
+pub mod chance;
+pub mod checkers;
+pub mod clients;
 mod disasters;
 mod disk;
 mod faults;

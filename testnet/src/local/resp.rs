@@ -10,14 +10,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest answer that is read, in bytes: the status of a hundred peers many times over.
 const ANSWER_MAX: u64 = 1024 * 1024;
 
+/// Longest list that is read.
+const LIST_MAX: usize = 100_000;
+
 /// Asks one command of the peer at this port. Errors: its error reply, or why there was none.
 pub fn ask(port: u16, words: &[&str]) -> Result<String, String> {
     ask_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), words)
 }
 
+/// The same where the answer is a list; one value is a list of one, and nothing an empty one.
+pub fn list(port: u16, words: &[&str]) -> Result<Vec<String>, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    exchange(address, words, list_reply).unwrap_or_else(|e| Err(e.to_string()))
+}
+
 /// The same of a server elsewhere.
 pub fn ask_at(address: SocketAddr, words: &[&str]) -> Result<String, String> {
-    exchange(address, words).unwrap_or_else(|e| Err(e.to_string()))
+    exchange(address, words, reply).unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// What the peer at this port knows of all others.
@@ -63,12 +72,34 @@ fn text<'a>(member: &'a Value, field: &str) -> &'a str {
     member.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn exchange(address: SocketAddr, words: &[&str]) -> io::Result<Result<String, String>> {
+type Answer<T> = io::Result<Result<T, String>>;
+
+fn exchange<T>(
+    address: SocketAddr,
+    words: &[&str],
+    read: impl FnOnce(&mut BufReader<io::Take<TcpStream>>) -> Answer<T>,
+) -> Answer<T> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(command(words).as_bytes())?;
-    reply(&mut BufReader::new(stream.take(ANSWER_MAX)))
+    read(&mut BufReader::new(stream.take(ANSWER_MAX)))
+}
+
+fn list_reply(reader: &mut impl BufRead) -> Answer<Vec<String>> {
+    let head = reader.fill_buf()?;
+    if head.starts_with(b"$-1") || head.starts_with(b"*-1") {
+        return Ok(Ok(Vec::new()));
+    }
+    if !head.starts_with(b"*") {
+        return Ok(reply(reader)?.map(|one| vec![one]));
+    }
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let count = line.trim_end()[1..].parse::<usize>().ok().filter(|count| *count < LIST_MAX);
+    let count = count.ok_or_else(|| io::Error::other("it answered a list without a length"))?;
+    let items: io::Result<Vec<_>> = (0..count).map(|_| reply(reader)).collect();
+    Ok(items?.into_iter().collect())
 }
 
 fn command(words: &[&str]) -> String {
@@ -94,6 +125,7 @@ fn bulk(reader: &mut impl BufRead, length: &str) -> io::Result<String> {
     let length = length.ok_or_else(|| io::Error::other("it answered without a length"))?;
     let mut text = String::new();
     reader.take(length).read_to_string(&mut text)?;
+    reader.take(2).read_to_string(&mut String::new())?;
     Ok(text)
 }
 

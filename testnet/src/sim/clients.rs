@@ -37,6 +37,14 @@ pub struct Op {
     request: RequestId,
 }
 
+impl Op {
+    /// One of a real client.
+    pub fn done(key: String, command: Command, outcome: Outcome) -> Self {
+        let (began, answered, by_owners, request) = (Time(0), None, false, RequestId(0));
+        Self { key, command, outcome, began, answered, by_owners, request }
+    }
+}
+
 pub struct Clients {
     pub ops: Vec<Op>,
     open: BTreeMap<RequestId, usize>,
