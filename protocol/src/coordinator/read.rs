@@ -219,18 +219,32 @@ impl Read {
 
     pub fn replan(&mut self, scene: &mut Scene<'_>, seats: Seats) -> Next {
         let again: Vec<_> = self.ballot.behind();
-        self.seats = seats;
+        let before = std::mem::replace(&mut self.seats, seats);
+        let short = self.forget_former(&before) || !again.is_empty();
         for seat in self.seats.read.clone() {
-            if again.contains(&seat.peer) || !self.ballot.has(seat.peer) && !again.is_empty() {
+            if again.contains(&seat.peer) || !self.ballot.has(seat.peer) && short {
                 self.ask(scene, seat, None, Want::Cells);
             }
         }
         for peer in again {
-            if !self.seats.read.iter().any(|seat| seat.peer == peer) {
+            if !self.is_owner(peer) {
                 self.ballot.set(peer, AnswerKind::Refused);
             }
         }
         self.wait_in(scene)
+    }
+
+    /// What former owners say, this peer itself among them, does not count: writes may have passed them by.
+    /// True if any was asked.
+    fn forget_former(&mut self, before: &Seats) -> bool {
+        let former = before.read.iter().map(|seat| seat.peer).filter(|peer| !self.is_owner(*peer));
+        let former: Vec<_> = former.filter(|peer| self.ballot.has(*peer)).collect();
+        for peer in &former {
+            self.digests.remove(peer);
+            self.slices.remove(peer);
+            self.ballot.set(*peer, AnswerKind::Refused);
+        }
+        !former.is_empty()
     }
 
     pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {

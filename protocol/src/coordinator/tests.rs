@@ -2,7 +2,7 @@ use super::*;
 use crate::member::Health;
 use crate::seats::Seat;
 use crate::time::{Duration, Moment};
-use starling_crdt::{Actor, Dot, Event, Reply, Stamp};
+use starling_crdt::{Actor, Dot, Event, Reply, Slice, Stamp};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -187,4 +187,26 @@ fn one_that_refuses_is_followed_at_once() {
     let call = Call::Refused { op: OpId(1), why: Refusal::Late };
     handed.coordinator.answered(handed.at(Duration::ZERO), OWNER, call);
     assert_eq!(handed.asked().len(), 1);
+}
+
+/// What it said was true of a time when writes did not pass it by.
+#[test]
+fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), begin(Command::Get, seats(view(1))));
+    let here = Answer::Read { slice: Slice::default() };
+    coordinator.stored(Now::default(), OpId(1), here);
+    coordinator.drain();
+
+    let owners: Vec<_> = [OWNER, NEXT].map(|peer| Seat { peer, health: Health::Alive }).into_iter().collect();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
+    let now_theirs = Seats { partition: 0, view: view(2), old, new, read, preference: owners };
+    coordinator.replan(Now::default(), view(2), |_| now_theirs.clone());
+    let asked: Vec<_> = asked(&mut coordinator).into_iter().map(|(peer, _)| peer).collect();
+    assert_eq!(asked, [OWNER, NEXT]);
+    let answer = || Call::ReadSlice { op: OpId(1), slice: Slice::default() };
+    coordinator.answered(Now::default(), OWNER, answer());
+    assert!(!coordinator.is_empty(), "one of the two that are needed");
+    coordinator.answered(Now::default(), NEXT, answer());
+    assert!(coordinator.is_empty());
 }
