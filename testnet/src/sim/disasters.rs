@@ -121,7 +121,9 @@ impl World {
         let up = self.up();
         let dead =
             up.iter().find(|at| known(**at).is_some_and(|(health, _)| health == Health::Dead)).copied();
-        if up.iter().any(|at| known(*at).is_some_and(|(_, step)| step != Step::Left)) {
+        // While the power is out there is nobody to ask.
+        let knows = |at: &usize| known(*at).is_some_and(|(_, step)| step != Step::Left);
+        if up.is_empty() || up.iter().any(knows) {
             self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
         }
         if let Some(at) = dead {
