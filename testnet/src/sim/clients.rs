@@ -185,10 +185,13 @@ impl World {
         self.tell(Some(index), || format!("answers ({op}): {outcome:?}"));
         (self.clients.ops[op].outcome, self.clients.ops[op].answered) = (outcome, Some(self.now));
         self.look_back(op);
-        if let Op { outcome: Outcome::Ok(_), key, command, .. } = &self.clients.ops[op] {
+        if let Op { outcome: Outcome::Ok(reply), key, command, .. } = &self.clients.ops[op] {
             let label = label(key.as_bytes(), command);
             let kept = acknowledged::check(&self.ledger, &label, command, self.plan.w);
-            self.ledger.acknowledge(&label);
+            // A removal that found nothing says nothing of one before it whose outcome is unknown.
+            if !(removes(command) && *reply == Reply::Int(0)) {
+                self.ledger.acknowledge(&label);
+            }
             self.check(kept);
         }
     }
@@ -231,4 +234,8 @@ fn asked(trace: Option<&Trace>) -> String {
     let all = trace.asked.iter().map(|a| format!("{}{} {:?}", a.peer.name, role(&a.role), a.answer));
     let asked = all.collect::<Vec<_>>().join(", ");
     format!("coordinated by {} in partition {}: {asked}", trace.coordinator.name, trace.partition)
+}
+
+fn removes(command: &Command) -> bool {
+    matches!(command, Command::SRem { .. } | Command::HDel { .. } | Command::Del)
 }
