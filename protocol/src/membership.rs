@@ -317,6 +317,12 @@ impl Membership {
         if peer == self.me().id { Some(self.me()) } else { self.table.other(peer) }
     }
 
+    /// Whether this peer is a member or was one: who has left and was forgotten may still hold what it
+    /// has to hand over.
+    pub fn has_met(&self, peer: PeerId) -> bool {
+        self.get(peer).is_some() || self.table.is_forgotten(peer)
+    }
+
     /// How many records there are, and how many there may be.
     pub fn size(&self) -> (usize, usize) {
         (self.table.records().count(), self.config.members_max)

@@ -176,8 +176,8 @@ impl Peer {
                     moments.hear(now.time, from, sent, |peer| membership.get(peer).is_some());
                 }
             }
-            Message::Call(call) if self.membership.get(from).is_some() => self.called(now, from, call),
-            Message::Repair(message) if self.membership.get(from).is_some() => {
+            Message::Call(call) if self.membership.has_met(from) => self.called(now, from, call),
+            Message::Repair(message) if self.membership.has_met(from) => {
                 message.view().into_iter().for_each(|view| self.heard_view(now, from, view));
                 self.with_repair(now, |repair, scene| repair.received(scene, from, message))
             }

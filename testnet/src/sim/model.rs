@@ -115,6 +115,18 @@ impl Model {
         gone
     }
 
+    /// Whether all that a deletion of the key had seen is within this context: until then a counter may show
+    /// what was deleted, as the deletion put no base beside a chain that had ended.
+    pub fn is_whole(&self, p: PartitionId, key: &[u8], context: &Context) -> bool {
+        let events = self.of(p, key);
+        let seen = events.iter().filter(|event| context.contains(event.dot));
+        let mut deletions = seen.flat_map(|event| &event.removes);
+        let has_all = |dots: &Context| {
+            events.iter().filter(|event| dots.contains(event.dot)).all(|event| context.contains(event.dot))
+        };
+        deletions.all(|(_, dots)| has_all(dots))
+    }
+
     /// What a counter has counted. A total tells of all that its actor counted before it in the chain.
     pub fn count(&self, p: PartitionId, key: &[u8], context: &Context) -> i64 {
         let events = self.of(p, key);

@@ -20,6 +20,9 @@ pub fn check(
     let slice = replica.read(disk, p, key, &command).map_err(|error| error.to_string())?;
     let name = String::from_utf8_lossy(key);
     if command == Command::Get {
+        if !model.is_whole(p, key, replica.context(p)) {
+            return Ok(());
+        }
         let count = model.count(p, key, replica.context(p));
         let found = match command.answer(&slice).reply {
             Reply::Nil => 0,
