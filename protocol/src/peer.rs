@@ -67,7 +67,7 @@ pub struct Peer {
     genesis: Genesis,
     clock_ahead_ms: u64,
     operations_max: usize,
-    /// The store was lost before the start and has not been filled since.
+    /// The store was lost, now or before an earlier start, and has not been filled since.
     amnesiac: bool,
     leaving: Option<admin::Leaving>,
     membership: Membership,
@@ -85,7 +85,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(start: Start, now: Now) -> Self {
-        let me = own_record(&start);
+        let (me, unfilled) = (own_record(&start), was_unfilled(&start));
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
@@ -94,7 +94,7 @@ impl Peer {
             me: id,
             life,
             moments: moments::Moments::default(),
-            amnesiac: fresh && me.standing.step != Step::Member,
+            amnesiac: (fresh || unfilled) && me.standing.step != Step::Member,
             clock_ahead_ms: config.clock_ahead_ms,
             operations_max: limit,
             leaving: None,
@@ -258,6 +258,12 @@ impl Peer {
         act(&mut self.repair, &scene);
         self.route_repair(now);
     }
+}
+
+/// Whether the last life ended on the way in, before the store held what a member's must.
+fn was_unfilled(start: &Start) -> bool {
+    let own = start.table.iter().find(|record| record.id == start.id);
+    own.is_some_and(|record| matches!(record.standing.step, Step::Waiting | Step::Joining))
 }
 
 /// This peer's record at a start. Having lost what it held, it begins as one that owns nothing; others

@@ -45,10 +45,11 @@ fn no_checker_finds_anything_in_the_first_seeds() {
 }
 
 /// Seeds that found something, under the draws of their time, and what.
-const FOUND: [(&str, &str); 4] = [
+const FOUND: [(&str, &str); 5] = [
     ("24", "what was sent for a context came after storage had let the partition go, and was taken in"),
     ("58", "a read counted the answer of a former owner, its own"),
     ("188", "as 24, of a set"),
+    ("4079", "a peer that lost its disk and was killed before it was filled went on as a member"),
     ("598", "one that had left and was forgotten could not hand over what it held"),
 ];
 
