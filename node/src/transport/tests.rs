@@ -786,6 +786,8 @@ async fn a_revocation_spreads_and_parts_the_revoked_peer_from_all() {
         node.until_input(Input::Disconnected { peer: c_id }).await;
     }
     assert_eq!(a.admission.revoked_digest(), b.admission.revoked_digest());
+    // While its connection stands, as far as it knows, it makes no other.
+    c.until_input(Input::Disconnected { peer: a.me }).await;
     c.connect_to(&a);
     c.until_input(Input::Unreachable { peer: a.me }).await;
     a.transport.send(b_id, &ping(7));
