@@ -86,7 +86,9 @@ impl Write {
             }
         }
         let seat = Seat { peer: me, health: Health::Alive };
-        self.ballot.ask(scene.now.time, seat, here.flatten());
+        // Who owns nothing is no owner, though none of them is dead: it was asked because all were silent.
+        let instead_of = here.unwrap_or_else(|| owners.first().map(|seat| seat.peer));
+        self.ballot.ask(scene.now.time, seat, instead_of);
     }
 
     fn copy_to(&mut self, scene: &mut Scene<'_>, seat: Seat, held_for: Option<PeerId>) {
