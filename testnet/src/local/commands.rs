@@ -254,8 +254,10 @@ mod tests {
     fn a_peer_that_does_not_start_is_an_error_with_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let mut network = idle(dir.path());
+        let text = say(&mut network, "restart p1").unwrap_err();
+        assert!(text.starts_with("p1 did not start: it ended at once"), "{text}");
         let text = say(&mut network, "restart p2").unwrap_err();
-        assert!(text.starts_with("p2 did not start: it ended at once"), "{text}");
+        assert!(text.starts_with("no peer runs that could let p2 in"), "{text}");
     }
 
     #[test]
