@@ -15,17 +15,7 @@ pub fn by_owners(trace: &Trace) -> bool {
     let counted = |answer| matches!(answer, AnswerKind::Ok | AnswerKind::Differs);
     let copies: Vec<_> = trace.asked.iter().filter(|asked| counted(asked.answer)).collect();
     let need = usize::from(if trace.write { trace.w } else { trace.r });
-    copies.len() >= need.min(trace.n.into())
-        && copies.iter().all(|asked| asked.role == Role::Owner)
-        && !has_stranger(trace)
-}
-
-/// An issuer that owns nothing counts its own copy and is not told apart from the owners: there is one more of
-/// them than there should be.
-fn has_stranger(trace: &Trace) -> bool {
-    let owners = trace.asked.iter().filter(|asked| asked.role == Role::Owner).count();
-    let changing = trace.verdict.contains("before and after a change");
-    trace.write && owners > usize::from(trace.n) + usize::from(changing)
+    copies.len() >= need.min(trace.n.into()) && copies.iter().all(|asked| asked.role == Role::Owner)
 }
 
 /// What `read` was told, against all that was written before it began, but nothing acknowledged before `from`.
