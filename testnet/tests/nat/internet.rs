@@ -1,0 +1,37 @@
+//! Machines behind NATs, and one or two in the open.
+
+use crate::lab::{Lab, Mapping, Peer, eventually};
+
+/// A machine in the open, and two behind a NAT each.
+fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
+    lab.switch("internet");
+    lab.machine("p", "5.5.5.1/24", None, "internet");
+    lab.router("n1", "192.168.1.1/24", "5.5.5.11/24", "internet", mapping[0]);
+    lab.router("n2", "192.168.2.1/24", "5.5.5.12/24", "internet", mapping[1]);
+    lab.machine("b", "192.168.1.2/24", Some("192.168.1.1"), "n1-lan");
+    lab.machine("c", "192.168.2.2/24", Some("192.168.2.1"), "n2-lan");
+}
+
+fn alive(peer: &Peer, count: u64) {
+    eventually("all to be alive", || match peer.status()?["alive"].as_u64() {
+        Some(found) if found == count => Ok(()),
+        found => Err(format!("{} sees {found:?} of {count}", peer.host)),
+    });
+}
+
+#[test]
+fn machines_behind_nats_join_by_ticket_and_read_and_write() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Random]);
+    let p = lab.start("p", &["up"]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    let peers = [p, b, c];
+    peers.iter().for_each(|peer| alive(peer, 3));
+    for writer in &peers {
+        writer.must(&format!("set from-{} hello", writer.host));
+        for reader in &peers {
+            assert_eq!(reader.must(&format!("get from-{}", writer.host)), "hello", "at {}", reader.host);
+        }
+    }
+}
