@@ -21,6 +21,7 @@ pub mod clients;
 mod disasters;
 mod disk;
 mod faults;
+mod jobs;
 mod ledger;
 mod links;
 mod model;
@@ -44,8 +45,6 @@ use std::time::Instant;
 
 /// After so many failures no more seeds are played.
 const FAILURES_MAX: usize = 10;
-/// Every so many seeds one is played twice.
-const TWICE_EVERY: u64 = 50;
 /// Between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -67,6 +66,12 @@ pub struct Options {
     /// How much is drawn
     #[arg(long, value_enum, default_value = "lite")]
     profile: Profile,
+    /// Over how many threads the seeds are spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256), value_name = "N")]
+    jobs: u64,
+    /// Play no seed again in another process
+    #[arg(long, hide = true)]
+    once: bool,
     /// Play this seed alone, and tell its story
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
@@ -84,7 +89,7 @@ struct Report {
     seeds: u64,
     simulated_seconds: u64,
     seconds: f64,
-    /// Simulated time over real time, on one core.
+    /// Simulated time over real time, of all threads together.
     times_real_time: f64,
     operations: u64,
     frames: u64,
@@ -109,20 +114,15 @@ pub fn run(options: &Options) -> ExitCode {
     if options.broken.mutants {
         return mutants::play_all(options);
     }
-    #[cfg(feature = "mutants")]
-    starling_crdt::mutant::play(options.broken.mutant);
     let seeds = match options.replay {
         Some(seed) => seed..seed.saturating_add(1),
         None => options.start..options.start.saturating_add(options.seeds),
     };
     let (mut report, mut trace, began) = (Report::default(), 0, Instant::now());
     let (mut simulated, mut told) = (Duration::ZERO, began);
-    for seed in seeds {
-        match played(seed, &options.wishes(), options.replay.is_some()) {
+    jobs::play_all(options, seeds, |seed, outcome| {
+        match outcome {
             Ok(played) => {
-                if seed % TWICE_EVERY == 0 && options.replay.is_none() {
-                    report.play_again(seed, played.trace, options);
-                }
                 simulated += played.simulated;
                 trace = mixed(trace, played.trace);
                 report.take(seed, played, options);
@@ -134,10 +134,8 @@ pub fn run(options: &Options) -> ExitCode {
             told = Instant::now();
             report.progress(simulated, began.elapsed());
         }
-        if report.failures.len() >= FAILURES_MAX {
-            break;
-        }
-    }
+        report.failures.len() < FAILURES_MAX
+    });
     report.simulated_seconds = simulated.as_secs();
     report.seconds = began.elapsed().as_secs_f64();
     report.times_real_time = simulated.as_secs_f64() / report.seconds.max(1e-9);
@@ -176,14 +174,6 @@ impl Report {
         let replay = options.line(seed);
         eprintln!("seed {seed}: {what}\n  options: {drawn}\n  replay:  {replay}");
         self.failures.push(Failed { seed, what, options: drawn, replay });
-    }
-
-    /// The same seed must play the same.
-    fn play_again(&mut self, seed: u64, trace: u64, options: &Options) {
-        let again = played(seed, &options.wishes(), false).map(|again| again.trace);
-        if again != Ok(trace) {
-            self.fail(seed, "played twice, it went two ways".into(), options);
-        }
     }
 
     fn progress(&self, simulated: Duration, took: Duration) {
@@ -228,13 +218,17 @@ impl Options {
 
     /// The line that plays one seed of this run again.
     fn line(&self, seed: u64) -> String {
-        let profile = match self.profile {
-            Profile::Lite => "lite",
-            Profile::Swarm => "swarm",
-            Profile::Churn => "churn",
-        };
-        let peers = self.peers.map_or(String::new(), |peers| format!(" --peers {peers}"));
-        let minutes = self.minutes.map_or(String::new(), |minutes| format!(" --minutes {minutes}"));
-        format!("testnet sim --profile {profile}{peers}{minutes} --replay {seed}")
+        format!("testnet sim {} --replay {seed}", self.words().join(" "))
+    }
+
+    /// What was asked for, seeds apart.
+    fn words(&self) -> Vec<String> {
+        let profile = clap::ValueEnum::to_possible_value(&self.profile).expect("no profile is skipped");
+        let mut words = vec![format!("--profile={}", profile.get_name())];
+        words.extend(self.peers.map(|peers| format!("--peers={peers}")));
+        words.extend(self.minutes.map(|minutes| format!("--minutes={minutes}")));
+        #[cfg(feature = "mutants")]
+        words.extend(self.broken.mutant.map(|mutant| format!("--mutant={}", mutant.name())));
+        words
     }
 }

@@ -63,8 +63,9 @@ fn what_was_found_once_is_not_found_again() {
 }
 
 #[test]
-fn the_same_seeds_play_the_same_in_two_processes() {
-    let (one, two) = (report(&["--seeds", "3", "--json"]), report(&["--seeds", "3", "--json"]));
+fn the_same_seeds_play_the_same_in_two_processes_and_over_threads() {
+    let (one, two) =
+        (report(&["--seeds", "3", "--json"]), report(&["--seeds", "3", "--jobs", "2", "--json"]));
     assert_eq!(one["trace"], two["trace"]);
     let others = report(&["--seeds", "3", "--start", "3", "--json"]);
     assert_ne!(one["trace"], others["trace"]);
