@@ -18,6 +18,8 @@ pub(super) struct Suspicion {
     confirmations_max: usize,
     least: Duration,
     most: Duration,
+    /// Worked out when anything else here changes: it is asked for with every input.
+    deadline: Time,
 }
 
 impl Suspicion {
@@ -29,13 +31,18 @@ impl Suspicion {
         let confirmations_max = if members.saturating_sub(2) < wanted { 0 } else { wanted };
         let least = least(members, config);
         let most = least * config.suspicion_max_factor;
-        Self { incarnation, since: now, accusers: BTreeSet::new(), confirmations_max, least, most }
+        let (accusers, deadline) = (BTreeSet::new(), Time::default());
+        let mut new = Self { incarnation, since: now, accusers, confirmations_max, least, most, deadline };
+        new.deadline = new.worked_out();
+        new
     }
 
     /// True if this accuser is new and counts. Accusers beyond K + 1 change nothing and are not kept, so
     /// that thousands of peers that all suspect one do not flood each other.
     pub fn accuse(&mut self, by: PeerId) -> bool {
-        self.wants(by) && self.accusers.insert(by)
+        let counts = self.wants(by) && self.accusers.insert(by);
+        self.deadline = self.worked_out();
+        counts
     }
 
     /// True if an accusation by this peer would bring the deadline nearer.
@@ -46,15 +53,21 @@ impl Suspicion {
     /// Nobody else is waited for.
     pub fn hurry(&mut self) {
         self.confirmations_max = 0;
+        self.deadline = self.worked_out();
     }
 
     /// The suspicion begins anew: this peer was paused, and may have missed the refutation.
     pub fn restart(&mut self, now: Time) {
         self.since = now;
+        self.deadline = self.worked_out();
+    }
+
+    pub fn deadline(&self) -> Time {
+        self.deadline
     }
 
     /// most - (most - least) * log(C + 1) / log(K + 1), where C accusations came after the first.
-    pub fn deadline(&self) -> Time {
+    fn worked_out(&self) -> Time {
         let confirmations = self.accusers.len().saturating_sub(1);
         if confirmations >= self.confirmations_max {
             return self.since + self.least;

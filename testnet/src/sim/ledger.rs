@@ -16,12 +16,18 @@ pub struct Issued {
 
 pub type Name = (PartitionId, Dot);
 
+/// So many versions are few.
+const FEW: u64 = 8;
+
 #[derive(Default)]
 pub struct Ledger {
     pub events: BTreeMap<Name, Issued>,
     /// The events that came of a command, by what makes it unlike others.
     by_command: BTreeMap<String, Vec<Name>>,
-    by_key: BTreeMap<(PartitionId, Vec<u8>), Vec<Dot>>,
+    /// The events that drop a version, by that version, where they name few.
+    by_dropped: BTreeMap<Name, Vec<Dot>>,
+    /// Those that drop all that their issuer had seen, by the key.
+    clearing: BTreeMap<(PartitionId, Vec<u8>), Vec<Dot>>,
     pub model: Model,
 }
 
@@ -72,7 +78,7 @@ impl Ledger {
         let issued = Issued { event: event.clone(), synced: 0, acknowledged: false };
         self.events.insert(name, issued);
         self.by_command.entry(label).or_default().push(name);
-        self.by_key.entry((partition, key.to_vec())).or_default().push(event.dot);
+        self.note_drops(partition, key, event);
         self.model.issued(partition, key, command, event, seen);
         Ok(())
     }
@@ -102,15 +108,30 @@ impl Ledger {
         }
     }
 
-    /// All events that drop what that one put into a field.
+    fn note_drops(&mut self, partition: PartitionId, key: &[u8], event: &Event) {
+        for (_, dots) in &event.drops {
+            if dots.len() > FEW {
+                self.clearing.entry((partition, key.to_vec())).or_default().push(event.dot);
+                continue;
+            }
+            for (actor, start, end) in dots.ranges() {
+                for dropped in (start..=end).map(|counter| (partition, Dot::new(actor, counter))) {
+                    self.by_dropped.entry(dropped).or_default().push(event.dot);
+                }
+            }
+        }
+    }
+
+    /// All events that drop what that one put into a field, some of them twice.
     pub fn droppers(
         &self,
         (partition, dot): Name,
         key: &[u8],
         field: &Field,
     ) -> impl Iterator<Item = &Issued> {
-        let events = self.by_key.get(&(partition, key.to_vec())).into_iter().flatten();
-        let events = events.filter_map(move |dot| self.events.get(&(partition, *dot)));
+        let few = self.by_dropped.get(&(partition, dot)).into_iter().flatten();
+        let clearing = self.clearing.get(&(partition, key.to_vec())).into_iter().flatten();
+        let events = few.chain(clearing).filter_map(move |dot| self.events.get(&(partition, *dot)));
         let cell = Cell { key: Key::from(key), field: field.clone() };
         let covers = move |target: &Target| target.covers(&cell);
         let drops = move |issued: &&Issued| {

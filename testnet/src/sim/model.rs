@@ -25,13 +25,12 @@ pub struct Meaning {
 
 #[derive(Default)]
 pub struct Model {
-    events: BTreeMap<(PartitionId, Vec<u8>), Vec<Meaning>>,
+    events: BTreeMap<PartitionId, BTreeMap<Vec<u8>, Vec<Meaning>>>,
 }
 
 impl Model {
     /// A command was carried out by one that had seen `seen`, and became `event`.
     pub fn issued(&mut self, p: PartitionId, key: &[u8], command: &Command, event: &Event, seen: Context) {
-        let live = self.cells(p, key, &seen);
         let put = event.puts.iter().map(|(cell, _)| cell.field.clone());
         let plain = put.filter(|field| !matches!(field, Field::Total { .. } | Field::Base { .. }));
         let total = event.puts.iter().find_map(|(cell, _)| chain_of(&cell.field));
@@ -52,40 +51,51 @@ impl Model {
             Command::HDel { fields } => {
                 fields.iter().map(|name| (at(&Field::Entry(name.clone())), seen.clone())).collect()
             }
+            _ if adds.is_empty() => Vec::new(),
             _ => {
-                let replaced = adds.iter().filter_map(|field| Some((at(field), live.get(field)?)));
-                replaced.map(|(target, dots)| (target, dots.iter().copied().collect())).collect()
+                let live = self.some_cells(p, key, &seen, |field| adds.contains(field));
+                let replaced = live.iter().map(|(field, dots)| (at(field), dots.iter().copied().collect()));
+                replaced.collect()
             }
         };
         let meaning = Meaning { dot: event.dot, adds, removes, count, ends, gone };
-        self.events.entry((p, key.to_vec())).or_default().push(meaning);
+        self.events.entry(p).or_default().entry(key.to_vec()).or_default().push(meaning);
     }
 
     /// What was ever written to a key.
     pub fn of(&self, p: PartitionId, key: &[u8]) -> &[Meaning] {
-        self.events.get(&(p, key.to_vec())).map_or(&[], |events| events)
+        self.events.get(&p).and_then(|keys| keys.get(key)).map_or(&[], |events| events)
     }
 
     /// The keys of a partition that anything was ever written to.
     pub fn keys(&self, p: PartitionId) -> BTreeSet<Vec<u8>> {
-        let all = self.events.range((p, Vec::new())..).take_while(|((of, _), _)| *of == p);
-        all.map(|((_, key), _)| key.clone()).collect()
+        self.events.get(&p).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     /// The cells of a key where these events have been seen; of a counter, those of no field.
     pub fn cells(&self, p: PartitionId, key: &[u8], context: &Context) -> Cells {
-        let seen = || self.of(p, key).iter().filter(|event| context.contains(event.dot));
+        self.some_cells(p, key, context, |_| true)
+    }
+
+    fn some_cells(
+        &self,
+        p: PartitionId,
+        key: &[u8],
+        context: &Context,
+        wanted: impl Fn(&Field) -> bool,
+    ) -> Cells {
+        let seen: Vec<_> = self.of(p, key).iter().filter(|event| context.contains(event.dot)).collect();
         let mut cells = Cells::new();
-        for event in seen() {
-            for field in &event.adds {
+        for event in &seen {
+            for field in event.adds.iter().filter(|field| wanted(field)) {
                 cells.entry(field.clone()).or_default().insert(event.dot);
             }
         }
-        for (target, dots) in seen().flat_map(|event| &event.removes) {
-            for (field, live) in &mut cells {
-                if target.field().is_none_or(|named| named == field) {
-                    live.retain(|dot| !dots.contains(*dot));
-                }
+        for (target, dots) in seen.iter().flat_map(|event| &event.removes) {
+            let stays = |dot: &Dot| !dots.contains(*dot);
+            match target.field() {
+                Some(field) => cells.get_mut(field).into_iter().for_each(|live| live.retain(stays)),
+                None => cells.values_mut().for_each(|live| live.retain(stays)),
             }
         }
         cells.retain(|_, live| !live.is_empty());
