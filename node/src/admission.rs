@@ -311,7 +311,7 @@ impl Admission {
         let mut revocations = state.revocations.clone();
         let mut result = Ok(());
         for revocation in found {
-            let subject = revocation.revoked().map(|(_, peer)| peer_text(&peer)).unwrap_or_default();
+            let subject = revocation.revoked().map(|peer| peer_text(&peer)).unwrap_or_default();
             let by = peer_text(&revocation.signer);
             match revocations.insert(&self.genesis, revocation) {
                 Ok(true) => tracing::warn!(peer = subject, by, "a peer's certificate was revoked"),

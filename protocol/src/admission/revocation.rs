@@ -1,6 +1,6 @@
 //! Revocations: certificates that count no more. The set of them only grows.
 
-use super::certificate::{CHAIN_BYTES_MAX, Chain, Serial};
+use super::certificate::{CHAIN_BYTES_MAX, Certificate, Chain, Serial};
 use crate::canonical;
 use crate::genesis::SignedGenesis;
 use crate::ids::PeerId;
@@ -50,17 +50,21 @@ impl Revocation {
         signer: &dyn Signer,
         at_ms: u64,
     ) -> Result<Self, RevocationError> {
-        let serial = chain.own().ok_or(RevocationError::Untrusted)?.serial;
+        let name = name_of(chain.own().ok_or(RevocationError::Untrusted)?);
         let peer = signer.peer();
-        let signature = sign(signer, Purpose::Revocation, &signed_bytes(genesis, serial, at_ms));
+        let signature = sign(signer, Purpose::Revocation, &signed_bytes(genesis, name, at_ms));
         let revocation = Self { chain, signer: peer, at_ms, signature };
         revocation.verify(genesis)?;
         Ok(revocation)
     }
 
-    /// The certificate that counts no more, and whose it is.
-    pub fn revoked(&self) -> Option<(Serial, PeerId)> {
-        self.chain.own().map(|certificate| (certificate.serial, certificate.subject))
+    /// Whose certificate counts no more.
+    pub fn revoked(&self) -> Option<PeerId> {
+        self.chain.own().map(|certificate| certificate.subject)
+    }
+
+    fn name(&self) -> Option<Name> {
+        self.chain.own().map(name_of)
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -75,10 +79,11 @@ impl Revocation {
     }
 
     fn verify(&self, genesis: &SignedGenesis) -> Result<(), RevocationError> {
-        let (serial, subject) = self.revoked().ok_or(RevocationError::Untrusted)?;
+        let own = self.chain.own().ok_or(RevocationError::Untrusted)?;
+        let (name, subject) = (name_of(own), own.subject);
         self.chain.verify_for_ever(genesis, subject).map_err(|_| RevocationError::Untrusted)?;
         let stands_above = self.chain.certificates().any(|above| above.issuer == self.signer);
-        let bytes = signed_bytes(genesis, serial, self.at_ms);
+        let bytes = signed_bytes(genesis, name, self.at_ms);
         let may = stands_above || self.signer == genesis.genesis().founder || self.signer == subject;
         if !may || !verify(&self.signer, Purpose::Revocation, &bytes, &self.signature) {
             return Err(RevocationError::Signer);
@@ -87,32 +92,40 @@ impl Revocation {
     }
 }
 
-fn signed_bytes(genesis: &SignedGenesis, serial: Serial, at_ms: u64) -> Vec<u8> {
-    canonical::encode(&(genesis.network_id(), serial, at_ms))
+fn signed_bytes(genesis: &SignedGenesis, (issuer, serial): Name, at_ms: u64) -> Vec<u8> {
+    canonical::encode(&(genesis.network_id(), issuer, serial, at_ms))
+}
+
+/// Names a certificate. The serial alone would not: whoever lets peers in chooses serials, and by revoking
+/// one of its own it could put out another's peer.
+type Name = (PeerId, Serial);
+
+fn name_of(certificate: &Certificate) -> Name {
+    (certificate.issuer, certificate.serial)
 }
 
 /// All revocations that are known, at most one for each certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revocations(BTreeMap<Serial, Revocation>);
+pub struct Revocations(BTreeMap<Name, Revocation>);
 
 impl Revocations {
     /// Takes a revocation in, once it is verified. `Ok(false)`: its certificate was revoked already.
     pub fn insert(&mut self, genesis: &SignedGenesis, found: Revocation) -> Result<bool, RevocationError> {
-        let (serial, _) = found.revoked().ok_or(RevocationError::Untrusted)?;
-        if self.0.contains_key(&serial) {
+        let name = found.name().ok_or(RevocationError::Untrusted)?;
+        if self.0.contains_key(&name) {
             return Ok(false);
         }
         if self.0.len() >= REVOCATIONS_MAX {
             return Err(RevocationError::Full);
         }
         found.verify(genesis)?;
-        self.0.insert(serial, found);
+        self.0.insert(name, found);
         Ok(true)
     }
 
     /// The revocation of the chain's own certificate, or of one that it stands on.
     pub fn of(&self, chain: &Chain) -> Option<&Revocation> {
-        chain.certificates().find_map(|certificate| self.0.get(&certificate.serial))
+        chain.certificates().find_map(|certificate| self.0.get(&name_of(certificate)))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
@@ -130,8 +143,8 @@ impl Revocations {
     /// Equal digests: the same certificates are revoked.
     pub fn digest(&self) -> ByteArray<32> {
         let mut hasher = blake3::Hasher::new();
-        self.0.keys().for_each(|serial| {
-            hasher.update(serial.as_ref());
+        self.0.keys().for_each(|(issuer, serial)| {
+            hasher.update(&issuer.0).update(serial.as_ref());
         });
         ByteArray::new(*hasher.finalize().as_bytes())
     }
@@ -140,7 +153,8 @@ impl Revocations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::samples::{DAY, admit, genesis, key};
+    use crate::admission::certificate::Terms;
+    use crate::admission::samples::{DAY, admit, genesis, key, terms};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -177,6 +191,21 @@ mod tests {
         assert_eq!((all.of(&one), all.of(&four)), (None, None));
         let again = admit(&one, &key(1), key(2).peer(), NOW);
         assert_eq!(all.of(&again), None, "a new certificate lets it in again");
+    }
+
+    #[test]
+    fn a_serial_that_was_copied_from_another_certificate_revokes_only_its_own() {
+        let [_, one, _, _, four] = chains();
+        let copied = Terms { serial: four.own().unwrap().serial, ..terms(NOW) };
+        let bait = one.issue(&genesis(), &key(1), key(9).peer(), copied).unwrap();
+        let mut all = Revocations::default();
+        let by_one = Revocation::sign(&genesis(), bait.clone(), &key(1), NOW).unwrap();
+        assert_eq!(all.insert(&genesis(), by_one), Ok(true));
+        assert_eq!((all.of(&bait).is_some(), all.of(&four)), (true, None));
+        // Nor does the founder's signature for the one serve for the other.
+        let mut moved = Revocation::sign(&genesis(), bait, &key(0), NOW).unwrap();
+        moved.chain = four;
+        assert_eq!(all.insert(&genesis(), moved), Err(RevocationError::Signer));
     }
 
     #[test]
