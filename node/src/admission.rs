@@ -4,6 +4,7 @@
 mod files;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use crate::error::Error;
 use crate::network::wall_ms;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use files::{load_certificate, save_certificate};
+pub use tokens::TokenRecord;
 
 /// How long a certificate counts. Long, because a store whose peers all expire on one day is worse than
 /// one from which a lost peer must be taken by hand: that is what revocations are for.
@@ -43,6 +45,8 @@ pub struct Admission {
     /// Held while the book is written to disk, so not to be waited for where peers are let in. Locked before
     /// `state`, never after it.
     invites: Mutex<Invites>,
+    /// The tokens that this peer has given. Locked and written as `invites`.
+    tokens: Mutex<Vec<TokenRecord>>,
     /// Counts changes of the revocations, for those who pass them on.
     revoked: watch::Sender<u64>,
 }
@@ -92,9 +96,15 @@ impl Admission {
             met: BTreeMap::new(),
             refusals: BTreeMap::new(),
         };
-        let (state, invites) = (Mutex::new(inner), Mutex::new(files::load_invites(directory)?));
-        let directory = directory.to_path_buf();
-        let admission = Self { keys, genesis, directory, state, invites, revoked: watch::channel(0).0 };
+        let admission = Self {
+            keys,
+            genesis,
+            directory: directory.to_path_buf(),
+            state: Mutex::new(inner),
+            invites: Mutex::new(files::load_invites(directory)?),
+            tokens: Mutex::new(files::load_tokens(directory)?),
+            revoked: watch::channel(0).0,
+        };
         match admission.own_grant() {
             Ok(_) => Ok(admission),
             Err(refusal) => Err(admission.not_admitted(refusal)),
@@ -270,14 +280,7 @@ impl Admission {
     pub fn revoke(&self, peer: PeerId) -> Result<(), String> {
         let chain = self.chain_of(peer)?;
         let revocation = Revocation::sign(&self.genesis, chain, &self.keys, wall_ms());
-        let revocation = revocation.map_err(|error| match error {
-            RevocationError::Signer => "only the founder, and those through whom that peer came in, may \
-                                        revoke its certificate; do so at one of them"
-                .to_owned(),
-            RevocationError::Untrusted => "the founder's own key cannot be revoked".to_owned(),
-            other => other.to_string(),
-        })?;
-        self.take_in(vec![revocation]).map(drop)
+        self.take_in(vec![revocation.map_err(revocation_error)?])
     }
 
     fn chain_of(&self, peer: PeerId) -> Result<Chain, String> {
@@ -311,9 +314,10 @@ impl Admission {
         let mut revocations = state.revocations.clone();
         let mut result = Ok(());
         for revocation in found {
-            let subject = revocation.revoked().map(|peer| peer_text(&peer)).unwrap_or_default();
-            let by = peer_text(&revocation.signer);
+            let subject = peer_text(&revocation.subject(&self.genesis));
+            let (by, is_token) = (peer_text(&revocation.signer), revocation.token.is_some());
             match revocations.insert(&self.genesis, revocation) {
+                Ok(true) if is_token => tracing::info!(peer = subject, by, "a token was revoked"),
                 Ok(true) => tracing::warn!(peer = subject, by, "a peer's certificate was revoked"),
                 Ok(false) => {}
                 Err(error) => {
@@ -380,6 +384,16 @@ pub fn to_oneself(refusal: Refusal) -> &'static str {
         }
         Refusal::Expired => "its certificate has expired, if the clock of this machine is right",
         Refusal::Revoked => "its certificate was revoked by somebody in the network",
+    }
+}
+
+fn revocation_error(error: RevocationError) -> String {
+    match error {
+        RevocationError::Signer => "only the founder, and those through whom that peer came in, may revoke \
+                                    its certificate and its tokens; do so at one of them"
+            .to_owned(),
+        RevocationError::Untrusted => "the founder's own key cannot be revoked".to_owned(),
+        other => other.to_string(),
     }
 }
 

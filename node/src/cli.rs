@@ -11,6 +11,7 @@ mod lan;
 mod ready;
 mod status;
 mod stop;
+mod token;
 mod up;
 
 use crate::error::Error;
@@ -40,6 +41,10 @@ enum Command {
     Invite(invite::Args),
     /// List the tickets and who came in by them
     Invites(invite::List),
+    /// Give a client a token for some keys, or take one back
+    Token(token::Args),
+    /// List the tokens that were given
+    Tokens(token::List),
     /// Look for what stands in the way of a peer here, and say what to do
     Doctor(doctor::Args),
     /// Show the settings and where each comes from
@@ -60,6 +65,8 @@ pub fn main() -> ExitCode {
         Command::Join(args) => join::run(args),
         Command::Invite(args) => invite::run(args),
         Command::Invites(args) => invite::list(args),
+        Command::Token(args) => token::run(args),
+        Command::Tokens(args) => token::list(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
         Command::Console(args) => console::run(args),

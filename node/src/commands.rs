@@ -3,6 +3,7 @@
 //! The same table answers clients, `COMMAND` and `HELP`, completes words in the console and names the
 //! one-shot commands, so that none of them can drift from the others.
 
+pub mod access;
 pub mod admission;
 mod call;
 mod connection;
@@ -19,6 +20,7 @@ mod server;
 pub mod session;
 mod sets;
 mod strings;
+pub mod tokens;
 
 pub use call::{DataCall, Prepared, prepare};
 pub use failure::failure_line;
@@ -70,7 +72,7 @@ pub enum Group {
 pub enum Kind {
     Read,
     Write,
-    /// Changes who is a member, or how a peer behaves.
+    /// Changes or tells who is a member, or how a peer behaves. Not for clients with a token.
     Admin,
     /// About the connection or the peer; no key is read.
     Local,
@@ -166,6 +168,7 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Spec>> = LazyLock::new(||
         keys::SPECS,
         network::SPECS,
         admission::SPECS,
+        tokens::SPECS,
         connection::SPECS,
         server::SPECS,
     ];

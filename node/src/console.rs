@@ -5,11 +5,13 @@ mod interactive;
 mod line;
 mod link;
 mod output;
+mod reach;
 mod testnet;
 
 pub use line::{Call, Line, call, parse};
-pub use link::{Link, as_address, default_address};
+pub use link::{Link, ask_json};
 pub use output::exit_code;
+pub use reach::Reach;
 
 use crate::error::Error;
 use link::Reached;
@@ -26,7 +28,7 @@ const LINE_MAX: usize = 40 * 1024 * 1024;
 /// What the console was started with.
 #[derive(Debug, Default)]
 pub struct Options {
-    pub connect: Option<String>,
+    pub reach: Reach,
     /// Commands to run instead of reading any.
     pub commands: Vec<String>,
     /// A file of commands; `-` is standard input.
@@ -63,8 +65,7 @@ pub enum Style {
 /// Runs the console. The exit code is that of the first failure.
 pub fn run(options: Options) -> Result<ExitCode, Error> {
     let testnet = options.testnet.map(Testnet::in_directory);
-    let address = options.connect.unwrap_or_else(default_address);
-    let link = Link::to(resolved(&address, testnet.as_ref())?);
+    let link = Link::to(resolved(&options.reach.address(), testnet.as_ref())?, &options.reach);
     let mut console = Console { link, testnet, json: false, time: false };
     if !options.commands.is_empty() {
         let lines = options.commands.into_iter().map(|command| Ok(command.into_bytes()));
@@ -170,7 +171,7 @@ impl Console {
 
     fn command(&mut self, call: &Call, style: Style) -> Result<u8, Error> {
         let mut there = match call.at.as_deref().map(|peer| self.place(peer)).transpose() {
-            Ok(address) => address.map(Link::to),
+            Ok(address) => address.map(|address| self.link.beside(address)),
             Err(why) => {
                 output::say_error(&why);
                 return Ok(crate::error::USAGE);

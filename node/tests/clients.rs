@@ -4,12 +4,19 @@ mod common;
 
 use common::{FakePeer, bytes};
 use starling_crdt::Command;
+use starling_node::admission::Admission;
+use starling_node::directory::Directory;
+use starling_node::network::{self, Wishes};
+use starling_node::password::Password;
 use starling_node::peer_handle::{FaultHandle, PeerHandle};
 use starling_node::resp::frame::{Frame, decode, encode_command};
+use starling_node::transport::Keys;
+use starling_protocol::admission::token::Scope;
 use starling_protocol::request::FailureKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Long enough for a busy machine; no test waits for it to pass.
@@ -526,7 +533,7 @@ fn redis_cli_works() {
 fn nothing_is_done_before_the_password() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "correct horse\n").unwrap();
-    let password = starling_node::password::Password::load(file.path()).unwrap();
+    let password = Password::load(file.path()).unwrap();
     let peer = FakePeer::start_as(10, move |facts, requests| {
         PeerHandle::new(facts, requests, None).with_password(Some(password))
     });
@@ -558,4 +565,152 @@ fn nothing_is_done_before_the_password() {
     assert!(matches!(guesser.reply(), Frame::Error(_)), "there is one user");
     guesser.says("AUTH wrong\r\n", wrong);
     assert_eq!(guesser.0.read(&mut [0; 1]).unwrap(), 0, "after three it is let go");
+}
+
+/// A founder's admission, and a peer before which it stands.
+fn guarded_peer(password: Option<&'static str>) -> (tempfile::TempDir, Arc<Admission>, FakePeer) {
+    let home = tempfile::tempdir().unwrap();
+    let directory = Directory::open(home.path()).unwrap();
+    let (keys, wishes) = (Keys::generate(), Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 });
+    let genesis = network::found(&directory, &keys, wishes).unwrap();
+    let admission = Arc::new(Admission::open(home.path(), keys, genesis).unwrap());
+    let (shared, file) = (admission.clone(), home.path().join("password"));
+    let peer = FakePeer::start_as(10, move |facts, requests| {
+        let password = password.map(|text| {
+            std::fs::write(&file, text).unwrap();
+            Password::load(&file).unwrap()
+        });
+        PeerHandle::new(facts, requests, None).with_admission(shared).with_password(password)
+    });
+    (home, admission, peer)
+}
+
+fn scope(prefix: &str, read: bool, write: bool) -> Scope {
+    Scope { prefix: bytes(prefix), read, write }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_token_opens_its_keys_and_no_others() {
+    let (_home, admission, peer) = guarded_peer(Some("correct horse"));
+    let mut all = Client::of(&peer);
+    all.send(&["AUTH", "correct horse"]);
+    assert_eq!(all.reply(), Frame::ok());
+    all.says("MSET app/a 1 app/b 2 other 3\r\n", "+OK\r\n");
+
+    let token = admission.give_token(scope("app/", true, true), HOUR).unwrap().text();
+    for login in
+        [format!("AUTH {token}"), format!("AUTH token {token}"), format!("HELLO 2 AUTH default {token}")]
+    {
+        let mut client = Client::of(&peer);
+        assert!(!matches!(client.call(&login), Frame::Error(_)), "{login}");
+        client.says("GET app/a\r\nMGET app/a app/b\r\n", "$1\r\n1\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    }
+    let mut client = Client::of(&peer);
+    assert_eq!(client.call(&format!("AUTH {token}")), Frame::ok());
+    for line in [
+        "GET other",
+        "SET other 4",
+        "MGET app/a other",
+        "MSET app/a 9 other 9",
+        "DEL app/a other",
+        "WITH 1 1 GET other",
+        "EXPLAIN GET other",
+        "EXPLAIN JSON DEL other",
+        "SIBLINGS other",
+        "WHERE other",
+        "STATUS",
+        "INVITE",
+        "REVOKE p1",
+        "LEAVE",
+        "FORGET p2",
+        "CONFIG GET *",
+        "TOKEN CREATE PREFIX app/",
+        "TOKENS",
+        "FAULT SHOW",
+        "WITH 1 1 LEAVE",
+    ] {
+        let error = client.error(line);
+        assert!(error.starts_with("NOPERM "), "{line}: {error}");
+    }
+    all.says("MGET app/a other\r\n", "*2\r\n$1\r\n1\r\n$1\r\n3\r\n");
+    // What goes through all keys shows only its own.
+    client.says("SCAN 0 COUNT 1000\r\n", "*2\r\n$1\r\n0\r\n*2\r\n$5\r\napp/a\r\n$5\r\napp/b\r\n");
+    client.says("SCAN 0 COUNT 1000 MATCH o*\r\nDBSIZE\r\n", "*2\r\n$1\r\n0\r\n*0\r\n:2\r\n");
+    assert_eq!(client.text("CLIENT LIST").lines().count(), 1, "it does not see who else is there");
+    // A pipeline is checked one by one.
+    client.0.write_all(b"GET app/a\r\nGET other\r\nGET app/b\r\n").unwrap();
+    client.says("", "$1\r\n1\r\n-NOPERM key 'other' is not yours; this token is for keys that begin with 'app/'\r\n$1\r\n2\r\n");
+    client.says("RESET\r\nGET app/a\r\n", "+RESET\r\n-NOAUTH Authentication required.\r\n");
+}
+
+#[test]
+fn a_token_allows_only_its_verbs() {
+    let (_home, admission, peer) = guarded_peer(None);
+    let [reader, writer] = [(true, false), (false, true)].map(|(read, write)| {
+        let token = admission.give_token(scope("", read, write), HOUR).unwrap().text();
+        let mut client = Client::of(&peer);
+        assert_eq!(client.call(&format!("AUTH token {token}")), Frame::ok());
+        client
+    });
+    let (mut reader, mut writer) = (reader, writer);
+    assert!(reader.error("SET k v").contains("SET writes; this token allows only to read"));
+    assert_eq!(writer.call("SET k v"), Frame::ok());
+    assert_eq!(reader.call("GET k"), Frame::bulk("v"));
+    for line in ["GET k", "SCAN 0", "DBSIZE", "EXPLAIN GET k"] {
+        assert!(writer.error(line).contains("this token allows only to write"), "{line}");
+    }
+}
+
+#[test]
+fn a_token_that_was_revoked_or_has_expired_ends_also_where_it_is_in_use() {
+    let (_home, admission, peer) = guarded_peer(Some("correct horse"));
+    let mut all = Client::of(&peer);
+    all.send(&["AUTH", "correct horse"]);
+    assert_eq!(all.reply(), Frame::ok());
+    let made = all.text("TOKEN CREATE PREFIX app/ ALLOW read,write JSON");
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let (token, id) = (made["token"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let mut client = Client::of(&peer);
+    assert_eq!(client.call(&format!("AUTH {token}")), Frame::ok());
+    assert_eq!(client.call("SET app/a 1"), Frame::ok());
+    assert!(all.text("TOKENS").contains("open"));
+    assert_eq!(all.call(&format!("TOKEN REVOKE {id}")), Frame::ok());
+    assert_eq!(client.error("GET app/a"), "NOAUTH the token was revoked; AUTH with another");
+    assert_eq!(client.error("GET app/a"), "NOAUTH Authentication required.");
+    assert_eq!(client.error(&format!("AUTH {token}")), "WRONGPASS the token was revoked");
+    assert!(all.text("TOKENS").contains("revoked"));
+    assert!(all.error("TOKEN REVOKE 00").contains("TOKENS lists them"));
+
+    let short = admission.give_token(scope("", true, false), Duration::from_millis(300)).unwrap().text();
+    let mut client = Client::of(&peer);
+    assert_eq!(client.call(&format!("AUTH {short}")), Frame::ok());
+    let deadline = std::time::Instant::now() + DEADLINE;
+    let ended = loop {
+        match client.call("GET k") {
+            Frame::Error(line) => break line,
+            _ => assert!(std::time::Instant::now() < deadline, "it does not expire"),
+        }
+    };
+    assert_eq!(ended, "NOAUTH the token has expired; AUTH with another");
+    assert_eq!(client.error(&format!("AUTH {short}")), "WRONGPASS the token has expired");
+    // By the token itself, as one does who finds it somewhere.
+    let found = admission.give_token(scope("", true, false), HOUR).unwrap().text();
+    assert_eq!(all.call(&format!("TOKEN REVOKE {found}")), Frame::ok());
+    assert_eq!(client.error(&format!("AUTH {found}")), "WRONGPASS the token was revoked");
+}
+
+#[test]
+fn what_is_no_good_token_lets_nobody_in_and_three_of_them_end_the_connection() {
+    let (_home, admission, peer) = guarded_peer(Some("correct horse"));
+    let (_other_home, other, _other_peer) = guarded_peer(None);
+    let good = admission.give_token(scope("", true, false), HOUR).unwrap().text();
+    let mut client = Client::of(&peer);
+    let mistyped = format!("{}a", &good[..good.len() - 1]);
+    assert!(client.error(&format!("AUTH {mistyped}")).starts_with("WRONGPASS "));
+    let foreign = other.give_token(scope("", true, true), HOUR).unwrap().text();
+    assert_eq!(client.error(&format!("AUTH {foreign}")), "WRONGPASS the token is of another network");
+    assert!(client.error(&format!("AUTH somebody {good}")).starts_with("WRONGPASS "));
+    assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0, "after three it is let go");
 }

@@ -475,6 +475,52 @@ fn a_revoked_peer_reads_that_it_is_out_and_a_new_ticket_lets_it_in_again() {
 }
 
 #[test]
+fn a_token_given_at_one_peer_counts_at_the_others_until_it_is_revoked() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "2"]));
+    let second = Peer::join(&home.dir("p2"), &first);
+    first.ask_until(&["STATUS"], "2 of 2 alive");
+    let run = |words: &[&str], at: &Peer, token: Option<&str>| {
+        let mut command = starling();
+        command.args(words).args(["--connect", &at.text("resp")]).env("STARLING_DIR", home.dir("nowhere"));
+        command.envs(token.map(|token| ("STARLING_TOKEN", token)));
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let (done, token, words) =
+        run(&["token", "create", "--prefix", "app/", "--allow", "read,write", "--ttl", "1h"], &second, None);
+    assert!(done && token.starts_with("stk1"), "{token} {words}");
+    assert!(
+        words.starts_with("lets a client read and write keys that begin with app/ for 60 min"),
+        "{words}"
+    );
+    let id = words.rsplit(' ').next().unwrap();
+
+    assert_eq!(run(&["set", "app/greeting", "hello"], &first, Some(&token)).1, "OK");
+    assert_eq!(run(&["get", "app/greeting", "--token", &token], &second, None).1, "hello");
+    let (done, _, words) = run(&["get", "other"], &first, Some(&token));
+    assert!(!done && words.contains("NOPERM key 'other' is not yours"), "{words}");
+    assert!(run(&["tokens"], &second, None).1.contains(id));
+
+    assert!(run(&["token", "revoke", id], &second, None).0);
+    // The other peer hears of it by gossip.
+    let begun = Instant::now();
+    loop {
+        let (done, _, words) = run(&["get", "app/greeting"], &first, Some(&token));
+        if !done {
+            assert!(words.contains("the token was revoked"), "{words}");
+            break;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the revocation does not arrive");
+    }
+    // Nor is that forgotten.
+    first.stop();
+    let first = Peer::up(&home.dir("p1"));
+    assert!(run(&["get", "app/greeting"], &first, Some(&token)).2.contains("the token was revoked"));
+}
+
+#[test]
 fn a_copied_directory_is_not_a_second_peer() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

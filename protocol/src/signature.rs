@@ -12,6 +12,7 @@ pub enum Purpose {
     Certificate,
     Revocation,
     Record,
+    Token,
 }
 
 impl Purpose {
@@ -20,6 +21,7 @@ impl Purpose {
             Purpose::Genesis => "starling genesis 1\n",
             Purpose::Certificate => "starling certificate 1\n",
             Purpose::Record => "starling record 1\n",
+            Purpose::Token => "starling token 1\n",
             Purpose::Revocation => "starling revocation 1\n",
         }
     }

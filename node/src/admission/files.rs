@@ -1,5 +1,6 @@
-//! The certificate, the revocations and the invites on disk.
+//! The certificate, the revocations, the invites and the tokens on disk.
 
+use super::TokenRecord;
 use crate::directory::write_atomically;
 use crate::error::Error;
 use serde_bytes::ByteBuf;
@@ -14,10 +15,13 @@ use std::path::Path;
 pub const CERTIFICATE: &str = "certificate.cbor";
 pub const REVOCATIONS: &str = "revocations.cbor";
 const INVITES: &str = "invites.cbor";
+const TOKENS: &str = "tokens.cbor";
 const FORMAT: u16 = 1;
 const REVOCATIONS_BYTES_MAX: usize = REVOCATIONS_MAX * (REVOCATION_BYTES_MAX + 16);
 /// Longest book of invites: 256 that have let in a thousand machines each, and more.
 const INVITES_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest book of tokens: a thousand of less than a kilobyte.
+const TOKENS_BYTES_MAX: usize = 1024 * 1024;
 
 pub fn save_certificate(directory: &Path, chain: &Chain) -> Result<(), Error> {
     save(directory, CERTIFICATE, &chain.encode())
@@ -46,6 +50,14 @@ pub fn save_invites(directory: &Path, invites: &Invites) -> Result<(), Error> {
 
 pub fn load_invites(directory: &Path) -> Result<Invites, Error> {
     read(directory, INVITES, INVITES_BYTES_MAX)
+}
+
+pub fn save_tokens(directory: &Path, tokens: &[TokenRecord]) -> Result<(), Error> {
+    save(directory, TOKENS, &canonical::encode(&(FORMAT, tokens)))
+}
+
+pub fn load_tokens(directory: &Path) -> Result<Vec<TokenRecord>, Error> {
+    read(directory, TOKENS, TOKENS_BYTES_MAX)
 }
 
 fn read<T>(directory: &Path, file: &str, longest: usize) -> Result<T, Error>
@@ -84,6 +96,7 @@ fn unusable(path: &Path, what: &str, error: &io::Error) -> Error {
 pub fn damaged(directory: &Path, file: &str) -> Error {
     let hint = match file {
         CERTIFICATE => "remove it and join again with a new ticket; the data stays",
+        TOKENS => "remove it; tokens that were given count on, and TOKENS lists them no more",
         REVOCATIONS => "remove it; the other peers tell again what was revoked",
         _ => "remove it; tickets that were not used yet are then worth nothing",
     };

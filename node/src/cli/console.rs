@@ -1,15 +1,14 @@
 //! `starling console`.
 
-use crate::console;
+use crate::console::{self, Reach};
 use crate::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The peer: host:port or a port; by default the one that runs here
-    #[arg(long, value_name = "ADDR", env = "STARLING_CONNECT")]
-    connect: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
     /// Run this command and end; may be given several times
     #[arg(short = 'c', value_name = "CMD")]
     commands: Vec<String>,
@@ -21,6 +20,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Error> {
-    let Args { connect, commands, file, testnet } = args;
-    console::run(console::Options { connect, commands, file, testnet })
+    let Args { reach, commands, file, testnet } = args;
+    console::run(console::Options { reach, commands, file, testnet })
 }

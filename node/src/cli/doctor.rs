@@ -4,7 +4,7 @@ mod machine;
 mod peers;
 
 use crate::config::{Options, SettingFlags, Values};
-use crate::console::{as_address, default_address};
+use crate::console::Reach;
 use crate::error::{Error, FAILURE};
 use anstyle::AnsiColor;
 use serde::Serialize;
@@ -14,9 +14,8 @@ use std::process::ExitCode;
 pub struct Args {
     #[command(flatten)]
     settings: SettingFlags,
-    /// The peer to ask: host:port or a port; by default the one that runs here
-    #[arg(long, value_name = "ADDR", env = "STARLING_CONNECT")]
-    connect: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
     /// One JSON array
     #[arg(long)]
     json: bool,
@@ -68,11 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
         }
     }
-    let address = args.connect.unwrap_or_else(default_address);
-    match as_address(&address) {
-        Some(address) => findings.extend(peers::examine(address)),
-        None => return Err(Error::usage(format!("{address:?} is not an address")).hint("write host:port")),
-    }
+    findings.extend(peers::examine(args.reach.link()?));
     if args.json {
         println!("{}", crate::render::json(&findings));
     } else {

@@ -116,7 +116,7 @@ struct Asked {
 async fn invite(session: &mut Session, args: Arguments) -> Frame {
     let admission = match admission(session) {
         Ok(admission) => admission,
-        Err(frame) => return frame,
+        Err(line) => return Frame::error(line),
     };
     if args.first().is_some_and(|word| upper(word) == "REVOKE") {
         let (_, rest) = subcommand(args);
@@ -158,7 +158,7 @@ fn asked(args: &Arguments) -> Result<Asked, String> {
             || words.next().ok_or_else(|| format!("ERR syntax error: {} lacks its value", upper(word)));
         match upper(word).as_str() {
             "USES" => asked.wish.uses = uses(value()?)?,
-            "TTL" => asked.wish.ttl = ttl(value()?)?,
+            "TTL" => asked.wish.ttl = ttl(value()?, TTL_MAX)?,
             "ROLE" => asked.wish.role = role(value()?)?,
             "NOADDRESSES" => asked.addresses = false,
             "TICKET" => asked.shape = Shape::Ticket,
@@ -187,10 +187,11 @@ fn role(word: &[u8]) -> Result<Role, String> {
 }
 
 /// `90s`, `10m`, `1h` or `7d`.
-fn ttl(word: &[u8]) -> Result<Duration, String> {
+pub(super) fn ttl(word: &[u8], most: Duration) -> Result<Duration, String> {
     let text = String::from_utf8_lossy(word).to_ascii_lowercase();
+    let days = most.as_secs() / 86_400;
     let refused =
-        || format!("ERR TTL must be like 90s, 10m, 1h or 7d, and at most 30d, not '{}'", shown(word));
+        || format!("ERR TTL must be like 90s, 10m, 1h or 7d, and at most {days}d, not '{}'", shown(word));
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
     let (number, unit) = text.split_at(at);
     let seconds = match unit {
@@ -202,10 +203,10 @@ fn ttl(word: &[u8]) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
     let ttl = Duration::from_secs(number.saturating_mul(seconds));
-    if ttl.is_zero() || ttl > TTL_MAX { Err(refused()) } else { Ok(ttl) }
+    if ttl.is_zero() || ttl > most { Err(refused()) } else { Ok(ttl) }
 }
 
-fn duration_text(seconds: u64) -> String {
+pub(super) fn duration_text(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
@@ -238,7 +239,7 @@ async fn invites(session: &mut Session, args: Arguments) -> Frame {
     };
     let lines: Vec<_> = match admission(session) {
         Ok(admission) => admission.invites().iter().map(InvitesLine::new).collect(),
-        Err(frame) => return frame,
+        Err(line) => return Frame::error(line),
     };
     if as_json {
         return Frame::bulk(json(&lines));
@@ -284,7 +285,7 @@ fn table(lines: &[InvitesLine]) -> String {
 async fn revoke(session: &mut Session, args: Arguments) -> Frame {
     let admission = match admission(session) {
         Ok(admission) => admission,
-        Err(frame) => return frame,
+        Err(line) => return Frame::error(line),
     };
     let word = String::from_utf8_lossy(&args[0]).into_owned();
     let peer = match (crate::transport::parse_peer(&word), session.server.status().await) {
@@ -298,19 +299,19 @@ async fn revoke(session: &mut Session, args: Arguments) -> Frame {
     done(blocking(move || admission.revoke(peer)).await)
 }
 
-fn admission(session: &Session) -> Result<Arc<Admission>, Frame> {
-    session.server.peer.admission().ok_or_else(|| Frame::error("ERR this peer lets nobody in"))
+pub(super) fn admission(session: &Session) -> Result<Arc<Admission>, String> {
+    session.server.peer.admission().ok_or_else(|| "ERR this peer lets nobody in".into())
 }
 
 /// Work that writes to the disk, away from the threads that answer clients. Errors get their code.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(error.to_string())).map_err(|why| format!("ERR {why}"))
 }
 
-fn done(result: Result<(), String>) -> Frame {
+pub(super) fn done(result: Result<(), String>) -> Frame {
     result.map_or_else(Frame::error, |()| Frame::ok())
 }
 

@@ -1,8 +1,10 @@
 //! Commands about the connection itself.
 
+use super::access::Access;
 use super::session::{ClientFacts, Quorum, Session};
 use super::{Arguments, BASE, Group, Run, Spec, refused, shown, subcommand, unknown_subcommand, upper};
 use crate::resp::frame::{Frame, Version};
+use starling_protocol::admission::token::Token;
 
 const LOCAL: Spec = Spec { group: Group::Connection, ..BASE };
 /// Longest name that a client may give itself or its library.
@@ -32,7 +34,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hello",
         arity: -1,
-        usage: "[2|3 [AUTH default password] [SETNAME name]]",
+        usage: "[2|3 [AUTH default|token password] [SETNAME name]]",
         summary: "Choose RESP2 or RESP3, and tell about the peer",
         example: "hello 3",
         run: Run::Here(hello),
@@ -42,8 +44,8 @@ pub const SPECS: &[Spec] = &[
         name: "auth",
         arity: -2,
         usage: "[username] password",
-        summary: "Say the password, if the peer was started with one",
-        caveat: "there is one user, default",
+        summary: "Say the password, if the peer was started with one, or show a token in its place",
+        caveat: "the user is default, or token for a token",
         example: "auth secret",
         run: Run::Here(auth),
         ..LOCAL
@@ -114,17 +116,10 @@ fn auth(session: &mut Session, args: Arguments) -> Frame {
         [user, password] => (user, password),
         _ => return Frame::error("ERR syntax error; usage: AUTH [username] password"),
     };
-    if session.server.peer.password().is_none() {
+    if session.server.peer.password().is_none() && !Token::is_like(password) {
         return Frame::error("ERR this peer has no password; connect without one");
     }
-    match session.authenticate(user, password) {
-        true => Frame::ok(),
-        false => wrong_password(),
-    }
-}
-
-fn wrong_password() -> Frame {
-    Frame::error("WRONGPASS invalid username-password pair or user is disabled.")
+    session.authenticate(user, password).map_or_else(Frame::error, |()| Frame::ok())
 }
 
 fn ping(_: &mut Session, mut args: Arguments) -> Frame {
@@ -144,7 +139,7 @@ fn reset(session: &mut Session, _: Arguments) -> Frame {
     set_version(session, Version::Resp2);
     session.quorum = Quorum::default();
     session.notes = false;
-    session.authenticated = session.server.peer.password().is_none();
+    session.forget_login();
     session.describe(|facts| facts.name.clear());
     Frame::Simple("RESET".into())
 }
@@ -184,15 +179,15 @@ fn hello(session: &mut Session, args: Arguments) -> Frame {
                 options = rest;
             }
             ("AUTH", [user, password, rest @ ..]) => {
-                if !session.authenticate(user, password) {
-                    return wrong_password();
+                if let Err(line) = session.authenticate(user, password) {
+                    return Frame::error(line);
                 }
                 options = rest;
             }
             _ => return Frame::error(format!("ERR syntax error in HELLO option '{}'", shown(option))),
         }
     }
-    if !session.authenticated {
+    if matches!(session.access, Access::Nothing) {
         return Frame::error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
              AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
@@ -230,7 +225,7 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
     match (word.as_str(), args.as_slice(), on.as_deref()) {
         ("ID", [], _) => id(session),
         ("INFO", [], _) => Frame::Verbatim(clients(session, |id| id == session.id)),
-        ("LIST", _, _) => Frame::Verbatim(clients(session, |_| true)),
+        ("LIST", _, _) => Frame::Verbatim(clients(session, |id| id == session.id || !session.is_scoped())),
         ("GETNAME", [], _) => {
             Frame::bulk(session.server.clients().get(&session.id).map_or("", |facts| &facts.name))
         }

@@ -18,7 +18,7 @@ pub async fn explain(session: &mut Session, mut args: Arguments) -> Frame {
         args.remove(0);
     }
     let name = upper(&args[0]);
-    let call = match prepare(args) {
+    let call = match session.admit(prepare(args)) {
         Prepared::Data(call) if call.plan.len() <= KEYS_MAX => call,
         Prepared::Data(_) => return Frame::error(format!("ERR EXPLAIN takes at most {KEYS_MAX} keys")),
         Prepared::Refused(frame) => return frame,

@@ -95,7 +95,7 @@ pub const SPECS: &[Spec] = &[
         kind: Kind::Read,
         arity: 1,
         summary: "Count the keys of the whole network",
-        caveat: "goes through all of them; an estimate while others write",
+        caveat: "goes through all of them; an estimate while others write. With a token: of its keys",
         example: "dbsize",
         run: Run::Ask(|session, _| Box::pin(dbsize(session))),
         ..BASE
@@ -178,8 +178,9 @@ async fn scan_page(
     loop {
         let (keys, next) = step(session, cursor, (options.count - seen).min(STEP_MAX)).await?;
         seen += keys.len();
-        let matching =
-            |key: &ByteBuf| options.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key));
+        let matching = |key: &ByteBuf| {
+            session.sees(key) && options.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key))
+        };
         found.extend(of_type(session, keys.into_iter().filter(matching).collect(), &options.kind).await?);
         match next {
             Some(next) if seen < options.count && began.elapsed() < SCAN_TIME => cursor = next,
@@ -224,7 +225,7 @@ async fn dbsize(session: &mut Session) -> Frame {
     loop {
         match step(session, cursor, STEP_MAX).await {
             Ok((keys, next)) => {
-                count += keys.len();
+                count += keys.iter().filter(|key| session.sees(key)).count();
                 let Some(next) = next else { return Frame::Int(i64::try_from(count).unwrap_or(i64::MAX)) };
                 cursor = next;
             }

@@ -71,6 +71,7 @@ pub const SPECS: &[Spec] = &[
     },
     Spec {
         name: "status",
+        kind: Kind::Admin,
         arity: -1,
         usage: "[JSON]",
         summary: "The members of the network and their state, as this peer sees them",

@@ -3,7 +3,8 @@
 use super::connection::{REDIS_VERSION, no_cluster};
 use super::session::Session;
 use super::{
-    Arguments, BASE, Group, Run, Spec, help, introspection, refused, subcommand, unknown_subcommand, upper,
+    Arguments, BASE, Group, Kind, Run, Spec, help, introspection, refused, subcommand, unknown_subcommand,
+    upper,
 };
 use crate::glob;
 use crate::render::{StatusPage, plain};
@@ -45,6 +46,7 @@ pub const SPECS: &[Spec] = &[
     },
     Spec {
         name: "config",
+        kind: Kind::Admin,
         arity: -2,
         usage: "GET pattern [pattern ...]",
         summary: "Settings that Redis clients ask for",

@@ -1,5 +1,6 @@
 //! What a connection remembers, and what all connections of a peer share.
 
+use super::access::{Access, Holder};
 use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
 use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, prepare};
@@ -9,6 +10,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
+use starling_protocol::admission::token::Token;
 use starling_protocol::request::{Failure, FailureKind, Outcome, Request, Response, Status};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,9 +23,7 @@ const KEYS_AT_ONCE: usize = 128;
 /// Largest answer of one command over several keys, in bytes of data. It is held in memory whole.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
-/// Commands that clients may give before the password.
-const BEFORE_AUTH: [&str; 4] = ["auth", "hello", "quit", "reset"];
-/// Wrong passwords that a connection may try: each further one costs a new connection.
+/// Wrong passwords and tokens that a connection may try: each further one costs a new connection.
 const WRONG_MAX: u32 = 3;
 
 /// What all connections of this peer share.
@@ -96,9 +96,8 @@ pub struct Session {
     pub id: u64,
     pub version: Version,
     pub quorum: Quorum,
-    /// It has said the password, or there is none.
-    pub authenticated: bool,
-    /// Wrong passwords in a row.
+    pub access: Access,
+    /// Wrong passwords and tokens in a row.
     wrong: u32,
     /// Replies carry notes, such as how many concurrent values they do not show.
     pub notes: bool,
@@ -118,41 +117,56 @@ impl Session {
             version: Version::Resp2,
         };
         server.clients().insert(id, facts);
-        let authenticated = server.peer.password().is_none();
+        let access = first_access(&server.peer);
         Self {
             server,
             id,
             version: Version::Resp2,
             quorum: Quorum::default(),
-            authenticated,
+            access,
             wrong: 0,
             notes: false,
             closing: false,
         }
     }
 
-    /// What may run: without the password only what is needed to say it.
-    pub fn admit(&self, prepared: Prepared) -> Prepared {
-        match prepared {
-            Prepared::Other(spec, args) if BEFORE_AUTH.contains(&spec.name) => Prepared::Other(spec, args),
-            prepared if self.authenticated => prepared,
-            _ => Prepared::Refused(Frame::error("NOAUTH Authentication required.")),
+    /// Says who the client is: by the password, where there is one, or by a token. Errors: the line for
+    /// what is wrong; after a few in a row the connection is closed.
+    pub fn authenticate(&mut self, user: &[u8], given: &[u8]) -> Result<(), String> {
+        let access = self.access_by(user, given);
+        self.wrong = if access.is_ok() { 0 } else { self.wrong + 1 };
+        self.closing |= self.wrong >= WRONG_MAX;
+        self.access = access?;
+        Ok(())
+    }
+
+    /// Redis' clients call the user `default` unless they are told otherwise.
+    fn access_by(&self, user: &[u8], given: &[u8]) -> Result<Access, String> {
+        let password = self.server.peer.password();
+        if user == b"default" && password.is_some_and(|password| password.is(given)) {
+            return Ok(Access::Full);
+        }
+        match self.server.peer.admission() {
+            Some(admission) if Token::is_like(given) && matches!(user, b"default" | b"token") => {
+                let holder = Holder::new(&String::from_utf8_lossy(given), admission);
+                holder
+                    .map(|holder| Access::Scoped(Box::new(holder)))
+                    .map_err(|why| format!("WRONGPASS {why}"))
+            }
+            // As with Redis, where the default user without a password is let in with any.
+            _ if user == b"default" && password.is_none() => Ok(Access::Full),
+            _ => Err("WRONGPASS invalid username-password pair or user is disabled.".into()),
         }
     }
 
-    /// True if this is the password, or there is none. After a few wrong ones the connection is closed.
-    pub fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
-        let expected = self.server.peer.password();
-        let is_right = user == b"default" && expected.is_none_or(|expected| expected.is(password));
-        self.authenticated |= is_right;
-        self.wrong = if is_right { 0 } else { self.wrong + 1 };
-        self.closing |= self.wrong >= WRONG_MAX;
-        is_right
+    /// As it was when the connection was new.
+    pub fn forget_login(&mut self) {
+        self.access = first_access(&self.server.peer);
     }
 
     /// Runs one command.
     pub async fn call(&mut self, words: Arguments) -> Frame {
-        match prepare(words) {
+        match self.admit(prepare(words)) {
             Prepared::Data(call) => self.data(call).await,
             Prepared::Other(spec, args) => self.other(spec, args).await,
             Prepared::Refused(frame) => frame,
@@ -237,6 +251,10 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.server.clients().remove(&self.id);
     }
+}
+
+fn first_access(peer: &PeerHandle) -> Access {
+    if peer.password().is_none() { Access::Full } else { Access::Nothing }
 }
 
 fn of_several(mut failure: Failure) -> Failure {

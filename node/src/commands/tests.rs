@@ -9,6 +9,7 @@ fn every_command_can_be_looked_up_and_has_its_help() {
         keys::SPECS,
         network::SPECS,
         admission::SPECS,
+        tokens::SPECS,
         connection::SPECS,
         server::SPECS,
     ];

@@ -1,8 +1,9 @@
 //! The connection of the console, made when it is needed and made again when it broke.
 
+use super::reach::Reach;
 use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
-use crate::resp::client::Client;
+use crate::resp::client::{Client, Login};
 use crate::resp::frame::Frame;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ pub const TIMED_OUT: u8 = 7;
 
 pub struct Link {
     address: String,
+    reach: Reach,
     client: Option<Client>,
 }
 
@@ -26,9 +28,14 @@ pub struct Reached {
 }
 
 impl Link {
-    /// `address`: host and port. Nothing is sent yet.
-    pub fn to(address: String) -> Self {
-        Self { address, client: None }
+    /// `address`: host and port; `reach`: how. Nothing is sent yet.
+    pub fn to(address: String, reach: &Reach) -> Self {
+        Self { address, reach: reach.clone(), client: None }
+    }
+
+    /// To another peer in the same way.
+    pub fn beside(&self, address: String) -> Self {
+        Self::to(address, &self.reach)
     }
 
     pub fn address(&self) -> &str {
@@ -46,7 +53,8 @@ impl Link {
         let client = match &mut self.client {
             Some(client) => client,
             None => {
-                let client = Client::connect(&self.address, password(&self.address)?.as_deref())
+                let login = self.login()?;
+                let client = Client::connect(&self.address, login.as_ref())
                     .map_err(|error| self.unreachable(&error))?;
                 self.client.insert(client)
             }
@@ -61,6 +69,14 @@ impl Link {
         }
     }
 
+    /// A token, or the password where one is to be found.
+    fn login(&self) -> Result<Option<Login>, Error> {
+        if let Some(token) = &self.reach.token {
+            return Ok(Some(Login { user: "token", secret: token.trim().to_owned() }));
+        }
+        Ok(password(&self.address)?.map(|secret| Login { user: "default", secret }))
+    }
+
     /// What the peer knows of its network; `None` if it cannot be asked.
     pub fn status(&mut self) -> Option<StatusPage> {
         match self.run(&["STATUS", "JSON"]).ok()?.frame {
@@ -73,7 +89,10 @@ impl Link {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Error::new(format!("the peer at {} does not let this client in", self.address))
                 .why(error)
-                .hint("name the file that holds its password: STARLING_PASSWORD_FILE=FILE");
+                .hint(
+                    "name the file that holds its password with STARLING_PASSWORD_FILE=FILE, or log in with a \
+                     token: --token TOKEN",
+                );
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
@@ -97,6 +116,22 @@ impl Link {
             .hint("read the key to see; the next command connects again")
             .with_code(code)
     }
+}
+
+/// The object that a command answers, as text and read. Errors: the peer cannot be reached, refuses, or is
+/// of another version.
+pub fn ask_json<T: serde::de::DeserializeOwned>(
+    link: &mut Link,
+    words: &[&str],
+) -> Result<(String, T), Error> {
+    let strange = |why: &str| Error::new("the peer's answer makes no sense").why(why);
+    let text = match link.run(words)?.frame {
+        Frame::Bulk(text) => text,
+        Frame::Error(line) => return Err(Error::new(line.strip_prefix("ERR ").unwrap_or(&line).to_owned())),
+        _ => return Err(strange("it is of another version")),
+    };
+    let read = serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))?;
+    Ok((String::from_utf8_lossy(&text).into_owned(), read))
 }
 
 fn hidden(notes: &[(Frame, Frame)]) -> i64 {
@@ -173,7 +208,7 @@ mod tests {
     fn who_cannot_be_reached_is_named_with_what_to_do() {
         // Bound and closed again: nobody listens there.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = Link::to(free.to_string()).run(&["PING"]).unwrap_err();
+        let error = Link::to(free.to_string(), &Reach::default()).run(&["PING"]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&free.to_string()) && text.contains("starling up"), "{text}");
         assert_eq!(error.code(), FAILURE);

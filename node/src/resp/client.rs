@@ -12,22 +12,30 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read at once.
 const READ_SIZE: usize = 64 * 1024;
 
+/// Who a client says it is.
+pub struct Login {
+    pub user: &'static str,
+    /// The password, or a token.
+    pub secret: String,
+}
+
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    /// Connects to `host:port`, says the password if there is one, speaks RESP3 and asks for notes. Errors: nobody answers there, or not as
-    /// a peer would.
-    pub fn connect(address: &str, password: Option<&str>) -> io::Result<Self> {
+    /// Connects to `host:port`, logs in if it is told how, speaks RESP3 and asks for notes. Errors: nobody
+    /// answers there, or not as a peer would.
+    pub fn connect(address: &str, login: Option<&Login>) -> io::Result<Self> {
         let mut client = Self { stream: open(address)?, buffer: Vec::new() };
         client.stream.set_nodelay(true)?;
         client.stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         client.stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        let hello = ["HELLO", "3", "AUTH", "default", password.unwrap_or_default()];
+        let (user, secret) = login.map_or(("", ""), |login| (login.user, &login.secret));
+        let hello = ["HELLO", "3", "AUTH", user, secret];
         let opening: [&[&str]; 3] = [
-            if password.is_some() { &hello } else { &hello[..2] },
+            if login.is_some() { &hello } else { &hello[..2] },
             &["CLIENT", "SETINFO", "LIB-NAME", "starling-console"],
             &["CLIENT", "NOTES", "ON"],
         ];
@@ -73,7 +81,8 @@ fn refused(line: &str) -> io::Error {
     let denied = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     match line.split(' ').next().unwrap_or_default() {
         "NOAUTH" => denied("it wants a password"),
-        "WRONGPASS" => denied("the password is wrong"),
+        "WRONGPASS" if line.contains("invalid username-password") => denied("the password is wrong"),
+        "WRONGPASS" => denied(line.strip_prefix("WRONGPASS ").unwrap_or(line)),
         _ => io::Error::other(format!("it does not speak as a Starling peer: {line}")),
     }
 }

@@ -165,6 +165,11 @@ impl Chain {
         self.certificates().next()
     }
 
+    /// Whose chain it is, as far as it says itself.
+    pub fn peer(&self, genesis: &SignedGenesis) -> PeerId {
+        self.own().map_or(genesis.genesis().founder, |own| own.subject)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let wire: Vec<(ByteBuf, Signature)> = self
             .0

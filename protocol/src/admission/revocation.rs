@@ -1,6 +1,7 @@
-//! Revocations: certificates that count no more. The set of them only grows.
+//! Revocations: certificates and tokens that count no more. The set of them only grows.
 
 use super::certificate::{CHAIN_BYTES_MAX, Certificate, Chain, Serial};
+use super::token::Token;
 use crate::canonical;
 use crate::genesis::SignedGenesis;
 use crate::ids::PeerId;
@@ -12,15 +13,22 @@ use std::collections::BTreeMap;
 /// Most revocations of a network; one more is refused. Each is of a certificate that was really issued,
 /// so only many members that were let in and put out again fill the set.
 pub const REVOCATIONS_MAX: usize = 4096;
+/// Most of them that are of tokens, of all peers and of one: so there is always room for certificates, and
+/// no peer takes the room of the others.
+pub const TOKENS_REVOKED_MAX: usize = REVOCATIONS_MAX / 2;
+pub const TOKENS_REVOKED_EACH: usize = 256;
 /// Longest encoded revocation, in bytes.
 pub const REVOCATION_BYTES_MAX: usize = CHAIN_BYTES_MAX + 256;
 
-/// A certificate counts no more, nor does any that stands below it. It carries the certificate's chain, so
-/// that whoever gets it can check, without asking, that it is one of this network and that the signer
-/// stands above it: the founder or an issuer in the chain; or the peer itself.
+/// A certificate counts no more, nor does any that stands below it; or a token does not. It carries the
+/// chain of the certificate, or of the peer that gave the token, so that whoever gets it can check, without
+/// asking, that it is one of this network and that the signer may: the founder, an issuer in the chain, or
+/// the peer itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     pub chain: Chain,
+    /// The token that counts no more. `None`: the chain's first certificate.
+    pub token: Option<Serial>,
     pub signer: PeerId,
     /// Milliseconds since the Unix epoch, by the signer's clock; for people.
     pub at_ms: u64,
@@ -28,7 +36,7 @@ pub struct Revocation {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire(ByteBuf, PeerId, u64, Signature);
+struct Wire(ByteBuf, Option<Serial>, PeerId, u64, Signature);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationError {
@@ -40,6 +48,8 @@ pub enum RevocationError {
     Signer,
     #[error("there are {REVOCATIONS_MAX} revocations already, and room for no more")]
     Full,
+    #[error("too many tokens were revoked already, and there is room for no more; let this one expire")]
+    FullOfTokens,
 }
 
 impl Revocation {
@@ -50,40 +60,69 @@ impl Revocation {
         signer: &dyn Signer,
         at_ms: u64,
     ) -> Result<Self, RevocationError> {
-        let name = name_of(chain.own().ok_or(RevocationError::Untrusted)?);
-        let peer = signer.peer();
-        let signature = sign(signer, Purpose::Revocation, &signed_bytes(genesis, name, at_ms));
-        let revocation = Self { chain, signer: peer, at_ms, signature };
+        Self::signed(genesis, chain, None, signer, at_ms)
+    }
+
+    /// Revokes a token of the peer that the chain is of. Errors: as `sign`.
+    pub fn of_token(
+        genesis: &SignedGenesis,
+        chain: Chain,
+        token: Serial,
+        signer: &dyn Signer,
+        at_ms: u64,
+    ) -> Result<Self, RevocationError> {
+        Self::signed(genesis, chain, Some(token), signer, at_ms)
+    }
+
+    fn signed(
+        genesis: &SignedGenesis,
+        chain: Chain,
+        token: Option<Serial>,
+        signer: &dyn Signer,
+        at_ms: u64,
+    ) -> Result<Self, RevocationError> {
+        let signature = Signature([0; 64]);
+        let mut revocation = Self { chain, token, signer: signer.peer(), at_ms, signature };
+        let name = revocation.name(genesis)?;
+        revocation.signature = sign(signer, Purpose::Revocation, &revocation.signed_bytes(genesis, name));
         revocation.verify(genesis)?;
         Ok(revocation)
     }
 
-    /// Whose certificate counts no more.
-    pub fn revoked(&self) -> Option<PeerId> {
-        self.chain.own().map(|certificate| certificate.subject)
+    /// Whose certificate counts no more, or whose token.
+    pub fn subject(&self, genesis: &SignedGenesis) -> PeerId {
+        self.chain.peer(genesis)
     }
 
-    fn name(&self) -> Option<Name> {
-        self.chain.own().map(name_of)
+    /// Errors: `Untrusted`, for the founder has no certificate.
+    fn name(&self, genesis: &SignedGenesis) -> Result<Name, RevocationError> {
+        match self.token {
+            Some(serial) => Ok((self.subject(genesis), serial)),
+            None => self.chain.own().map(name_of).ok_or(RevocationError::Untrusted),
+        }
+    }
+
+    fn signed_bytes(&self, genesis: &SignedGenesis, (issuer, serial): Name) -> Vec<u8> {
+        canonical::encode(&(genesis.network_id(), self.token.is_some(), issuer, serial, self.at_ms))
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        canonical::encode(&Wire(ByteBuf::from(self.chain.encode()), self.signer, self.at_ms, self.signature))
+        let Self { chain, token, signer, at_ms, signature } = self;
+        canonical::encode(&Wire(ByteBuf::from(chain.encode()), *token, *signer, *at_ms, *signature))
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, RevocationError> {
-        let Wire(chain, signer, at_ms, signature) =
+        let Wire(chain, token, signer, at_ms, signature) =
             canonical::decode(bytes, REVOCATION_BYTES_MAX).map_err(|_| RevocationError::Malformed)?;
         let chain = Chain::decode(&chain).map_err(|_| RevocationError::Malformed)?;
-        Ok(Self { chain, signer, at_ms, signature })
+        Ok(Self { chain, token, signer, at_ms, signature })
     }
 
     fn verify(&self, genesis: &SignedGenesis) -> Result<(), RevocationError> {
-        let own = self.chain.own().ok_or(RevocationError::Untrusted)?;
-        let (name, subject) = (name_of(own), own.subject);
+        let (name, subject) = (self.name(genesis)?, self.subject(genesis));
         self.chain.verify_for_ever(genesis, subject).map_err(|_| RevocationError::Untrusted)?;
         let stands_above = self.chain.certificates().any(|above| above.issuer == self.signer);
-        let bytes = signed_bytes(genesis, name, self.at_ms);
+        let bytes = self.signed_bytes(genesis, name);
         let may = stands_above || self.signer == genesis.genesis().founder || self.signer == subject;
         if !may || !verify(&self.signer, Purpose::Revocation, &bytes, &self.signature) {
             return Err(RevocationError::Signer);
@@ -92,11 +131,7 @@ impl Revocation {
     }
 }
 
-fn signed_bytes(genesis: &SignedGenesis, (issuer, serial): Name, at_ms: u64) -> Vec<u8> {
-    canonical::encode(&(genesis.network_id(), issuer, serial, at_ms))
-}
-
-/// Names a certificate. The serial alone would not: whoever lets peers in chooses serials, and by revoking
+/// Names a certificate or a token, by its issuer. The serial alone would not: whoever lets peers in chooses serials, and by revoking
 /// one of its own it could put out another's peer.
 type Name = (PeerId, Serial);
 
@@ -104,19 +139,22 @@ fn name_of(certificate: &Certificate) -> Name {
     (certificate.issuer, certificate.serial)
 }
 
-/// All revocations that are known, at most one for each certificate.
+/// All revocations that are known, at most one for each certificate and token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations(BTreeMap<Name, Revocation>);
 
 impl Revocations {
-    /// Takes a revocation in, once it is verified. `Ok(false)`: its certificate was revoked already.
+    /// Takes a revocation in, once it is verified. `Ok(false)`: what it is of was revoked already.
     pub fn insert(&mut self, genesis: &SignedGenesis, found: Revocation) -> Result<bool, RevocationError> {
-        let name = found.name().ok_or(RevocationError::Untrusted)?;
+        let name = found.name(genesis)?;
         if self.0.contains_key(&name) {
             return Ok(false);
         }
         if self.0.len() >= REVOCATIONS_MAX {
             return Err(RevocationError::Full);
+        }
+        if found.token.is_some() && !self.has_room_for_token_of(name.0) {
+            return Err(RevocationError::FullOfTokens);
         }
         found.verify(genesis)?;
         self.0.insert(name, found);
@@ -126,6 +164,23 @@ impl Revocations {
     /// The revocation of the chain's own certificate, or of one that it stands on.
     pub fn of(&self, chain: &Chain) -> Option<&Revocation> {
         chain.certificates().find_map(|certificate| self.0.get(&name_of(certificate)))
+    }
+
+    /// The revocation of the token, or of a certificate that it stands on.
+    pub fn of_token(&self, genesis: &SignedGenesis, token: &Token) -> Option<&Revocation> {
+        let (issuer, chain) = token.issuer(genesis);
+        self.0.get(&(issuer, token.serial)).or_else(|| self.of(chain))
+    }
+
+    /// Whether this certificate or token of this issuer was revoked.
+    pub fn has(&self, issuer: PeerId, serial: Serial) -> bool {
+        self.0.contains_key(&(issuer, serial))
+    }
+
+    fn has_room_for_token_of(&self, issuer: PeerId) -> bool {
+        let tokens = || self.0.iter().filter(|(_, revocation)| revocation.token.is_some());
+        tokens().count() < TOKENS_REVOKED_MAX
+            && tokens().filter(|((of, _), _)| *of == issuer).count() < TOKENS_REVOKED_EACH
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
@@ -155,6 +210,7 @@ mod tests {
     use super::*;
     use crate::admission::certificate::Terms;
     use crate::admission::samples::{DAY, admit, genesis, key, terms};
+    use crate::admission::token::Scope;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -206,6 +262,65 @@ mod tests {
         let mut moved = Revocation::sign(&genesis(), bait, &key(0), NOW).unwrap();
         moved.chain = four;
         assert_eq!(all.insert(&genesis(), moved), Err(RevocationError::Signer));
+    }
+
+    fn token_of(n: u64, chain: &Chain, serial: u64) -> Token {
+        let scope = Scope { prefix: ByteBuf::from(*b"app/"), read: true, write: false };
+        Token::issue(&genesis(), chain.clone(), &key(n), serial_of(serial), scope, NOW + DAY).unwrap()
+    }
+
+    fn serial_of(n: u64) -> Serial {
+        ByteArray::new(u128::from(n).to_be_bytes())
+    }
+
+    #[test]
+    fn a_token_is_revoked_by_its_issuer_and_those_above_alone() {
+        let [founder, one, two, ..] = chains();
+        let token = token_of(2, &two, 5);
+        for (n, may) in [(0, true), (1, true), (2, true), (3, false), (4, false)] {
+            let signed = Revocation::of_token(&genesis(), two.clone(), token.serial, &key(n), NOW);
+            assert_eq!(signed.is_ok(), may, "by {n}");
+        }
+        let mut all = Revocations::default();
+        let revoked = Revocation::of_token(&genesis(), two.clone(), token.serial, &key(0), NOW).unwrap();
+        assert_eq!(all.insert(&genesis(), revoked), Ok(true));
+        assert!(all.of_token(&genesis(), &token).is_some());
+        assert_eq!(all.of_token(&genesis(), &token_of(2, &two, 6)), None, "another one goes on");
+        assert_eq!(all.of_token(&genesis(), &token_of(1, &one, 5)), None, "of the same serial, by another");
+        assert_eq!(all.of(&two), None, "its issuer is in still");
+        let founders = token_of(0, &founder, 5);
+        let revoked = Revocation::of_token(&genesis(), founder, founders.serial, &key(0), NOW).unwrap();
+        assert_eq!(all.insert(&genesis(), revoked), Ok(true));
+        assert!(all.of_token(&genesis(), &founders).is_some());
+    }
+
+    #[test]
+    fn a_token_of_one_who_is_out_counts_no_more() {
+        let [_, one, two, ..] = chains();
+        let mut all = Revocations::default();
+        let out = Revocation::sign(&genesis(), one, &key(0), NOW).unwrap();
+        assert_eq!(all.insert(&genesis(), out), Ok(true));
+        assert!(all.of_token(&genesis(), &token_of(2, &two, 5)).is_some());
+    }
+
+    #[test]
+    fn no_peer_fills_the_set_with_tokens_of_its_own() {
+        let [_, one, two, ..] = chains();
+        let mut all = Revocations::default();
+        let revoke = |n, chain: &Chain, serial| {
+            Revocation::of_token(&genesis(), chain.clone(), serial_of(serial), &key(n), NOW).unwrap()
+        };
+        let first = revoke(1, &one, 0);
+        for serial in 0..TOKENS_REVOKED_EACH as u64 - 1 {
+            // Not signed anew, which takes its time.
+            all.0.insert((key(1).peer(), serial_of(serial)), first.clone());
+        }
+        assert_eq!(all.insert(&genesis(), revoke(1, &one, 999)), Ok(true));
+        let more = revoke(1, &one, 1000);
+        assert_eq!(all.insert(&genesis(), more), Err(RevocationError::FullOfTokens));
+        assert_eq!(all.insert(&genesis(), revoke(2, &two, 1)), Ok(true));
+        let certificate = Revocation::sign(&genesis(), one, &key(0), NOW).unwrap();
+        assert_eq!(all.insert(&genesis(), certificate), Ok(true));
     }
 
     #[test]

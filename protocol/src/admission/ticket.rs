@@ -1,8 +1,8 @@
 //! Tickets: one short string that lets a machine in.
 
+use super::armour::{self, ArmourError};
 use crate::canonical;
 use crate::ids::{NetworkId, PeerId};
-use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -13,7 +13,6 @@ pub const TICKET_ADDRESS_LEN_MAX: usize = 128;
 pub const TICKET_LEN_MAX: usize = 2048;
 /// Begins every ticket; the number is the format.
 const PREFIX: &str = "st1";
-const CHECKSUM_LEN: usize = 4;
 
 /// What makes a ticket worth something; 128 random bits.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,31 +75,23 @@ pub enum TicketError {
 }
 
 impl Ticket {
-    /// Letters and digits only, so that a double click selects all of it.
     pub fn text(&self) -> String {
         let Self { network, inviter, secret, expires_s, addresses } = self.clone();
-        let mut bytes =
-            canonical::encode(&Wire(network, inviter, ByteArray::new(secret.0), expires_s, addresses));
-        bytes.extend(checksum(&bytes));
-        PREFIX.to_owned() + &BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()
+        armour::text(
+            PREFIX,
+            canonical::encode(&Wire(network, inviter, ByteArray::new(secret.0), expires_s, addresses)),
+        )
     }
 
     /// Reads a ticket, in small or capital letters, with space around it. The length is checked first.
     pub fn parse(text: &str) -> Result<Self, TicketError> {
-        let text = text.trim();
-        if text.len() > TICKET_LEN_MAX {
-            return Err(TicketError::TooLong);
-        }
-        let text = text.to_ascii_uppercase();
-        let body = text.strip_prefix(&PREFIX.to_ascii_uppercase()).ok_or(TicketError::Prefix)?;
-        let bytes = BASE32_NOPAD.decode(body.as_bytes()).map_err(|_| TicketError::Mistyped)?;
-        let at = bytes.len().checked_sub(CHECKSUM_LEN).ok_or(TicketError::Mistyped)?;
-        let (bytes, found) = bytes.split_at(at);
-        if checksum(bytes) != found {
-            return Err(TicketError::Mistyped);
-        }
+        let bytes = armour::bytes(PREFIX, TICKET_LEN_MAX, text).map_err(|error| match error {
+            ArmourError::TooLong => TicketError::TooLong,
+            ArmourError::Prefix => TicketError::Prefix,
+            ArmourError::Mistyped => TicketError::Mistyped,
+        })?;
         let Wire(network, inviter, secret, expires_s, addresses) =
-            canonical::decode(bytes, TICKET_LEN_MAX).map_err(|_| TicketError::Malformed)?;
+            canonical::decode(&bytes, TICKET_LEN_MAX).map_err(|_| TicketError::Malformed)?;
         let secret = Secret(secret.into_array());
         let ticket = Self { network, inviter, secret, expires_s, addresses };
         if ticket.is_sane() { Ok(ticket) } else { Err(TicketError::Malformed) }
@@ -110,11 +101,6 @@ impl Ticket {
         self.addresses.len() <= TICKET_ADDRESSES_MAX
             && self.addresses.iter().all(|address| address.len() <= TICKET_ADDRESS_LEN_MAX)
     }
-}
-
-/// For typing errors, not for enemies.
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
-    *blake3::hash(bytes).as_bytes().first_chunk().expect("32 bytes begin with 4")
 }
 
 /// Never shown.

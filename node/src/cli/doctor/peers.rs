@@ -13,8 +13,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Most other peers that are tried.
 const TRIED_MAX: usize = 32;
 
-pub fn examine(address: String) -> Vec<Finding> {
-    let mut link = Link::to(address.clone());
+pub fn examine(mut link: Link) -> Vec<Finding> {
+    let address = link.address().to_owned();
     let Some(status) = link.status() else {
         let found = format!("no peer answers at {address}");
         return vec![Finding::warn("peer", found, "starling up starts one; --connect names another")];
