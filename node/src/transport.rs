@@ -19,6 +19,7 @@ mod keys;
 mod letting_in;
 mod link;
 mod peers;
+mod strangers;
 mod streams;
 mod swarm;
 #[cfg(test)]
@@ -130,7 +131,8 @@ impl Transport {
             swarm,
             me: config.keys.peer(),
             blocked: gate.blocked(),
-            links: Arc::new(Links::new(commands, gate)),
+            links: Arc::new(Links::new(commands, gate, config.limits.queue_bytes)),
+            strangers_max: config.limits.strangers as usize,
             commands: asked,
             inputs,
             listening,

@@ -8,6 +8,7 @@ use crate::storage::Durability;
 use crate::transport::{Address, Limits, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
 use starling_protocol::ids::PeerId;
+use starling_protocol::message::FRAME_MAX;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,13 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
 /// Most share that a peer may claim: a hundred times the usual.
 const WEIGHT_MAX: u32 = 10_000;
+/// Frames need six, and admission and identify some beside them; each may take 256 KiB of memory.
+const STREAMS_MIN: u32 = 16;
+const STREAMS_MAX: u32 = 1024;
+const MIB: usize = 1024 * 1024;
+/// A longest frame must fit.
+const QUEUE_MIB_MIN: u32 = (FRAME_MAX / MIB) as u32 + 1;
+const QUEUE_MIB_MAX: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -174,8 +182,17 @@ fn limits(values: &Values) -> Result<Limits, Error> {
         pending_outgoing: pending.max(usual.pending_outgoing),
         incoming: number(values, "connections-in", u32::from(u16::MAX))?,
         outgoing: number(values, "connections-out", u32::from(u16::MAX))?,
-        per_peer: usual.per_peer,
+        per_peer: at_least(values, "connections-per-peer", 1, u32::from(u16::MAX))?,
+        strangers: at_least(values, "strangers", 1, u32::from(u16::MAX))?,
+        streams: at_least(values, "streams", STREAMS_MIN, STREAMS_MAX)?,
+        queue_bytes: at_least(values, "queue-mib", QUEUE_MIB_MIN, QUEUE_MIB_MAX)? as usize * MIB,
     })
+}
+
+fn at_least(values: &Values, key: &str, least: u32, most: u32) -> Result<u32, Error> {
+    let found = number(values, key, most)?;
+    let expected = || format!("a whole number from {least} to {most}");
+    if found < least { Err(values.refuse(key, &found.to_string(), expected())) } else { Ok(found) }
 }
 
 fn faults(values: &Values) -> Result<Option<BTreeSet<PeerId>>, Error> {

@@ -129,6 +129,30 @@ pub const SETTINGS: &[Setting] = &[
         default!("128"),
         "Most handshakes under way; a flood of strangers holds no more sockets than this",
     ),
+    setting(
+        "connections-per-peer",
+        One("N"),
+        default!("4"),
+        "Most connections of one peer: one would do, two meet when both dial, one more replaces a silent one",
+    ),
+    setting(
+        "strangers",
+        One("N"),
+        default!("64"),
+        "Most connections without a certificate yet; one more ends the oldest, so a flood keeps no member out",
+    ),
+    setting(
+        "streams",
+        One("N"),
+        default!("64"),
+        "Most streams of one connection: six carry frames, some are for moments, each relayed connection is one",
+    ),
+    setting(
+        "queue-mib",
+        One("MIB"),
+        default!("32"),
+        "Most MiB that wait for one peer, in each of three classes; what is more is dropped, and repaired later",
+    ),
     hidden(setting(
         "faults",
         Switch { flag: "faults", sets: true },

@@ -144,3 +144,20 @@ fn a_file_that_is_named_must_be_there() {
     let error = resolve(&["--config", "/nowhere/starling.toml"], &[], "").unwrap_err();
     assert!(error.to_string().contains("/nowhere/starling.toml"), "{error}");
 }
+
+#[test]
+fn limits_that_would_break_a_peer_are_refused() {
+    let options = |args: &[&str]| Options::new(&resolve(args, &[], "").unwrap());
+    let limits = options(&["--strangers", "9", "--streams", "16", "--queue-mib", "21"]).unwrap().limits;
+    assert_eq!((limits.strangers, limits.streams, limits.queue_bytes), (9, 16, 21 * 1024 * 1024));
+    for (flag, value, said) in [
+        ("--strangers", "0", "from 1 to 65535"),
+        ("--streams", "15", "from 16 to 1024"),
+        ("--queue-mib", "20", "from 21 to 1024"),
+        ("--connections-per-peer", "0", "from 1 to"),
+        ("--queue-mib", "many", "a whole number"),
+    ] {
+        let error = options(&[flag, value]).unwrap_err().to_string();
+        assert!(error.contains(said), "{flag} {value}: {error}");
+    }
+}

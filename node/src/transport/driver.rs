@@ -30,8 +30,6 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const COMMANDS_MAX: usize = 4096;
 /// How often idle peers, strangers and finds on the LAN are looked through.
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
-/// A connection over which no certificate was shown within this time is closed.
-const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// A peer of another network is not tried again from mDNS for this long.
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// Two peers that dial each other within this time did so at once: neither has lost a connection.
@@ -68,6 +66,8 @@ pub(super) struct Driver {
     /// Changes when revocations come.
     pub revoked: watch::Receiver<u64>,
     pub silence: Duration,
+    /// `Limits::strangers`.
+    pub strangers_max: usize,
     pub named: Vec<Named>,
     pub peers: BTreeMap<PeerId, Peer>,
     pub foreign: BTreeMap<PeerId, Instant>,
@@ -217,6 +217,7 @@ impl Driver {
         entry.dial = None;
         let is_in = entry.admitted.is_some();
         Stats::add(&self.links.stats.connections, 1);
+        self.crowd_out_strangers();
         if dialled {
             self.say(peer, id, Saying::Hello);
         }
@@ -462,13 +463,7 @@ impl Driver {
     fn sweep(&mut self) {
         let now = Instant::now();
         self.foreign.retain(|_, until| *until > now);
-        let strangers = self.peers.values().filter(|peer| {
-            peer.is_connected() && peer.admitted.is_none() && now - peer.connected_at > STRANGER_TIME
-        });
-        let strangers: Vec<_> = strangers.flat_map(|peer| &peer.connections).map(|c| c.id).collect();
-        for connection in strangers {
-            self.swarm.close_connection(connection);
-        }
+        self.sweep_strangers(now);
         self.sweep_certificates();
         self.peers.retain(|_, peer| !peer.is_forgettable(now));
         let peers = &self.peers;

@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 
-/// Most frames, and most bytes, that wait for one peer in one class; a frame more is dropped and
-/// counted, and the protocol's deadlines take it from there. The bytes hold one longest frame and more.
+/// Most frames that wait for one peer in one class; a frame more is dropped and counted, and the protocol's
+/// deadlines take it from there. So are frames beyond a number of bytes (`Limits::queue_bytes`).
 pub(super) const QUEUE_FRAMES: usize = 4096;
-pub(super) const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// Most peers that are remembered at once, twice the largest member table; frames to one more are dropped.
 pub(super) const LINKS_MAX: usize = 8192;
 /// Capacity that an empty buffer keeps.
@@ -32,6 +31,7 @@ enum State {
 pub(super) struct Outbox {
     inner: Mutex<Waiting>,
     ready: Notify,
+    bytes_max: usize,
 }
 
 struct Waiting {
@@ -61,9 +61,9 @@ pub(super) enum Taken {
 }
 
 impl Outbox {
-    fn new() -> Self {
+    fn new(bytes_max: usize) -> Self {
         let inner = Waiting { bytes: Vec::new(), frames: 0, state: State::Idle, stream: 0 };
-        Self { inner: Mutex::new(inner), ready: Notify::new() }
+        Self { inner: Mutex::new(inner), ready: Notify::new(), bytes_max }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -72,10 +72,10 @@ impl Outbox {
 
     pub fn push(&self, message: &Message) -> Pushed {
         let mut waiting = self.lock();
-        if waiting.frames >= QUEUE_FRAMES || waiting.bytes.len() >= QUEUE_BYTES {
+        if waiting.frames >= QUEUE_FRAMES {
             return Pushed::Dropped;
         }
-        if !append(&mut waiting.bytes, message) {
+        if !append(&mut waiting.bytes, message, self.bytes_max) {
             return Pushed::Dropped;
         }
         waiting.frames += 1;
@@ -151,13 +151,15 @@ impl Outbox {
     }
 }
 
-/// Appends length and frame. False: longer than a frame may be; nothing was appended.
-fn append(bytes: &mut Vec<u8>, message: &Message) -> bool {
+/// Appends length and frame. False: longer than a frame may be, or more than `most` bytes with those that
+/// are there; nothing was appended.
+fn append(bytes: &mut Vec<u8>, message: &Message, most: usize) -> bool {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     message.encode_into(bytes);
     let len = bytes.len() - start - 4;
-    let Some(prefix) = u32::try_from(len).ok().filter(|_| len <= FRAME_MAX) else {
+    let fits = len <= FRAME_MAX && bytes.len() <= most;
+    let Some(prefix) = u32::try_from(len).ok().filter(|_| fits) else {
         bytes.truncate(start);
         return false;
     };
@@ -210,13 +212,14 @@ pub(super) struct Links {
     commands: mpsc::Sender<Command>,
     pub gate: Gate,
     pub stats: Stats,
+    queue_bytes: usize,
     start: Instant,
 }
 
 impl Links {
-    pub fn new(commands: mpsc::Sender<Command>, gate: Gate) -> Self {
+    pub fn new(commands: mpsc::Sender<Command>, gate: Gate, queue_bytes: usize) -> Self {
         let table = Mutex::new(HashMap::new());
-        Self { table, commands, gate, stats: Stats::default(), start: Instant::now() }
+        Self { table, commands, gate, stats: Stats::default(), queue_bytes, start: Instant::now() }
     }
 
     /// Never waits. What cannot be queued is dropped and counted.
@@ -270,7 +273,7 @@ impl Links {
         if table.len() >= LINKS_MAX {
             return None;
         }
-        let outboxes = [Outbox::new(), Outbox::new(), Outbox::new()];
+        let outboxes = [(); 3].map(|()| Outbox::new(self.queue_bytes));
         let link = Link { outboxes, heard_ms: AtomicU64::new(0), warned: AtomicBool::new(false) };
         self.heard(&link);
         Some(table.entry(peer).or_insert(Arc::new(link)).clone())
@@ -318,7 +321,7 @@ mod tests {
 
     #[test]
     fn frames_wait_in_order_with_their_lengths() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(FRAME_MAX);
         assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);
         assert_eq!(outbox.push(&ping(2)), Pushed::Waits);
         let stream = outbox.opened();
@@ -336,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_keeps_what_it_has() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(FRAME_MAX);
         for seq in 0..QUEUE_FRAMES as u64 {
             assert_ne!(outbox.push(&ping(seq)), Pushed::Dropped);
         }
@@ -346,8 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_wait_for_a_peer_are_bounded() {
+        let outbox = Outbox::new(100);
+        let pushed = std::iter::repeat_with(|| outbox.push(&ping(1)));
+        assert!((1..50).contains(&pushed.take_while(|pushed| *pushed != Pushed::Dropped).count()));
+        assert!(outbox.lock().bytes.len() <= 100);
+        outbox.clear();
+        assert_ne!(outbox.push(&ping(1)), Pushed::Dropped);
+    }
+
+    #[test]
     fn a_replaced_stream_takes_nothing_more() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(FRAME_MAX);
         let first = outbox.opened();
         let second = outbox.opened();
         outbox.push(&ping(1));
@@ -359,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_lost_stream_is_asked_for_again_only_when_something_waits() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(FRAME_MAX);
         let stream = outbox.opened();
         assert!(!outbox.lost(stream));
         assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);

@@ -10,8 +10,6 @@ use libp2p::{PeerId, Swarm, SwarmBuilder, dns, identify, mdns, noise, quic, tcp,
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// Streams of one connection. Both sides open three for frames; identify opens some for moments.
-const STREAMS_MAX: usize = 64;
 /// How long a connection may take to be made. TCP repeats a lost first packet after 1, 3 and 7 s, so a
 /// dial that is begun anew after 5 s finds a healed network sooner; QUIC has the same limit.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -33,11 +31,29 @@ pub struct Limits {
     /// One would do; two peers that dial one another at the same moment have two, and a
     /// connection that has gone silent is replaced before it is closed.
     pub per_peer: u32,
+    /// Connections that others made and over which no certificate was shown yet. One more ends the oldest:
+    /// a member shows its own within a round trip, so a flood of strangers does not keep members out.
+    pub strangers: u32,
+    /// Streams of one connection. Both sides open three for frames; identify opens some for moments; a
+    /// connection that is relayed over this one is a stream of it.
+    pub streams: u32,
+    /// Bytes of frames that wait to be sent to one peer, in each of the three classes. Less than a longest
+    /// frame and some such would never be sent.
+    pub queue_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pending_incoming: 128, pending_outgoing: 256, incoming: 1024, outgoing: 1024, per_peer: 4 }
+        Self {
+            pending_incoming: 128,
+            pending_outgoing: 256,
+            incoming: 1024,
+            outgoing: 1024,
+            per_peer: 4,
+            strangers: 64,
+            streams: 64,
+            queue_bytes: 32 * 1024 * 1024,
+        }
     }
 }
 
@@ -91,9 +107,9 @@ pub(super) fn build(keys: &Keys, protocols: Protocols, limits: &Limits, mdns: bo
     let behaviour = Behaviour::new(keys, protocols, limits, mdns);
     let builder = SwarmBuilder::with_existing_identity(keys.pair().clone())
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux_config)
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, || yamux_config(limits))
         .expect("an Ed25519 key signs Noise's key")
-        .with_quic_config(quic_config);
+        .with_quic_config(|config| quic_config(config, limits));
     if let Err(error) = dns::tokio::Transport::system(DummyTransport::<()>::new()) {
         tracing::warn!(%error, "host names cannot be looked up, because this machine names no resolver; use IP addresses");
         return never_fails(builder.with_behaviour(|_| behaviour))
@@ -112,14 +128,14 @@ fn never_fails<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})
 }
 
-fn yamux_config() -> yamux::Config {
+fn yamux_config(limits: &Limits) -> yamux::Config {
     let mut config = yamux::Config::default();
-    config.set_max_num_streams(STREAMS_MAX);
+    config.set_max_num_streams(limits.streams as usize);
     config
 }
 
-fn quic_config(mut config: quic::Config) -> quic::Config {
-    config.max_concurrent_stream_limit = STREAMS_MAX as u32;
+fn quic_config(mut config: quic::Config, limits: &Limits) -> quic::Config {
+    config.max_concurrent_stream_limit = limits.streams;
     config
 }
 

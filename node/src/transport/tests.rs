@@ -1,3 +1,5 @@
+mod hostile;
+
 use super::*;
 use crate::peer_handle::FaultHandle;
 use futures::{AsyncReadExt, AsyncWriteExt};
