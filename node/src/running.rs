@@ -131,6 +131,7 @@ async fn listen(
         named: options.join.clone(),
         mdns: options.mdns,
         limits: options.limits.clone(),
+        nat: options.nat.clone(),
         silence: transport::SILENCE,
         faults: faults.clone(),
     };

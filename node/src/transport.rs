@@ -8,17 +8,22 @@
 mod address;
 mod admission;
 mod backoff;
+mod connections;
 mod dialling;
 mod driver;
 mod frames;
 mod gate;
 mod genesis;
+mod guard;
 mod hearing;
 mod joining;
 mod keys;
 mod letting_in;
 mod link;
+mod nat;
+mod paths;
 mod peers;
+mod reachability;
 mod strangers;
 mod streams;
 mod swarm;
@@ -32,6 +37,8 @@ pub use joining::{JoinError, addresses_of, join, ticket_addresses};
 pub use keys::{Keys, parse_peer, peer_text};
 pub use libp2p::Multiaddr as Address;
 pub use link::Stats;
+pub use nat::{CIRCUITS_MAX, NatOptions, Serve};
+pub use paths::{Path, Paths, Reachability, Router, Way};
 pub use swarm::Limits;
 
 use crate::admission::Admission;
@@ -41,18 +48,20 @@ use dialling::Named;
 use driver::{COMMANDS_MAX, Command, Driver, Happening};
 use futures::{FutureExt, StreamExt};
 use gate::Gate;
+use guard::Insiders;
 use libp2p::Swarm;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::SwarmEvent;
 use link::Links;
+use reachability::Reach;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, Message};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use swarm::Behaviour;
+use swarm::{Behaviour, Extras};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -72,6 +81,7 @@ pub struct Config {
     /// Whether peers on the LAN find one another. A find is a hint, nothing more.
     pub mdns: bool,
     pub limits: Limits,
+    pub nat: NatOptions,
     /// When the protocol asks for a connection to a peer from which nothing has come for so long, the one
     /// that seems to stand is not believed and another is made: TCP finds out only after minutes.
     pub silence: Duration,
@@ -107,6 +117,7 @@ impl Inputs {
 pub struct Transport {
     links: Arc<Links>,
     listening: watch::Receiver<Vec<String>>,
+    paths: Paths,
     _stop: mpsc::Sender<()>,
     driver: JoinHandle<()>,
 }
@@ -117,9 +128,12 @@ impl Transport {
     pub async fn start(config: Config, inputs: Inputs) -> Result<Self, ListenError> {
         let genesis = config.admission.genesis();
         let protocols = streams::Protocols::of(&genesis.network_id());
-        let mut swarm = swarm::build(&config.keys, protocols, &config.limits, config.mdns);
+        let (insiders, goes_out) = (Insiders::default(), !config.listen.iter().all(address::is_loopback));
+        let nat = goes_out.then_some((&config.nat, &insiders));
+        let extras = Extras { mdns: config.mdns, nat };
+        let mut swarm = swarm::build(&config.keys, protocols, &config.limits, &extras);
         let early = listen(&mut swarm, config.listen).await?;
-        let addresses = address::to_tell(swarm.listeners());
+        let addresses = address::to_tell(config.nat.external.iter(), swarm.listeners());
         // An error means that nobody listens to us any more.
         let _ = inputs.urgent.send(Input::Listening { addresses: addresses.clone() }).await;
 
@@ -146,12 +160,18 @@ impl Transport {
             foreign: BTreeMap::new(),
             turned_away: BTreeSet::new(),
             found: BTreeMap::new(),
+            own_dials: HashSet::new(),
+            asides: BTreeMap::new(),
+            insiders,
+            reach: Reach::new(&config.nat, goes_out),
+            paths: Paths::default(),
             news: Vec::new(),
         };
+        let paths = driver.paths.clone();
         let links = driver.links.clone();
         let (stop, stopped) = mpsc::channel(1);
         let driver = tokio::spawn(driver.run(early, stopped));
-        Ok(Self { links, listening: told, _stop: stop, driver })
+        Ok(Self { links, listening: told, paths, _stop: stop, driver })
     }
 
     /// Queues a message, connecting first if need be. It may be lost, never delivered to another peer.
@@ -170,6 +190,11 @@ impl Transport {
     /// The addresses at which others reach this peer now.
     pub fn listening(&self) -> Vec<String> {
         self.listening.borrow().clone()
+    }
+
+    /// How each peer is reached, and how others reach this one; up to date for as long as this runs.
+    pub fn paths(&self) -> Paths {
+        self.paths.clone()
     }
 
     pub fn stats(&self) -> &Stats {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::network::Wishes;
 use crate::password::Password;
 use crate::storage::Durability;
-use crate::transport::{Address, Limits, parse_address, parse_peer};
+use crate::transport::{Address, CIRCUITS_MAX, Limits, NatOptions, Serve, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
 use starling_protocol::ids::PeerId;
 use starling_protocol::message::FRAME_MAX;
@@ -28,6 +28,9 @@ const MIB: usize = 1024 * 1024;
 /// A longest frame must fit.
 const QUEUE_MIB_MIN: u32 = (FRAME_MAX / MIB) as u32 + 1;
 const QUEUE_MIB_MAX: u32 = 1024;
+
+/// More than a relayed connection carries in its life: a gigabyte a second for a week.
+const RELAY_GIB_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -71,6 +74,7 @@ pub struct Options {
     pub asked_wishes: Vec<String>,
     pub log_format: LogFormat,
     pub limits: Limits,
+    pub nat: NatOptions,
     /// Peers to be cut off from at the start; `None`: cuts are not possible.
     pub faults: Option<BTreeSet<PeerId>>,
     pub stop_on_stdin_eof: bool,
@@ -100,6 +104,7 @@ impl Options {
             asked_wishes: asked_wishes(values),
             log_format: required(values, "log-format", "auto, human or json")?,
             limits: limits(values)?,
+            nat: nat(values)?,
             faults: faults(values)?,
             stop_on_stdin_eof: values.switch("stop-on-stdin-eof")?,
         })
@@ -172,6 +177,26 @@ fn asked_wishes(values: &Values) -> Vec<String> {
     let keys = ["network", "partitions", "replicas", "read-quorum", "write-quorum"];
     let flags = keys.iter().filter(|key| matches!(values.value(key).origin, Origin::Flag(_)));
     flags.map(|key| format!("--{key}")).collect()
+}
+
+fn nat(values: &Values) -> Result<NatOptions, Error> {
+    let relay = match values.text("relay").unwrap_or_default() {
+        "auto" => Serve::Auto,
+        "yes" => Serve::Yes,
+        "no" => Serve::No,
+        other => return Err(values.refuse("relay", other, "auto, yes or no")),
+    };
+    let circuits: u32 = number(values, "relay-connections", CIRCUITS_MAX as u32)?;
+    let gib: u64 = number(values, "relay-gib", RELAY_GIB_MAX)?;
+    let external: Result<Vec<_>, _> =
+        values.list("external").iter().map(|at| address(values, "external", at)).collect();
+    Ok(NatOptions {
+        relay,
+        circuits: circuits as usize,
+        circuit_bytes: gib << 30,
+        upnp: values.switch("upnp")?,
+        external: external?.concat(),
+    })
 }
 
 fn limits(values: &Values) -> Result<Limits, Error> {

@@ -88,6 +88,36 @@ pub const SETTINGS: &[Setting] = &[
         "Neither look for peers on the LAN nor be found there",
     ),
     setting(
+        "external",
+        Many("ADDR"),
+        none,
+        "Where others reach this peer from outside, if it does not find that out: host:port or a multiaddr",
+    ),
+    setting(
+        "upnp",
+        Switch { flag: "no-upnp", sets: false },
+        default!("true"),
+        "Do not ask the router to open a port",
+    ),
+    setting(
+        "relay",
+        One("WHEN"),
+        default!("auto"),
+        "Relay between members that cannot reach each other: yes, no, or auto, once others have reached this peer",
+    ),
+    setting(
+        "relay-connections",
+        One("N"),
+        default!("32"),
+        "Most connections relayed for one member at once: one for each other that it cannot reach; less than streams",
+    ),
+    setting(
+        "relay-gib",
+        One("GIB"),
+        default!("64"),
+        "What one relayed connection may carry, many repairs of a full replica, before it is made anew; 0: no limit",
+    ),
+    setting(
         "durability",
         One("MODE"),
         default!("synced"),

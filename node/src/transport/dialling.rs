@@ -15,8 +15,6 @@ use starling_protocol::message::Class;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long other transports get before QUIC is tried as well (happy eyeballs, RFC 8305: 250 ms).
-const HEAD_START: Duration = Duration::from_millis(250);
 /// How often an address that was named at the start is tried while nobody answers there.
 const NAMED_RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -25,13 +23,20 @@ pub(super) struct Named {
     pub addresses: Vec<Multiaddr>,
     tries: usize,
     next: Instant,
-    /// The dial under way, or the connection that has not proved itself yet.
-    pub attempt: Option<ConnectionId>,
+    /// The dials under way, and connections that have not proved themselves yet.
+    pub attempts: Vec<ConnectionId>,
 }
 
 impl Named {
     pub fn new(addresses: Vec<Multiaddr>) -> Self {
-        Self { addresses, tries: 0, next: Instant::now(), attempt: None }
+        let addresses = address::in_order(&addresses).into_iter().flat_map(|stage| stage.addresses).collect();
+        Self { addresses, tries: 0, next: Instant::now(), attempts: Vec::new() }
+    }
+
+    /// The addresses get a head start each; then all are tried again, once every dial has failed.
+    fn due(&self) -> Option<Instant> {
+        let is_over = self.tries.is_multiple_of(self.addresses.len());
+        (!is_over || self.attempts.is_empty()).then_some(self.next)
     }
 }
 
@@ -49,7 +54,7 @@ impl Driver {
     pub(super) fn due(&self) -> Instant {
         let peers = self.peers.iter().filter(|(id, _)| !self.blocked.contains(id));
         let peers = peers.filter_map(|(_, peer)| peer.due());
-        let named = self.named.iter().filter(|named| named.attempt.is_none()).map(|named| named.next);
+        let named = self.named.iter().filter_map(Named::due);
         peers.chain(named).min().unwrap_or_else(|| Instant::now() + SWEEP)
     }
 
@@ -73,53 +78,66 @@ impl Driver {
         if self.blocked.contains(&peer) {
             return;
         }
-        let begun = Instant::now();
-        let (first, rest) = address::in_order(&self.peer(peer).addresses);
-        self.peer(peer).dial = Some(Dial { begun, attempts: 0, rest, rest_at: begun + HEAD_START });
-        if !self.attempt(peer, first, condition) {
-            self.dial_rest(peer);
-        }
+        let rest = address::in_order(&self.peer(peer).addresses);
+        self.peer(peer).dial = Some(Dial { begun: Instant::now(), attempts: Vec::new(), rest });
+        self.dial_next(peer, condition);
+        self.dial_rest(peer);
     }
 
+    /// Those whose time has come; the next ones at once where nothing is under way.
     fn dial_rest(&mut self, peer: PeerId) {
-        let Some(dial) = &mut self.peer(peer).dial else { return };
-        let rest = std::mem::take(&mut dial.rest);
-        let connected = self.peer(peer).is_connected();
-        let condition = if connected { PeerCondition::Always } else { PeerCondition::Disconnected };
-        self.attempt(peer, rest, condition);
+        let now = Instant::now();
+        while let Some(dial) = &self.peer(peer).dial {
+            let is_due = dial.due().is_some_and(|due| due <= now || dial.attempts.is_empty());
+            if !is_due {
+                break;
+            }
+            let connected = self.peer(peer).is_connected();
+            let condition = if connected { PeerCondition::Always } else { PeerCondition::Disconnected };
+            self.dial_next(peer, condition);
+        }
         self.dial_failed_if_over(peer);
     }
 
-    /// False: nothing was begun.
-    fn attempt(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) -> bool {
-        if addresses.is_empty() {
-            return false;
-        }
-        // From a port of its own: were it the one that we listen on, two peers that dial each other at
-        // once would share one TCP connection, each the dialler of it, and wait for each other's handshake.
-        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(addresses).condition(condition);
-        let options = options.allocate_new_port().build();
-        let begun = self.swarm.dial(options).is_ok();
-        if let Some(dial) = self.peer(peer).dial.as_mut().filter(|_| begun) {
-            dial.attempts += 1;
-        }
-        begun
-    }
-
-    pub(super) fn attempt_failed(&mut self, peer: PeerId, error: &DialError) {
-        tracing::debug!(peer = peer_text(&peer), why = why(error), "a peer could not be reached");
-        let Some(dial) = &mut self.peer(peer).dial else { return };
-        dial.attempts = dial.attempts.saturating_sub(1);
-        if dial.attempts == 0 && !dial.rest.is_empty() {
-            self.dial_rest(peer);
+    fn dial_next(&mut self, peer: PeerId, condition: PeerCondition) {
+        let Some(stage) = self.peer(peer).dial.as_mut().and_then(|dial| dial.rest.pop_front()) else {
+            return;
+        };
+        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(stage.addresses).condition(condition);
+        let options = if stage.own_port { options } else { options.allocate_new_port() }.build();
+        let attempt = options.connection_id();
+        if self.swarm.dial(options).is_err() {
             return;
         }
-        self.dial_failed_if_over(peer);
+        self.own_dials.insert(attempt);
+        if let Some(dial) = &mut self.peer(peer).dial {
+            dial.attempts.push(attempt);
+        }
+    }
+
+    /// A dial has failed: one of ours, or one by which a behaviour has tried something.
+    pub(super) fn dial_ended(&mut self, peer: Option<PeerId>, attempt: ConnectionId, error: &DialError) {
+        let is_own = self.own_dials.remove(&attempt);
+        match peer {
+            _ if self.named.iter().any(|named| named.attempts.contains(&attempt)) => {
+                self.named_failed(attempt, error);
+            }
+            Some(peer) if is_own => self.attempt_failed(peer, attempt, error),
+            Some(peer) => self.punch_failed(peer, error),
+            None => {}
+        }
+    }
+
+    fn attempt_failed(&mut self, peer: PeerId, attempt: ConnectionId, error: &DialError) {
+        tracing::debug!(peer = peer_text(&peer), why = why(error), "a peer could not be reached");
+        let Some(dial) = &mut self.peer(peer).dial else { return };
+        dial.attempts.retain(|other| *other != attempt);
+        self.dial_rest(peer);
     }
 
     fn dial_failed_if_over(&mut self, peer: PeerId) {
         let dial = &mut self.peer(peer).dial;
-        if let Some(over) = dial.take_if(|dial| dial.attempts == 0 && dial.rest.is_empty()) {
+        if let Some(over) = dial.take_if(|dial| dial.attempts.is_empty() && dial.rest.is_empty()) {
             self.failed(peer, over.begun);
         }
     }
@@ -130,6 +148,9 @@ impl Driver {
         let entry = self.peer(peer);
         entry.not_before = begun + entry.backoff.failed();
         if entry.is_connected() {
+            if self.is_lost_relay(&peer) {
+                self.close_all(peer);
+            }
             return;
         }
         entry.wanted = false;
@@ -145,28 +166,33 @@ impl Driver {
     }
 
     fn dial_named(&mut self, now: Instant) {
-        for named in self.named.iter_mut().filter(|named| named.attempt.is_none() && named.next <= now) {
+        for named in self.named.iter_mut().filter(|named| named.due().is_some_and(|due| due <= now)) {
             let address = named.addresses[named.tries % named.addresses.len()].clone();
-            let options = DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build();
+            let options = DialOpts::unknown_peer_id().address(address.clone());
+            let own_port = address::is_quic(&address) && address::is_global(&address);
+            let options = if own_port { options } else { options.allocate_new_port() }.build();
             let attempt = options.connection_id();
             named.tries += 1;
-            let wait = Duration::from_millis(250).saturating_mul(named.tries as u32).min(NAMED_RETRY_MAX);
-            named.next = now + wait;
+            let rounds = (named.tries / named.addresses.len()) as u32;
+            named.next = now + address::HEAD_START.saturating_mul(rounds.max(1)).min(NAMED_RETRY_MAX);
             match self.swarm.dial(options) {
-                Ok(()) => named.attempt = Some(attempt),
+                Ok(()) => {
+                    named.attempts.push(attempt);
+                    self.own_dials.insert(attempt);
+                }
                 Err(error) => tracing::debug!(%address, why = why(&error), "no dial"),
             }
         }
     }
 
-    pub(super) fn named_failed(&mut self, connection: ConnectionId, error: &DialError) {
-        let Some(at) = self.named.iter().position(|named| named.attempt == Some(connection)) else { return };
+    fn named_failed(&mut self, attempt: ConnectionId, error: &DialError) {
+        let Some(at) = self.named.iter().position(|named| named.attempts.contains(&attempt)) else { return };
         if matches!(error, DialError::LocalPeerId { .. }) {
             self.named.remove(at);
             return;
         }
         let named = &mut self.named[at];
-        named.attempt = None;
+        named.attempts.retain(|other| *other != attempt);
         if named.tries == 1 {
             let address = named.addresses[0].to_string();
             tracing::info!(address, why = why(error), "no answer yet from an address that was named");

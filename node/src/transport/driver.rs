@@ -3,13 +3,16 @@
 
 use super::Inputs;
 use super::address;
-use super::admission::{Desk, Saying, Told};
+use super::admission::{Desk, Told};
 use super::dialling::Named;
 use super::frames;
 use super::genesis::Teller;
+use super::guard::Insiders;
 use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::link::{LINKS_MAX, Links, Stats};
-use super::peers::{Connection, Peer};
+use super::paths::Paths;
+use super::peers::Peer;
+use super::reachability::Reach;
 use super::streams::{Event, OpenError, Purpose};
 use super::swarm::{Behaviour, BehaviourEvent};
 use futures::StreamExt;
@@ -20,7 +23,7 @@ use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -30,8 +33,6 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const COMMANDS_MAX: usize = 4096;
 /// How often idle peers, strangers and finds on the LAN are looked through.
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
-/// A peer of another network is not tried again from mDNS for this long.
-const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// Two peers that dial each other within this time did so at once: neither has lost a connection.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
 /// Most foreign peers, most that were turned away, and most finds on the LAN, that are remembered; of more,
@@ -74,6 +75,13 @@ pub(super) struct Driver {
     /// Who was refused, and has had a line in the log for it.
     pub turned_away: BTreeSet<PeerId>,
     pub found: BTreeMap<PeerId, Vec<Multiaddr>>,
+    /// Dials that this peer has begun itself, not one of libp2p's behaviours.
+    pub own_dials: HashSet<ConnectionId>,
+    /// Connections that a behaviour has made for a question of its own; nothing else is said on them.
+    pub asides: BTreeMap<ConnectionId, Instant>,
+    pub insiders: Insiders,
+    pub reach: Reach,
+    pub paths: Paths,
     pub blocked: BTreeSet<PeerId>,
     /// What the event loop is to be told next.
     pub news: Vec<Input>,
@@ -85,6 +93,7 @@ impl Driver {
         for event in early {
             self.happened(event);
         }
+        self.begin_reach();
         let mut gate = self.links.gate.clone();
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
@@ -153,7 +162,7 @@ impl Driver {
         }
     }
 
-    fn is_silent(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_silent(&self, peer: &PeerId) -> bool {
         self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > self.silence)
     }
 
@@ -163,178 +172,31 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(event) => self.behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.established(peer_id, connection_id, endpoint.is_dialer());
+                self.established(peer_id, connection_id, endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.closed(peer_id, connection_id);
             }
             SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
-                match peer_id.and_then(|peer| from_libp2p(&peer)) {
-                    Some(peer) => self.attempt_failed(peer, &error),
-                    None => self.named_failed(connection_id, &error),
-                }
+                self.dial_ended(peer_id.and_then(|peer| from_libp2p(&peer)), connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 tracing::debug!(%error, "somebody tried to connect and could not");
             }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            SwarmEvent::NewListenAddr { listener_id, address } => self.listens_at(listener_id, address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.listens_no_more_at(&address),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                self.listener_closed(listener_id, reason.err());
+            }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.is_reached_at(address),
+            SwarmEvent::ExternalAddrExpired { address } => self.is_reached_no_more_at(&address),
             _ => {}
         }
     }
 
-    fn tell_listening(&mut self) {
-        let addresses = address::to_tell(self.swarm.listeners());
-        if *self.listening.borrow() != addresses {
-            self.listening.send_replace(addresses.clone());
-            self.tell(Input::Listening { addresses });
-        }
-    }
-
-    fn established(&mut self, peer_id: libp2p::PeerId, id: ConnectionId, dialled: bool) {
-        let Some(peer) = from_libp2p(&peer_id).filter(|peer| !self.blocked.contains(peer)) else {
-            self.swarm.close_connection(id);
-            return;
-        };
-        let now = Instant::now();
-        // Who dials us while a connection stands has lost it, though nothing may tell us so: a killed
-        // process ends a QUIC connection without a word. We ourselves dial again only after silence.
-        let doubted_before = match dialled {
-            true => now.checked_sub(self.silence).filter(|_| self.is_silent(&peer)),
-            false => now.checked_sub(AT_ONCE),
-        };
-        let entry = self.peer(peer);
-        if !entry.is_connected() {
-            entry.connected_at = now;
-            entry.parted();
-        }
-        if let Some(time) = doubted_before {
-            entry.doubt_connections(time);
-        }
-        entry.connections.push(Connection { id, dialled, since: now, doubted: false });
-        entry.wanted = false;
-        entry.dial = None;
-        let is_in = entry.admitted.is_some();
-        Stats::add(&self.links.stats.connections, 1);
-        self.crowd_out_strangers();
-        if dialled {
-            self.say(peer, id, Saying::Hello);
-        }
-        if is_in {
-            self.open_first(peer);
-        }
-    }
-
-    /// The stream for probes is opened at once, the others where something waits.
-    pub(super) fn open_first(&mut self, peer: PeerId) {
-        let Some(link) = self.links.get_or_insert(peer) else { return };
-        for class in Class::ALL {
-            if class == Class::Probe || link.outbox(class).needs_stream() {
-                self.open(peer, class);
-            }
-        }
-    }
-
-    fn closed(&mut self, peer_id: libp2p::PeerId, id: ConnectionId) {
-        let Some(peer) = from_libp2p(&peer_id) else { return };
-        self.named_closed(id);
-        let entry = self.peer(peer);
-        entry.used_at = entry.used_at.map(|_| Instant::now());
-        let dialled = entry.connections.iter().any(|connection| connection.id == id && connection.dialled);
-        entry.connections.retain(|connection| connection.id != id);
-        while entry.take_saying(id).is_some() {}
-        let interrupted = entry.opening.map(|opening| opening == Some(id));
-        for (opening, _) in entry.opening.iter_mut().zip(interrupted).filter(|(_, interrupted)| *interrupted)
-        {
-            *opening = None;
-        }
-        if !entry.is_connected() {
-            self.last_closed(peer, dialled);
-            return;
-        }
-        for (class, _) in Class::ALL.into_iter().zip(interrupted).filter(|(_, interrupted)| *interrupted) {
-            self.open(peer, class);
-        }
-    }
-
-    fn last_closed(&mut self, peer: PeerId, dialled: bool) {
-        let was_in = self.peer(peer).parted().is_some();
-        if dialled && !was_in {
-            // It broke before anything was said: as good as no connection.
-            self.failed(peer, Instant::now());
-        }
-        self.tell_connection(peer);
-        let waits = self
-            .links
-            .get(&peer)
-            .is_some_and(|link| Class::ALL.iter().any(|c| link.outbox(*c).needs_stream()));
-        if waits {
-            self.want(peer);
-        }
-        if self.peer(peer).is_forgettable(Instant::now()) {
-            self.peers.remove(&peer);
-            self.links.forget(&peer);
-        }
-    }
-
-    /// A named address whose peer went away before it proved to be one of us is tried again.
-    fn named_closed(&mut self, id: ConnectionId) {
-        for named in self.named.iter_mut().filter(|named| named.attempt == Some(id)) {
-            named.attempt = None;
-        }
-    }
-
-    /// Tells the protocol what has changed; nothing while a cut hides it.
-    fn tell_connection(&mut self, peer: PeerId) {
-        let blocked = self.blocked.contains(&peer);
-        let entry = self.peer(peer);
-        let stands = entry.admitted.is_some() && entry.is_connected();
-        if blocked || entry.told == stands {
-            return;
-        }
-        entry.told = stands;
-        let input = if stands { Input::Connected { peer } } else { Input::Disconnected { peer } };
-        self.tell(input);
-    }
-
-    /// This connection of a peer that was let in works: others that were doubted are not needed.
-    pub(super) fn works(&mut self, peer: PeerId, by: ConnectionId) {
-        self.foreign.remove(&peer);
-        self.named.retain(|named| named.attempt != Some(by));
-        let entry = self.peer(peer);
-        let doubted = entry.take_doubted(by);
-        entry.used_at = Some(Instant::now());
-        entry.backoff.reset();
-        entry.not_before = Instant::now();
-        for connection in doubted {
-            self.swarm.close_connection(connection.id);
-        }
-        self.tell_connection(peer);
-    }
-
-    pub(super) fn is_foreign(&mut self, peer: PeerId, connection: ConnectionId) {
-        tracing::debug!(peer = peer_text(&peer), "a peer of another network");
-        self.give_up(&peer);
-        let connections = &self.peer(peer).connections;
-        if !connections.iter().any(|other| other.id == connection && other.dialled) {
-            // It may have come to ask for the genesis record; the sweep closes what stays.
-            return;
-        }
-        if self.foreign.len() < REMEMBERED_MAX {
-            self.foreign.insert(peer, Instant::now() + FOREIGN_TIME);
-        }
-        if self.named.iter().any(|named| named.attempt == Some(connection)) {
-            let peer = peer_text(&peer);
-            tracing::warn!(peer, "an address that was named belongs to another network");
-            self.named.retain(|named| named.attempt != Some(connection));
-        }
-        self.swarm.close_connection(connection);
-    }
-
     // Streams.
 
-    fn open(&mut self, peer: PeerId, class: Class) {
+    pub(super) fn open(&mut self, peer: PeerId, class: Class) {
         let entry = self.peer(peer);
         if entry.admitted.is_none() || entry.opening[class as usize].is_some() {
             return;
@@ -401,11 +263,11 @@ impl Driver {
     fn behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Streams(event) => self.stream_event(event),
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, connection_id, info }) => {
                 let Some(peer) = from_libp2p(&peer_id) else { return };
-                let addresses = info.listen_addrs.into_iter().map(address::without_peer);
-                self.peer(peer).learn(address::of_use(addresses));
+                self.identified(peer, connection_id, info);
             }
+            BehaviourEvent::Nat(event) => self.nat_event(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.discovered(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
                 for (peer, _) in gone {
@@ -465,11 +327,13 @@ impl Driver {
         self.foreign.retain(|_, until| *until > now);
         self.sweep_strangers(now);
         self.sweep_certificates();
+        self.sweep_connections(now);
         self.peers.retain(|_, peer| !peer.is_forgettable(now));
         let peers = &self.peers;
         self.links.retain(|peer| peers.contains_key(peer));
         for peer in self.found.keys().copied().collect::<Vec<_>>() {
             self.tell_found(peer);
         }
+        self.take_relays();
     }
 }

@@ -3,7 +3,7 @@
 
 use super::keys::{Keys, from_libp2p};
 use super::streams::{Event, OpenError, Protocols, Purpose};
-use super::swarm::{Behaviour, BehaviourEvent, Limits, build};
+use super::swarm::{Behaviour, BehaviourEvent, Extras, Limits, build};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm};
@@ -71,7 +71,7 @@ pub async fn ask(address: &Multiaddr, limit: Duration) -> Result<(SignedGenesis,
 
 async fn ask_for_ever(address: &Multiaddr) -> Result<(SignedGenesis, PeerId), AskError> {
     let keys = Keys::generate();
-    let mut swarm = build(&keys, Protocols::of_nobody(), &Limits::default(), false);
+    let mut swarm = build(&keys, Protocols::of_nobody(), &Limits::default(), &Extras::default());
     swarm.dial(address.clone()).map_err(|error| dial_error(&error))?;
     let (mut stream, peer) = open(&mut swarm, Purpose::Genesis).await?;
     // The swarm must be driven for the stream to go on.

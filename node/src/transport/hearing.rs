@@ -3,7 +3,7 @@
 use super::address;
 use super::keys::{Keys, from_libp2p};
 use super::streams::Protocols;
-use super::swarm::{BehaviourEvent, Limits, build};
+use super::swarm::{BehaviourEvent, Extras, Limits, build};
 use futures::StreamExt;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, mdns};
@@ -20,7 +20,12 @@ const HEARD_MAX: usize = 256;
 /// is a hint; this peer, under a key made for the occasion, does not answer itself.
 pub async fn hear(time: Duration) -> BTreeMap<PeerId, Vec<Multiaddr>> {
     let mut heard = BTreeMap::new();
-    let mut swarm = build(&Keys::generate(), Protocols::of_nobody(), &Limits::default(), true);
+    let mut swarm = build(
+        &Keys::generate(),
+        Protocols::of_nobody(),
+        &Limits::default(),
+        &Extras { mdns: true, nat: None },
+    );
     let listened = timeout(time, async {
         loop {
             let event = swarm.select_next_some().await;

@@ -5,8 +5,9 @@ use super::admission::{read, write};
 use super::genesis::{AskError, dial_error, drive};
 use super::keys::{Keys, from_libp2p, peer_text, to_libp2p};
 use super::streams::{Event, OpenError, Protocols, Purpose};
-use super::swarm::{Behaviour, BehaviourEvent, Limits, build};
+use super::swarm::{Behaviour, BehaviourEvent, Extras, Limits, build};
 use futures::StreamExt;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm, mdns};
@@ -35,14 +36,18 @@ pub enum JoinError {
 
 /// The addresses of a peer as a ticket has them: the first few that fit.
 pub fn ticket_addresses(addresses: &[String]) -> Vec<ByteBuf> {
-    let fitting = address::from_others(addresses).into_iter().map(|address| ByteBuf::from(address.to_vec()));
+    let addresses = address::for_strangers(address::from_others(addresses));
+    let fitting = addresses.into_iter().map(|address| ByteBuf::from(address.to_vec()));
     fitting.filter(|bytes| bytes.len() <= TICKET_ADDRESS_LEN_MAX).take(TICKET_ADDRESSES_MAX).collect()
 }
 
 /// The addresses that a ticket has. What cannot be read is left out.
 pub fn addresses_of(ticket: &Ticket) -> Vec<Multiaddr> {
     let read = ticket.addresses.iter().filter_map(|bytes| Multiaddr::try_from(bytes.to_vec()).ok());
-    read.map(address::without_peer).collect()
+    let inviter = Protocol::P2p(to_libp2p(&ticket.inviter));
+    // A relay must be told whom to reach.
+    let whole = |at: Multiaddr| if address::is_relayed(&at) { at.with(inviter.clone()) } else { at };
+    read.map(address::without_peer).map(whole).collect()
 }
 
 /// Shows the ticket to its inviter, at these addresses or, with `mdns`, wherever on the LAN it is heard.
@@ -64,7 +69,7 @@ async fn join_for_ever(
     addresses: Vec<Multiaddr>,
     mdns: bool,
 ) -> Result<(SignedGenesis, Chain), JoinError> {
-    let mut swarm = build(keys, Protocols::of_nobody(), &Limits::default(), mdns);
+    let mut swarm = build(keys, Protocols::of_nobody(), &Limits::default(), &Extras { mdns, nat: None });
     if !addresses.is_empty() {
         dial(&mut swarm, ticket, addresses).map_err(|error| dial_error(&error))?;
     } else if !mdns {
@@ -84,8 +89,13 @@ fn dial(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, addresses: Vec<Multiaddr>
 }
 
 async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Result<Stream, JoinError> {
+    let theirs = |peer: &libp2p::PeerId| from_libp2p(peer) == Some(ticket.inviter);
     loop {
         match swarm.select_next_some().await {
+            // A relay on the way to the inviter is nobody to show the ticket to.
+            SwarmEvent::ConnectionEstablished { peer_id, .. } if !theirs(&peer_id) => {}
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), .. } if !theirs(&peer_id) => {}
+            SwarmEvent::ConnectionClosed { peer_id, .. } if !theirs(&peer_id) => {}
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 swarm.behaviour_mut().streams.open(peer_id, connection_id, Purpose::Join);
             }
@@ -97,7 +107,6 @@ async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Res
                 }
             },
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                let theirs = |peer: &libp2p::PeerId| from_libp2p(peer) == Some(ticket.inviter);
                 let heard: Vec<_> =
                     found.into_iter().filter(|(peer, _)| theirs(peer)).map(|(_, address)| address).collect();
                 // One that is being dialled already is dialled again when that has failed.

@@ -68,16 +68,18 @@ impl Driver {
     }
 
     fn let_in(&mut self, peer: PeerId, by: ConnectionId, grant: Grant) {
-        let entry = self.peer(peer);
-        entry.admitted = Some(grant);
+        self.peer(peer).admitted = Some(grant);
         self.turned_away.remove(&peer);
-        let entry = self.peer(peer);
-        let held = entry.take_held();
+        self.insiders.insert(&peer);
+        let held = self.peer(peer).take_held();
+        self.speaks(peer, by);
         self.works(peer, by);
         for (class, stream) in held {
             self.accepted(peer, class, stream);
         }
         self.open_first(peer);
+        self.leave_relay(peer);
+        self.consider(peer);
     }
 
     fn turn_away(&mut self, peer: PeerId, refusal: Refusal) {
@@ -91,7 +93,7 @@ impl Driver {
         self.close_all(peer);
     }
 
-    fn close_all(&mut self, peer: PeerId) {
+    pub(super) fn close_all(&mut self, peer: PeerId) {
         self.give_up(&peer);
         let connections: Vec<_> = self.peer(peer).connections.iter().map(|c| c.id).collect();
         for connection in connections {

@@ -1,10 +1,12 @@
 //! What the driver knows of each peer: connections, addresses, dials, streams that are being opened.
 
+use super::address::Stage;
 use super::admission::Saying;
 use super::backoff::Backoff;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, Stream};
 use starling_protocol::admission::certificate::Grant;
+use starling_protocol::ids::PeerId;
 use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
 use std::collections::VecDeque;
@@ -24,12 +26,34 @@ const SAYINGS_MAX: usize = 8;
 /// How long the addresses of a peer without a connection are remembered. The member table has them too.
 const KEPT: Duration = Duration::from_secs(600);
 
+/// How a connection runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Direct,
+    /// Direct, through a hole that both sides have punched into their NATs.
+    Punched,
+    /// `None`: the relay cannot be told any more.
+    Relayed(Option<PeerId>),
+}
+
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub dialled: bool,
     pub since: Instant,
     /// It has long been silent. It is closed once another one has proved to work.
     pub doubted: bool,
+    /// Certificates are shown over it, or are about to be. One that others made only to see whether this
+    /// peer can be reached never speaks.
+    pub speaks: bool,
+    pub route: Route,
+    /// Where the other side is, or the relay that leads to it.
+    pub remote: Multiaddr,
+}
+
+impl Connection {
+    pub fn is_relayed(&self) -> bool {
+        matches!(self.route, Route::Relayed(_))
+    }
 }
 
 pub(super) struct Peer {
@@ -46,6 +70,13 @@ pub(super) struct Peer {
     /// The protocol has been told that it is connected.
     pub told: bool,
     pub addresses: Vec<Multiaddr>,
+    /// What it has said of itself and of us, and over which connection.
+    pub seen: Option<Seen>,
+    /// Holes that could not be punched since the last direct connection.
+    pub punches_failed: u32,
+    /// When to ask for another hole, and how often that was done.
+    pub punch_at: Option<Instant>,
+    pub punches: u32,
     pub backoff: Backoff,
     /// When it was last connected or wanted. `None`: a stranger, who is forgotten once gone.
     pub used_at: Option<Instant>,
@@ -59,14 +90,28 @@ pub(super) struct Peer {
     readers: [VecDeque<AbortHandle>; 3],
 }
 
+/// What a peer has said of itself and of us.
+pub(super) struct Seen {
+    pub over: ConnectionId,
+    /// Where it sees this peer.
+    pub us: Multiaddr,
+    /// It relays for others.
+    pub relays: bool,
+}
+
 /// A dial under way.
 pub(super) struct Dial {
     pub begun: Instant,
-    /// Attempts that have neither succeeded nor failed.
-    pub attempts: usize,
-    /// What is tried when those have failed, or at the latest then.
-    pub rest: Vec<Multiaddr>,
-    pub rest_at: Instant,
+    /// Those that have neither succeeded nor failed.
+    pub attempts: Vec<ConnectionId>,
+    /// What is tried when those have failed, or at the latest when its time has come.
+    pub rest: VecDeque<Stage>,
+}
+
+impl Dial {
+    pub fn due(&self) -> Option<Instant> {
+        self.rest.front().map(|stage| self.begun + stage.after)
+    }
 }
 
 impl Peer {
@@ -80,6 +125,10 @@ impl Peer {
             answers: VecDeque::new(),
             told: false,
             addresses: Vec::new(),
+            seen: None,
+            punches_failed: 0,
+            punch_at: None,
+            punches: 0,
             backoff: Backoff::default(),
             used_at: None,
             not_before: Instant::now(),
@@ -96,7 +145,11 @@ impl Peer {
 
     /// Doubts those made before `time`. Those that both sides have made at once since then are not.
     pub fn doubt_connections(&mut self, time: Instant) {
-        for connection in self.connections.iter_mut().filter(|connection| connection.since < time) {
+        self.doubt(|connection| connection.since < time);
+    }
+
+    pub fn doubt(&mut self, which: impl Fn(&Connection) -> bool) {
+        for connection in self.connections.iter_mut().filter(|connection| which(connection)) {
             connection.doubted = true;
             for opening in &mut self.opening {
                 opening.take_if(|on| *on == connection.id);
@@ -113,10 +166,26 @@ impl Peer {
         doubted
     }
 
-    /// Where to open a stream: the newest, for the older ones may have been replaced by it.
+    /// Where to open a stream: the newest of the direct ones, for the older may have been replaced by it.
+    pub fn best(&self) -> Option<&Connection> {
+        let speaking = self.connections.iter().filter(|connection| connection.speaks);
+        speaking.max_by_key(|connection| (!connection.doubted, !connection.is_relayed(), connection.since))
+    }
+
     pub fn best_connection(&self) -> Option<ConnectionId> {
-        let newest = self.connections.iter().max_by_key(|connection| (!connection.doubted, connection.since));
-        newest.map(|connection| connection.id)
+        self.best().map(|connection| connection.id)
+    }
+
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.id == id)
+    }
+
+    pub fn has_direct(&self) -> bool {
+        self.connections.iter().any(|connection| connection.speaks && !connection.is_relayed())
+    }
+
+    pub fn has_relayed(&self) -> bool {
+        self.connections.iter().any(Connection::is_relayed)
     }
 
     pub fn is_forgettable(&self, now: Instant) -> bool {
@@ -141,8 +210,7 @@ impl Peer {
     /// When the driver must look at this peer again, if ever.
     pub fn due(&self) -> Option<Instant> {
         match &self.dial {
-            Some(dial) if dial.rest.is_empty() => None,
-            Some(dial) => Some(dial.rest_at),
+            Some(dial) => dial.due(),
             None => (self.wanted && !self.is_connected()).then_some(self.not_before),
         }
     }

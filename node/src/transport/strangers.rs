@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A connection over which no certificate was shown within this time is closed.
-const STRANGER_TIME: Duration = Duration::from_secs(10);
+pub(super) const STRANGER_TIME: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Ends the oldest of those that others made, while they are more than there may be.

@@ -1,12 +1,15 @@
-//! libp2p put together: TCP with Noise and Yamux, QUIC, DNS, limits, identify, mDNS, our streams.
+//! libp2p put together: TCP with Noise and Yamux, QUIC, DNS, relayed connections, limits, identify, mDNS,
+//! our streams, ways through NATs.
 
+use super::guard::Insiders;
 use super::keys::Keys;
+use super::nat::{self, NatOptions};
 use super::streams::{self, Protocols};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::transport::dummy::DummyTransport;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, SwarmBuilder, dns, identify, mdns, noise, quic, tcp, yamux};
+use libp2p::{PeerId, Swarm, SwarmBuilder, dns, identify, mdns, noise, quic, relay, tcp, yamux};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -63,10 +66,28 @@ pub(super) struct Behaviour {
     pub streams: streams::Behaviour,
     identify: identify::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
+    /// Through it others are reached that are behind a NAT; it serves nobody.
+    circuits: relay::client::Behaviour,
+    pub nat: Toggle<nat::Behaviour>,
+}
+
+/// What a swarm has besides its streams.
+#[derive(Default)]
+pub(super) struct Extras<'a> {
+    pub mdns: bool,
+    /// Ways through NATs, for those who have been let in.
+    pub nat: Option<(&'a NatOptions, &'a Insiders)>,
 }
 
 impl Behaviour {
-    fn new(keys: &Keys, protocols: Protocols, limits: &Limits, with_mdns: bool) -> Self {
+    fn new(
+        keys: &Keys,
+        protocols: Protocols,
+        limits: &Limits,
+        extras: &Extras,
+        circuits: relay::client::Behaviour,
+    ) -> Self {
+        let me = keys.pair().public().to_peer_id();
         let agent = concat!("starling/", env!("CARGO_PKG_VERSION"));
         let identify = identify::Config::new("/starling/1".into(), keys.pair().public())
             .with_agent_version(agent.into())
@@ -75,7 +96,9 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits_of(limits)),
             streams: streams::Behaviour::new(protocols),
             identify: identify::Behaviour::new(identify),
-            mdns: mdns_or_none(keys.pair().public().to_peer_id(), with_mdns).into(),
+            mdns: mdns_or_none(me, extras.mdns).into(),
+            circuits,
+            nat: extras.nat.map(|(options, insiders)| nat::Behaviour::new(me, options, insiders)).into(),
         }
     }
 }
@@ -103,26 +126,30 @@ fn mdns_or_none(me: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     }
 }
 
-pub(super) fn build(keys: &Keys, protocols: Protocols, limits: &Limits, mdns: bool) -> Swarm<Behaviour> {
-    let behaviour = Behaviour::new(keys, protocols, limits, mdns);
+pub(super) fn build(keys: &Keys, protocols: Protocols, limits: &Limits, extras: &Extras) -> Swarm<Behaviour> {
+    let behaviour = |circuits| Behaviour::new(keys, protocols, limits, extras, circuits);
     let builder = SwarmBuilder::with_existing_identity(keys.pair().clone())
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, || yamux_config(limits))
-        .expect("an Ed25519 key signs Noise's key")
+        .expect(SIGNS)
         .with_quic_config(|config| quic_config(config, limits));
     if let Err(error) = dns::tokio::Transport::system(DummyTransport::<()>::new()) {
         tracing::warn!(%error, "host names cannot be looked up, because this machine names no resolver; use IP addresses");
-        return never_fails(builder.with_behaviour(|_| behaviour))
+        let builder = builder.with_relay_client(noise::Config::new, || yamux_config(limits)).expect(SIGNS);
+        return never_fails(builder.with_behaviour(|_, circuits| behaviour(circuits)))
             .with_swarm_config(swarm_config)
             .with_connection_timeout(HANDSHAKE)
             .build();
     }
     let builder = builder.with_dns().expect("the same file could be read a moment ago");
-    never_fails(builder.with_behaviour(|_| behaviour))
+    let builder = builder.with_relay_client(noise::Config::new, || yamux_config(limits)).expect(SIGNS);
+    never_fails(builder.with_behaviour(|_, circuits| behaviour(circuits)))
         .with_swarm_config(swarm_config)
         .with_connection_timeout(HANDSHAKE)
         .build()
 }
+
+const SIGNS: &str = "an Ed25519 key signs Noise's key";
 
 fn never_fails<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})

@@ -122,6 +122,7 @@ impl Node {
             named: plan.named.iter().map(|at| vec![at.parse().unwrap()]).collect(),
             mdns: false,
             limits: plan.limits,
+            nat: NatOptions::default(),
             silence: plan.silence,
             faults: Some(faults.clone()),
         };
@@ -470,7 +471,7 @@ impl Stranger {
     async fn dial(to: &Node, network: &str) -> Self {
         let protocols = Protocols::of(&genesis(network).network_id());
         let keys = Keys::generate();
-        let mut swarm = swarm::build(&keys, protocols, &Limits::default(), false);
+        let mut swarm = swarm::build(&keys, protocols, &Limits::default(), &swarm::Extras::default());
         swarm.dial(to.address()).unwrap();
         let connection = timeout(DEADLINE, async {
             loop {
@@ -629,6 +630,7 @@ async fn a_port_that_is_taken_is_named() {
             named: vec![],
             mdns: false,
             limits: Limits::default(),
+            nat: NatOptions::default(),
             silence: SILENCE,
             faults: None,
         };

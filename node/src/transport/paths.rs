@@ -1,0 +1,107 @@
+//! How each peer is reached, and how others reach this one, for people to read.
+
+use super::address;
+use super::driver::Driver;
+use super::peers::{Connection, Route};
+use starling_protocol::ids::PeerId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    /// Direct, through a hole that both sides have punched into their NATs.
+    Punched,
+    /// Through this peer, if it is known.
+    Relayed(Option<PeerId>),
+}
+
+/// The way to one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    pub way: Way,
+    /// Over QUIC; otherwise over TCP. Of a relayed path: as far as the relay.
+    pub quic: bool,
+    /// Tries to punch a hole that have failed since there was a direct connection.
+    pub punches_failed: u32,
+}
+
+/// What became of asking the router to open a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Router {
+    Opened,
+    /// No router answers by UPnP.
+    Silent,
+    /// It opened one, but is itself behind another NAT.
+    BehindAnother,
+}
+
+/// How others reach this peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reachability {
+    /// Where somebody has reached it from outside, or a person says that they can.
+    pub external: Vec<String>,
+    /// The whole internet can reach one of these.
+    pub is_public: bool,
+    /// As whom others see it, where that is no address of this machine: there is a NAT between.
+    pub seen_as: Option<String>,
+    /// Members that take connections for it.
+    pub relays: Vec<PeerId>,
+    /// It relays for others.
+    pub serves: bool,
+    pub router: Option<Router>,
+}
+
+#[derive(Default)]
+struct Known {
+    paths: BTreeMap<PeerId, Path>,
+    reachability: Reachability,
+}
+
+/// Written by the driver, for as many peers as it has connections to. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Paths(Arc<Mutex<Known>>);
+
+impl Paths {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: there is no connection, or it has not shown a certificate.
+    pub fn of(&self, peer: &PeerId) -> Option<Path> {
+        self.lock().paths.get(peer).copied()
+    }
+
+    pub fn reachability(&self) -> Reachability {
+        self.lock().reachability.clone()
+    }
+
+    pub(super) fn tell_reachability(&self, reachability: Reachability) {
+        self.lock().reachability = reachability;
+    }
+
+    fn tell(&self, peer: PeerId, path: Option<Path>) {
+        let paths = &mut self.lock().paths;
+        match path {
+            Some(path) => drop(paths.insert(peer, path)),
+            None => drop(paths.remove(&peer)),
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn note_path(&self, peer: PeerId) {
+        let entry = self.peers.get(&peer).filter(|entry| entry.admitted.is_some());
+        let path = entry.and_then(|entry| Some(path_of(entry.best()?, entry.punches_failed)));
+        self.paths.tell(peer, path);
+    }
+}
+
+fn path_of(connection: &Connection, punches_failed: u32) -> Path {
+    let way = match connection.route {
+        Route::Direct => Way::Direct,
+        Route::Punched => Way::Punched,
+        Route::Relayed(by) => Way::Relayed(by),
+    };
+    Path { way, quic: address::is_quic(&connection.remote), punches_failed }
+}
