@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::password::Password;
+use crate::transport::Paths;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::request::{Failure, FailureKind, Request, Response};
@@ -45,17 +46,27 @@ pub struct PeerHandle {
     requests: mpsc::Sender<ClientRequest>,
     faults: Option<FaultHandle>,
     admission: Option<Arc<Admission>>,
+    paths: Option<Paths>,
     password: Option<Password>,
 }
 
 impl PeerHandle {
     /// `requests`: whoever holds the other end must answer each request once.
     pub fn new(facts: Facts, requests: mpsc::Sender<ClientRequest>, faults: Option<FaultHandle>) -> Self {
-        Self { facts: Arc::new(facts), requests, faults, admission: None, password: None }
+        Self { facts: Arc::new(facts), requests, faults, admission: None, paths: None, password: None }
     }
 
     pub fn with_admission(self, admission: Arc<Admission>) -> Self {
         Self { admission: Some(admission), ..self }
+    }
+
+    pub fn with_paths(self, paths: Paths) -> Self {
+        Self { paths: Some(paths), ..self }
+    }
+
+    /// How each peer is reached. `None`: this peer is no part of a real network.
+    pub fn paths(&self) -> Option<Paths> {
+        self.paths.clone()
     }
 
     /// What clients must say first.

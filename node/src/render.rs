@@ -1,11 +1,13 @@
 //! What peers tell of themselves, for programs (JSON) and for people (text).
 
 pub mod explain;
+pub mod paths;
 pub mod reply;
 
 use crate::admission::{Admission, to_oneself};
 use crate::transport::peer_text;
 use comfy_table::{ContentArrangement, Table, presets};
+use paths::{PathLine, ReachLine};
 use serde::{Deserialize, Serialize};
 use starling_protocol::admission::certificate::Refusal;
 use starling_protocol::ids::PeerId;
@@ -43,6 +45,9 @@ pub struct StatusPage {
     /// Why this peer may not be in its network any more.
     #[serde(default)]
     pub out: Option<String>,
+    /// How others reach this peer.
+    #[serde(default)]
+    pub reachability: Option<ReachLine>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +70,9 @@ pub struct MemberLine {
     pub weight: u32,
     /// Share of all partitions that it owns, from 0 to 1.
     pub share: f64,
+    /// How this peer reaches it. `None`: no connection stands.
+    #[serde(default)]
+    pub path: Option<PathLine>,
 }
 
 /// The object that `WHERE key JSON` prints.
@@ -129,6 +137,7 @@ impl StatusPage {
             members,
             refusals: Vec::new(),
             out: None,
+            reachability: None,
         }
     }
 
@@ -157,7 +166,7 @@ impl StatusPage {
     pub fn text(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["NAME", "PEER ID", "STATE", "SHARE", "ADDRESS"]);
+        table.set_header(["NAME", "PEER ID", "STATE", "SHARE", "PATH", "ADDRESS"]);
         for member in &self.members {
             let me = if member.peer_id == self.peer_id { " (here)" } else { "" };
             table.add_row([
@@ -165,13 +174,14 @@ impl StatusPage {
                 short(&member.peer_id),
                 member.state(),
                 format!("{:.1} %", member.share * 100.0),
+                member.path.as_ref().map_or_else(|| "-".into(), PathLine::text),
                 member.addresses.first().map(|address| plain(address)).unwrap_or_default(),
             ]);
         }
         let rows = table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
         format!(
             "network {} ({})   {} of {} alive   N={} R={} W={}   {} partitions\n{}\n\
-             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}",
+             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}{}",
             plain(&self.network),
             self.network_id,
             self.alive,
@@ -186,6 +196,7 @@ impl StatusPage {
             self.held_for_others,
             self.repairing,
             self.operations,
+            self.relayed_text(),
             self.refusals_text(),
         )
     }
@@ -203,6 +214,7 @@ impl MemberLine {
             zone: member.zone.clone(),
             weight: member.weight,
             share: f64::from(member.share) / 1000.0,
+            path: None,
         }
     }
 

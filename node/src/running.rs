@@ -69,11 +69,13 @@ impl Running {
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
         let Store { storage, answers, failure, .. } = store;
+        let paths = transport.paths();
         let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
         let handle = PeerHandle::new(facts, to_requests, faults)
             .with_admission(admission)
+            .with_paths(paths)
             .with_password(options.password);
         Ok(Self { handle, directory, stop: Some(stop), task })
     }

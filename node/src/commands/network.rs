@@ -223,6 +223,7 @@ async fn status(session: &mut Session, args: Arguments) -> Frame {
         Ok(status) => {
             let mut page = StatusPage::new(&status);
             session.server.peer.admission().iter().for_each(|admission| page.add_admission(admission));
+            session.server.peer.paths().iter().for_each(|paths| page.add_paths(paths));
             if as_json { Frame::bulk(json(&page)) } else { session.page(&page.text()) }
         }
         Err(failure) => failure_frame(&failure),
