@@ -1,6 +1,7 @@
 //! Machines behind NATs, and one or two in the open.
 
 use crate::lab::{Lab, Mapping, Peer, eventually};
+use serde_json::Value;
 
 /// A machine in the open, and two behind a NAT each.
 fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
@@ -34,4 +35,42 @@ fn machines_behind_nats_join_by_ticket_and_read_and_write() {
             assert_eq!(reader.must(&format!("get from-{}", writer.host)), "hello", "at {}", reader.host);
         }
     }
+}
+
+/// The way from one peer to another.
+fn path(from: &Peer, to: &str) -> Result<Value, String> {
+    let status = from.status()?;
+    let members = status["members"].as_array().ok_or("no members")?;
+    let member = members.iter().find(|member| member["name"] == to);
+    member.map(|member| member["path"].clone()).ok_or_else(|| format!("{} does not know {to}", from.host))
+}
+
+fn await_path(from: &Peer, to: &str, is_right: impl Fn(&Value) -> bool) {
+    eventually(&format!("the right way from {} to {to}", from.host), || match path(from, to)? {
+        path if is_right(&path) => Ok(()),
+        path => Err(path.to_string()),
+    });
+}
+
+#[test]
+fn holes_are_punched_into_two_nats_that_keep_ports() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Kept]);
+    let p = lab.start("p", &["up"]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    await_path(&b, "c", |path| path["kind"] == "punched");
+    await_path(&c, "b", |path| path["kind"] == "punched");
+    await_path(&b, "p", |path| path["kind"] == "direct");
+}
+
+#[test]
+fn through_a_symmetric_nat_a_member_in_the_open_relays() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Random]);
+    let p = lab.start("p", &["up"]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    await_path(&b, "c", |path| path["kind"] == "relayed" && path["via"] == "p");
+    await_path(&c, "b", |path| path["kind"] == "relayed" && path["via"] == "p");
 }
