@@ -1,10 +1,13 @@
 //! The password of the client port.
 
+use crate::directory::{Directory, write_atomically};
 use crate::error::Error;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+/// In the data directory: the password of a peer whose other clients have tokens.
+const OWN: &str = "client.password";
 /// Shorter ones can be tried out; longer ones are no passwords.
 const LEN_MIN: usize = 8;
 const LEN_MAX: usize = 1024;
@@ -34,6 +37,21 @@ impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Password")
     }
+}
+
+/// A random one in the data directory, made once, readable for this user alone. Errors: the disk; the system
+/// has no random numbers.
+pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
+    let path = directory.path().join(OWN);
+    if path.exists() {
+        return Ok(path);
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::new("the system has no random numbers").why(error))?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_atomically(&path, format!("{text}\n").as_bytes())
+        .map_err(|error| Error::new(format!("cannot write {}", path.display())).why(error))?;
+    Ok(path)
 }
 
 /// The first line of a file. Errors: it cannot be read; the line is too short or too long.

@@ -1,46 +1,66 @@
-//! The client port: RESP2 and RESP3 over TCP, for Redis clients and for the console.
+//! The client port: RESP2 and RESP3 over TCP, with TLS or without, for Redis clients and for the console.
 
 pub mod budget;
 pub mod client;
 pub mod connection;
 pub mod frame;
+pub mod lobby;
 pub mod request;
+pub mod stream;
+pub mod tls;
 
 use crate::commands::session::{Server, Session};
 use crate::peer_handle::PeerHandle;
 use budget::{Budget, Share};
+use lobby::{Lobby, Waiting};
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use stream::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-/// Most clients at once, as in Redis. An idle one costs a few KiB and a file descriptor.
-pub const CLIENTS_MAX: usize = 10_000;
-/// Bytes of unfinished commands of all clients together; one that needs more is let go.
-const UNFINISHED_MAX: usize = 512 * 1024 * 1024;
 /// How long to wait when the system has no file descriptor for a new client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How clients are served.
+#[derive(Clone)]
+pub struct Port {
+    /// Most clients at once. An idle one costs a few KiB and a file descriptor, one with TLS some 40 KiB.
+    pub clients: usize,
+    /// Most clients that have not logged in, or not finished their TLS handshake.
+    pub pending: usize,
+    /// Bytes of unfinished commands of all clients together; one that needs more is let go.
+    pub unfinished: usize,
+    pub tls: Option<TlsAcceptor>,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self { clients: 10_000, pending: 256, unfinished: 512 * 1024 * 1024, tls: None }
+    }
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { clients, pending, unfinished, tls } = self;
+        write!(f, "Port {clients} {pending} {unfinished}, TLS {}", tls.is_some())
+    }
+}
 
 /// Serves clients until `stop` is ready; then no new ones are taken, commands under way are answered,
 /// and all connections are closed before this returns. The caller sets a deadline for that.
-pub async fn serve(listener: TcpListener, peer: PeerHandle, stop: impl Future<Output = ()>) {
-    serve_up_to(listener, peer, stop, CLIENTS_MAX).await;
-}
-
-/// As `serve`, with another limit of clients.
-pub async fn serve_up_to(
-    listener: TcpListener,
-    peer: PeerHandle,
-    stop: impl Future<Output = ()>,
-    clients_max: usize,
-) {
-    let server = Arc::new(Server::new(peer, clients_max));
-    let budget = Budget::of(UNFINISHED_MAX);
-    let places = Arc::new(Semaphore::new(clients_max));
+pub async fn serve(listener: TcpListener, peer: PeerHandle, port: Port, stop: impl Future<Output = ()>) {
+    let server = Arc::new(Server::new(peer, port.clients));
+    let (budget, lobby) = (Budget::of(port.unfinished), Lobby::of(port.pending));
+    let places = Arc::new(Semaphore::new(port.clients));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
@@ -62,9 +82,15 @@ pub async fn serve_up_to(
             refuse(stream);
             continue;
         };
-        let client = client(stream, Session::open(server.clone(), address), budget.share(), stopped.clone());
+        let guest = Guest {
+            session: Session::open(server.clone(), address),
+            tls: port.tls.clone(),
+            share: budget.share(),
+            lobby: lobby.clone(),
+            stopped: stopped.clone(),
+        };
         connections.spawn(async move {
-            client.await;
+            guest.serve(stream).await;
             drop(place);
         });
     }
@@ -73,13 +99,42 @@ pub async fn serve_up_to(
     while connections.join_next().await.is_some() {}
 }
 
-async fn client(stream: TcpStream, session: Session, share: Share, stopped: watch::Receiver<bool>) {
-    // Replies are written whole: waiting to fill a packet would only delay them.
-    let _ = stream.set_nodelay(true);
-    let client = session.id;
-    if let Err(error) = connection::run(stream, session, share, stopped).await {
-        tracing::debug!(client, %error, "a client's connection broke");
+/// A client that has just come, and what it gets.
+struct Guest {
+    session: Session,
+    tls: Option<TlsAcceptor>,
+    share: Share,
+    lobby: Arc<Lobby>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Guest {
+    async fn serve(self, stream: TcpStream) {
+        // Replies are written whole: waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let client = self.session.id;
+        if let Err(error) = self.try_serve(stream).await {
+            tracing::debug!(client, %error, "a client's connection broke");
+        }
     }
+
+    async fn try_serve(self, stream: TcpStream) -> io::Result<()> {
+        let Self { session, tls, share, lobby, mut stopped } = self;
+        let waits = tls.is_some() || !session.is_in();
+        let mut waiting = waits.then(|| lobby.enter());
+        let stream = tokio::select! {
+            stream = begin(stream, tls) => stream?,
+            () = Waiting::shown_out(&mut waiting) => return Ok(()),
+            _ = stopped.changed() => return Ok(()),
+        };
+        connection::run(stream, session, share, waiting, stopped).await
+    }
+}
+
+async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream> {
+    let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
+    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await;
+    Ok(Stream::Tls(Box::new(stream.map_err(|_| io::ErrorKind::TimedOut)??)))
 }
 
 /// Tells why, as far as that is possible without waiting for a client that may not read.

@@ -9,7 +9,9 @@ use starling_node::directory::Directory;
 use starling_node::network::{self, Wishes};
 use starling_node::password::Password;
 use starling_node::peer_handle::{FaultHandle, PeerHandle};
+use starling_node::resp::Port;
 use starling_node::resp::frame::{Frame, decode, encode_command};
+use starling_node::resp::tls::{self, Trust};
 use starling_node::transport::Keys;
 use starling_protocol::admission::token::Scope;
 use starling_protocol::request::FailureKind;
@@ -713,4 +715,76 @@ fn what_is_no_good_token_lets_nobody_in_and_three_of_them_end_the_connection() {
     assert_eq!(client.error(&format!("AUTH {foreign}")), "WRONGPASS the token is of another network");
     assert!(client.error(&format!("AUTH somebody {good}")).starts_with("WRONGPASS "));
     assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0, "after three it is let go");
+}
+
+#[test]
+fn clients_that_do_not_log_in_crowd_out_one_another_and_nobody_else() {
+    let (_home, admission, _) = guarded_peer(None);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "correct horse\n").unwrap();
+    let password = Password::load(file.path()).unwrap();
+    let port = Port { pending: 2, ..Port::default() };
+    let peer = FakePeer::start_at(port, move |facts, requests| {
+        PeerHandle::new(facts, requests, None).with_admission(admission).with_password(Some(password))
+    });
+    let mut honest = Client::of(&peer);
+    honest.send(&["AUTH", "correct horse"]);
+    assert_eq!(honest.reply(), Frame::ok());
+    let mut oldest = Client::of(&peer);
+    oldest.says("GET k\r\n", "-NOAUTH Authentication required.\r\n");
+    // Half a command, and one that is larger than any login.
+    let mut half = Client::of(&peer);
+    half.0.write_all(b"*2\r\n$4\r\nAUTH\r\n$5\r\nco").unwrap();
+    let mut large = Client::of(&peer);
+    large.0.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n").unwrap();
+    assert!(large.rest().starts_with("-ERR Protocol error: invalid bulk length"));
+    let newest: Vec<_> = (0..3).map(|_| Client::of(&peer)).collect();
+    assert_eq!((oldest.rest(), half.rest()), (String::new(), String::new()), "they were let go");
+    assert_eq!(honest.call("SET k v"), Frame::ok());
+    drop(newest);
+}
+
+/// A certificate for `localhost` that nobody else has signed, and its key, in files.
+fn certificate(home: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (home.join("cert.pem"), home.join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    (certificate, key)
+}
+
+#[test]
+fn over_tls_everything_is_as_without() {
+    let home = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate(home.path());
+    let tls = Some(tls::acceptor(&certificate, &key).unwrap());
+    let peer = FakePeer::start_at(Port { tls, ..Port::default() }, |facts, requests| {
+        PeerHandle::new(facts, requests, None)
+    });
+    let connect = |host: &str, trust: Trust| {
+        let stream = TcpStream::connect(peer.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        tls::connect(stream, host, &trust).unwrap()
+    };
+    // Its very certificate is believed under any name.
+    for host in ["localhost", "127.0.0.1"] {
+        let mut client = connect(host, Trust::File(certificate.clone()));
+        let large = "x".repeat(1_000_000);
+        let mut sent = Vec::new();
+        encode_command(&["SET", "k", &large], &mut sent);
+        (0..20).for_each(|_| encode_command(&["GET", "k"], &mut sent));
+        client.write_all(&sent).unwrap();
+        let expected = format!("+OK\r\n{}", format!("$1000000\r\n{large}\r\n").repeat(20));
+        let mut answer = vec![0; expected.len()];
+        client.read_exact(&mut answer).unwrap();
+        assert!(answer == expected.as_bytes(), "the replies are whole and in order");
+    }
+    let other = tempfile::tempdir().unwrap();
+    let (foreign, _) = self::certificate(other.path());
+    let mut wary = connect("localhost", Trust::File(foreign));
+    assert!(wary.write_all(b"PING\r\n").is_err(), "another's certificate is not believed");
+    // One who does not speak TLS is let go.
+    let mut plain = Client::of(&peer);
+    plain.0.write_all(b"PING\r\n").unwrap();
+    assert!(!plain.rest().contains("PONG"));
 }

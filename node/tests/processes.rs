@@ -227,6 +227,23 @@ fn clients_of_other_machines_are_not_let_in_by_accident() {
 }
 
 #[test]
+fn tls_that_cannot_be_is_refused_with_what_is_wrong() {
+    let home = Home::new();
+    let nonsense = home.dir("cert.pem");
+    fs::write(&nonsense, "correct horse\n").unwrap();
+    let path = nonsense.to_str().unwrap();
+    for (more, said) in [
+        (&["--tls-cert", path][..], "needs both"),
+        (&["--tls-cert", path, "--tls-key", path], "BEGIN CERTIFICATE"),
+        (&["--tls-cert", "/nowhere/at/all", "--tls-key", path], "/nowhere/at/all"),
+    ] {
+        let (code, words) = refused(peer_command(&["up"], &home.dir("p1"), more));
+        assert_eq!(code, Some(2));
+        assert!(words.contains(said), "{words}");
+    }
+}
+
+#[test]
 fn a_network_whose_every_peer_was_stopped_finds_itself_again_without_being_told_where() {
     let home = Home::new();
     let dirs = ["p1", "p2", "p3"].map(|name| home.dir(name));
@@ -518,6 +535,42 @@ fn a_token_given_at_one_peer_counts_at_the_others_until_it_is_revoked() {
     first.stop();
     let first = Peer::up(&home.dir("p1"));
     assert!(run(&["get", "app/greeting"], &first, Some(&token)).2.contains("the token was revoked"));
+}
+
+#[test]
+fn over_tls_other_machines_come_with_tokens_and_this_one_needs_to_be_told_nothing() {
+    let home = Home::new();
+    let made = rcgen::generate_simple_self_signed(vec!["db.example".to_owned()]).unwrap();
+    let (certificate, key) = (home.dir("cert.pem"), home.dir("key.pem"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    let mut command = starling();
+    command.args(["up", "--no-mdns", "--json", "--listen", "127.0.0.1:0", "--resp", "0.0.0.0:0"]);
+    command.args(["--replicas", "1"]).arg("--dir").arg(home.dir("p1"));
+    command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+    let peer = Peer::start(command);
+    let at = peer.text("resp").replace("0.0.0.0", "127.0.0.1");
+    let run = |words: &[&str], own: bool| {
+        let mut command = starling();
+        command.args(words).env("STARLING_DIR", home.dir(if own { "p1" } else { "nowhere" }));
+        if !own {
+            command.args(["--connect", &at]);
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        (text(output.stdout), text(output.stderr))
+    };
+    let ca = certificate.to_str().unwrap();
+    let (token, _) = run(&["token", "create", "--prefix", "app/", "--allow", "read,write", "-q"], true);
+    assert!(token.starts_with("stk1"), "{token}");
+    assert_eq!(run(&["set", "app/k", "v", "--token", &token, "--tls-ca", ca], false).0, "OK");
+    assert_eq!(run(&["console", "-c", "get app/k", "--token", &token, "--tls-ca", ca], false).0, "v");
+    assert_eq!(run(&["get", "app/k"], true).0, "v");
+    assert!(run(&["get", "app/k", "--tls-ca", ca], false).1.contains("wants a password"));
+    let (_, words) = run(&["get", "app/k", "--token", &token, "--tls"], false);
+    assert!(words.contains("certificate"), "nobody whom this machine believes has signed it: {words}");
+    let (_, words) = run(&["get", "app/k", "--token", &token], false);
+    assert!(words.contains("it speaks TLS alone"), "{words}");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 const FLAGS: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON; \
-                     --connect HOST:PORT   another peer; --token TOKEN   log in with a token";
+                     --connect HOST:PORT   another peer; --token TOKEN   log in with a token; \
+                     --tls, --tls-ca FILE   encrypt";
 
 pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     let (reach, words) = reach_flags(words.iter().map(|word| word.as_encoded_bytes().to_vec()).collect())?;
@@ -43,6 +44,10 @@ fn reach_flags(words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
             rest.push(word);
             rest.extend(words.by_ref());
             break;
+        }
+        if word == b"--tls" {
+            reach.tls = true;
+            continue;
         }
         let text = String::from_utf8_lossy(&word);
         let (flag, value) = text.split_once('=').map_or((&*text, None), |(flag, value)| (flag, Some(value)));

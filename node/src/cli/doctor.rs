@@ -93,10 +93,10 @@ fn show(finding: &Finding) {
 fn configuration(options: &Options) -> Finding {
     const CHECK: &str = "configuration";
     let resp = options.resp;
-    if resp.ip().is_loopback() || options.password.is_some() {
+    if resp.ip().is_loopback() || options.password.is_some() || options.port.tls.is_some() {
         return Finding::ok(CHECK, format!("every setting can be used; clients at {resp}"));
     }
-    let fix = "give clients a password with --password-file, or keep --resp on 127.0.0.1";
+    let fix = "give clients a password with --password-file or tokens over TLS, or keep --resp on 127.0.0.1";
     if options.insecure_resp {
         return Finding::warn(CHECK, format!("clients at {resp} need no password"), fix);
     }

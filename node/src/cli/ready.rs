@@ -1,11 +1,12 @@
 //! What a peer says once it is ready, on stdout and in `peer.json` for programs on this machine.
 
+use crate::config::Options;
 use crate::directory::write_atomically;
 use crate::error::Error;
 use crate::peer_handle::Facts;
 use serde::Serialize;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const FILE: &str = "peer.json";
 
@@ -21,12 +22,16 @@ pub struct Ready {
     /// Where this user's own programs find the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     password_file: Option<PathBuf>,
+    /// The certificate by which they know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert: Option<PathBuf>,
     #[serde(skip)]
     network_name: String,
 }
 
 impl Ready {
-    pub fn of(facts: &Facts, password_file: Option<&Path>) -> Self {
+    pub fn of(facts: &Facts, options: &Options) -> Self {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
         Self {
             name: facts.name.clone(),
             peer_id: facts.peer_id.clone(),
@@ -35,7 +40,8 @@ impl Ready {
             listen: facts.listen.clone(),
             dir: facts.dir.clone(),
             network: facts.genesis.network_id().to_string(),
-            password_file: password_file.and_then(|path| std::path::absolute(path).ok()),
+            password_file: absolute(&options.password_file),
+            tls_cert: absolute(&options.tls_cert),
             network_name: facts.genesis.name.clone(),
         }
     }
@@ -70,10 +76,11 @@ impl Ready {
     fn text(&self) -> String {
         let Self { name, peer_id, resp, dir, network, network_name, .. } = self;
         let port = resp.rsplit(':').next().unwrap_or_default();
+        let tls = if self.tls_cert.is_some() { " --tls" } else { "" };
         let dir = dir.display();
         let mut text = format!(
             "{name} is up, a peer of the network {network_name} ({network})\n\
-             \n  peer id   {peer_id}\n  data      {dir}\n  clients   {resp}   redis-cli -p {port}, or: starling console"
+             \n  peer id   {peer_id}\n  data      {dir}\n  clients   {resp}   redis-cli -p {port}{tls}, or: starling console"
         );
         if resp != "127.0.0.1:7379" {
             text += &format!(" --connect {resp}");
@@ -103,6 +110,7 @@ mod tests {
             dir: "/data".into(),
             network: "00ff".into(),
             password_file: None,
+            tls_cert: None,
             network_name: "home".into(),
         }
     }

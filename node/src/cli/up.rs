@@ -6,9 +6,11 @@ use super::stop::Stop;
 use crate::config::{Options, SettingFlags, Values};
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::password::{self, Password};
+use crate::resp::{self, Port};
 use crate::running::{Parts, Running};
 use crate::transport::addresses_of;
-use crate::{holder, identity, logging, resp};
+use crate::{holder, identity, logging};
 use starling_protocol::admission::ticket::Ticket;
 use std::io;
 use std::net::SocketAddr;
@@ -65,6 +67,11 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     let stop = Stop::install(options.stop_on_stdin_eof)?;
     refuse_open_door(options)?;
     let directory = Directory::open(&options.dir)?;
+    if needs_own_password(options) {
+        let file = password::make(&directory)?;
+        options.password = Some(Password::load(&file)?);
+        options.password_file = Some(file);
+    }
     let keys = identity::load_or_create(&directory)?;
     let clients = bind(options.resp).await?;
     let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;
@@ -76,19 +83,24 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
-    let ready = Ready::of(running.handle.facts(), options.password_file.as_deref());
+    let ready = Ready::of(running.handle.facts(), options);
     ready.save()?;
     ready.print(json);
-    let result = serve(running, clients, stop).await;
+    let result = serve(running, clients, options.port.clone(), stop).await;
     ready.remove();
     result
 }
 
 /// Serves clients until somebody wants this peer to stop or storage fails.
-async fn serve(mut running: Running, clients: TcpListener, stop: Stop) -> Result<(), Error> {
+async fn serve(mut running: Running, clients: TcpListener, port: Port, stop: Stop) -> Result<(), Error> {
     let stopping = stop.clone();
     let mut clients =
-        tokio::spawn(resp::serve(clients, running.handle.clone(), async move { stopping.wanted().await }));
+        tokio::spawn(resp::serve(
+            clients,
+            running.handle.clone(),
+            port,
+            async move { stopping.wanted().await },
+        ));
     tokio::select! {
         () = stop.wanted() => {}
         error = running.ended() => return Err(error),
@@ -100,14 +112,20 @@ async fn serve(mut running: Running, clients: TcpListener, stop: Stop) -> Result
     running.stop().await
 }
 
-/// Without a password, whoever reaches the client port may do everything.
+/// Clients of other machines come with tokens; the full login is then for this user's own programs alone.
+fn needs_own_password(options: &Options) -> bool {
+    !options.resp.ip().is_loopback() && options.password.is_none() && !options.insecure_resp
+}
+
+/// Without a password, whoever reaches the client port may do everything; and tokens can be read on their
+/// way, unless there is TLS.
 fn refuse_open_door(options: &Options) -> Result<(), Error> {
-    if options.resp.ip().is_loopback() || options.password.is_some() || options.insecure_resp {
+    if !needs_own_password(options) || options.port.tls.is_some() {
         return Ok(());
     }
     Err(Error::usage(format!("clients would be served at {}, to everybody who reaches it", options.resp))
         .why("without a password every machine that can connect could read and change all data")
-        .hint("give clients a password with --password-file, keep --resp on 127.0.0.1, or accept that with --insecure-resp"))
+        .hint("give clients a password with --password-file, or tokens over TLS with --tls-cert and --tls-key; keep --resp on 127.0.0.1; or accept that with --insecure-resp"))
 }
 
 async fn bind(resp: SocketAddr) -> Result<TcpListener, Error> {

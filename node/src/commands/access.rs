@@ -86,6 +86,11 @@ impl Session {
         }
     }
 
+    /// It has said who it is, or need not.
+    pub fn is_in(&self) -> bool {
+        !matches!(self.access, Access::Nothing)
+    }
+
     pub fn is_scoped(&self) -> bool {
         matches!(self.access, Access::Scoped(_))
     }

@@ -1,6 +1,5 @@
 //! Commands about the connection itself.
 
-use super::access::Access;
 use super::session::{ClientFacts, Quorum, Session};
 use super::{Arguments, BASE, Group, Run, Spec, refused, shown, subcommand, unknown_subcommand, upper};
 use crate::resp::frame::{Frame, Version};
@@ -187,7 +186,7 @@ fn hello(session: &mut Session, args: Arguments) -> Frame {
             _ => return Frame::error(format!("ERR syntax error in HELLO option '{}'", shown(option))),
         }
     }
-    if matches!(session.access, Access::Nothing) {
+    if !session.is_in() {
         return Frame::error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
              AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \

@@ -4,6 +4,8 @@ use super::{Origin, Values};
 use crate::error::Error;
 use crate::network::Wishes;
 use crate::password::Password;
+use crate::resp::request::COMMAND_MAX;
+use crate::resp::{Port, tls};
 use crate::storage::Durability;
 use crate::transport::{Address, CIRCUITS_MAX, Limits, NatOptions, Serve, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
@@ -28,6 +30,10 @@ const MIB: usize = 1024 * 1024;
 /// A longest frame must fit.
 const QUEUE_MIB_MIN: u32 = (FRAME_MAX / MIB) as u32 + 1;
 const QUEUE_MIB_MAX: u32 = 1024;
+/// More than a machine has file descriptors and ports.
+const CLIENTS_MAX: u32 = 1_000_000;
+/// A longest command must fit.
+const UNFINISHED_MIB_MIN: u32 = (COMMAND_MAX / MIB) as u32 * 2;
 
 /// More than a relayed connection carries in its life: a gigabyte a second for a week.
 const RELAY_GIB_MAX: u64 = 1 << 20;
@@ -61,6 +67,9 @@ pub struct Options {
     pub password: Option<Password>,
     pub password_file: Option<PathBuf>,
     pub insecure_resp: bool,
+    /// The certificate of the client port, where it has TLS.
+    pub tls_cert: Option<PathBuf>,
+    pub port: Port,
     pub listen: Vec<Address>,
     /// Each entry is one place, with the addresses to try there in turn.
     pub join: Vec<Vec<Address>>,
@@ -90,6 +99,8 @@ impl Options {
             password: values.text("password-file").map(|at| Password::load(Path::new(at))).transpose()?,
             password_file: values.text("password-file").map(PathBuf::from),
             insecure_resp: values.switch("insecure-resp")?,
+            tls_cert: values.text("tls-cert").map(PathBuf::from),
+            port: port(values)?,
             listen: listen(values)?,
             join: values
                 .list("join")
@@ -211,6 +222,24 @@ fn limits(values: &Values) -> Result<Limits, Error> {
         strangers: at_least(values, "strangers", 1, u32::from(u16::MAX))?,
         streams: at_least(values, "streams", STREAMS_MIN, STREAMS_MAX)?,
         queue_bytes: at_least(values, "queue-mib", QUEUE_MIB_MIN, QUEUE_MIB_MAX)? as usize * MIB,
+    })
+}
+
+fn port(values: &Values) -> Result<Port, Error> {
+    let file = |key| values.text(key).map(Path::new);
+    let tls = match (file("tls-cert"), file("tls-key")) {
+        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        (None, None) => None,
+        _ => {
+            return Err(Error::usage("TLS needs both, --tls-cert and --tls-key")
+                .why("a certificate is of no use without its private key"));
+        }
+    };
+    Ok(Port {
+        clients: at_least(values, "clients", 1, CLIENTS_MAX)? as usize,
+        pending: at_least(values, "clients-pending", 1, CLIENTS_MAX)? as usize,
+        unfinished: at_least(values, "clients-mib", UNFINISHED_MIB_MIN, u32::from(u16::MAX))? as usize * MIB,
+        tls,
     })
 }
 

@@ -64,6 +64,14 @@ pub const SETTINGS: &[Setting] = &[
         "Clients must AUTH with the first line of this file; needed to serve other machines",
     ),
     setting(
+        "tls-cert",
+        One("FILE"),
+        none,
+        "Serve clients over TLS, with this certificate (PEM) and the key of --tls-key; without a password too, \
+         other machines are then served, those that have a token",
+    ),
+    setting("tls-key", One("FILE"), none, "The private key (PEM) of the certificate of --tls-cert"),
+    setting(
         "insecure-resp",
         Switch { flag: "insecure-resp", sets: true },
         default!("false"),
@@ -182,6 +190,24 @@ pub const SETTINGS: &[Setting] = &[
         One("MIB"),
         default!("32"),
         "Most MiB that wait for one peer, in each of three classes; what is more is dropped, and repaired later",
+    ),
+    setting(
+        "clients",
+        One("N"),
+        default!("10000"),
+        "Most clients at once, as many as with Redis; each costs a few KiB and a file descriptor",
+    ),
+    setting(
+        "clients-pending",
+        One("N"),
+        default!("256"),
+        "Most clients that have not logged in yet; one more ends the oldest, so a flood keeps nobody out",
+    ),
+    setting(
+        "clients-mib",
+        One("MIB"),
+        default!("512"),
+        "Most MiB of commands that have not come whole, of all clients; one that needs more is let go",
     ),
     hidden(setting(
         "faults",

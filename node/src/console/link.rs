@@ -5,6 +5,8 @@ use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
 use crate::resp::client::{Client, Login};
 use crate::resp::frame::Frame;
+use crate::resp::tls::Trust;
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -54,7 +56,8 @@ impl Link {
             Some(client) => client,
             None => {
                 let login = self.login()?;
-                let client = Client::connect(&self.address, login.as_ref())
+                let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
+                let client = Client::connect(&self.address, login.as_ref(), trust.as_ref())
                     .map_err(|error| self.unreachable(&error))?;
                 self.client.insert(client)
             }
@@ -160,12 +163,20 @@ pub fn as_address(text: &str) -> Option<String> {
 /// The password of the file that STARLING_PASSWORD_FILE names, or else of this user's own running peer.
 fn password(address: &str) -> Result<Option<String>, Error> {
     let named = std::env::var_os("STARLING_PASSWORD_FILE").filter(|path| !path.is_empty());
-    let own = || {
-        let ready = own_peer()?;
-        let path = ready.get("password_file")?.as_str()?.to_owned();
-        (reached_at(&ready)? == address).then(|| path.into())
-    };
+    let own = || own_file(address, "password_file").map(OsString::from);
     named.or_else(own).map(|path| crate::password::read(path.as_ref())).transpose()
+}
+
+/// That of this user's own running peer, if it is reached there.
+fn own_certificate(address: &str) -> Option<Trust> {
+    own_file(address, "tls_cert").map(|path| Trust::File(path.into()))
+}
+
+/// A file that this user's own running peer names, if that peer is reached at this address.
+fn own_file(address: &str, what: &str) -> Option<String> {
+    let ready = own_peer()?;
+    let path = ready.get(what)?.as_str()?.to_owned();
+    (reached_at(&ready)? == address).then_some(path)
 }
 
 /// The peer of this user that runs, by the file it leaves in the default directory; else the usual port.

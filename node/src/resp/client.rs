@@ -1,6 +1,7 @@
 //! A client of a peer, for the console and the one-shot commands: one command at a time.
 
 use super::frame::{Frame, decode, encode_command};
+use super::tls::{self, Trust};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a reply may take: longer than any deadline of a peer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first byte of what TLS answers to one who does not speak it (RFC 8446, section 5.1). No reply begins so.
+const TLS_ALERT: u8 = 21;
 /// Bytes read at once.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -19,19 +22,27 @@ pub struct Login {
     pub secret: String,
 }
 
+trait Connection: Read + Write {}
+impl<T: Read + Write> Connection for T {}
+
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    /// Connects to `host:port`, logs in if it is told how, speaks RESP3 and asks for notes. Errors: nobody
+    /// Connects to `host:port`, over TLS if `trust` says whom to believe, logs in if it is told how, speaks RESP3 and asks for notes. Errors: nobody
     /// answers there, or not as a peer would.
-    pub fn connect(address: &str, login: Option<&Login>) -> io::Result<Self> {
-        let mut client = Self { stream: open(address)?, buffer: Vec::new() };
-        client.stream.set_nodelay(true)?;
-        client.stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        client.stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+    pub fn connect(address: &str, login: Option<&Login>, trust: Option<&Trust>) -> io::Result<Self> {
+        let stream = open(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        let stream: Box<dyn Connection> = match trust {
+            None => Box::new(stream),
+            Some(trust) => Box::new(tls::connect(stream, host_of(address), trust)?),
+        };
+        let mut client = Self { stream, buffer: Vec::new() };
         let (user, secret) = login.map_or(("", ""), |login| (login.user, &login.secret));
         let hello = ["HELLO", "3", "AUTH", user, secret];
         let opening: [&[&str]; 3] = [
@@ -52,12 +63,16 @@ impl Client {
         let mut command = Vec::new();
         encode_command(words, &mut command);
         self.stream.write_all(&command)?;
+        self.stream.flush()?;
         self.reply()
     }
 
     fn reply(&mut self) -> io::Result<Frame> {
         let mut piece = vec![0; READ_SIZE];
         loop {
+            if self.buffer.first() == Some(&TLS_ALERT) {
+                return Err(io::Error::other("it speaks TLS alone; say --tls, or --tls-ca FILE"));
+            }
             let frame = decode(&self.buffer).map_err(|error| io::Error::other(error.to_string()))?;
             if let Some((frame, length)) = frame {
                 self.buffer.drain(..length);
@@ -85,6 +100,12 @@ fn refused(line: &str) -> io::Error {
         "WRONGPASS" => denied(line.strip_prefix("WRONGPASS ").unwrap_or(line)),
         _ => io::Error::other(format!("it does not speak as a Starling peer: {line}")),
     }
+}
+
+/// Without the port, and without the brackets of IPv6.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn open(address: &str) -> io::Result<TcpStream> {

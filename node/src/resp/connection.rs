@@ -2,7 +2,9 @@
 
 use super::budget::Share;
 use super::frame::Frame;
+use super::lobby::Waiting;
 use super::request::RequestReader;
+use super::stream::Stream;
 use crate::commands::session::Session;
 use crate::commands::{DataCall, Prepared, prepare};
 use futures::future::join_all;
@@ -11,8 +13,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// Bytes read at once.
@@ -26,9 +26,10 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves the client until it goes, breaks the protocol, or the peer stops.
 pub async fn run(
-    mut stream: TcpStream,
+    mut stream: Stream,
     mut session: Session,
     mut share: Share,
+    mut waiting: Option<Waiting>,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut reader = RequestReader::default();
@@ -42,27 +43,27 @@ pub async fn run(
         if session.closing || *stopped.borrow() {
             return stream.shutdown().await;
         }
+        if session.is_in() {
+            waiting = None;
+        }
         reader.relax();
         // It holds no more than before, so there is room.
         share.hold(reader.held());
-        tokio::select! {
-            readable = stream.readable() => readable?,
+        let read = tokio::select! {
+            read = stream.read(reader.buffer(), READ_SIZE) => read?,
             _ = stopped.changed() => continue,
-        }
-        let buffer = reader.buffer();
-        buffer.reserve(READ_SIZE);
-        match stream.try_read_buf(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(_) if share.hold(reader.held()) => {}
-            Ok(_) => return full(&mut stream, &session).await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            () = Waiting::shown_out(&mut waiting) => return Ok(()),
+        };
+        match read {
+            0 => return Ok(()),
+            _ if share.hold(reader.held()) => {}
+            _ => return full(&mut stream, &session).await,
         }
     }
 }
 
 /// All clients together have sent more than there is room for.
-async fn full(stream: &mut TcpStream, session: &Session) -> io::Result<()> {
+async fn full(stream: &mut Stream, session: &Session) -> io::Result<()> {
     let mut line = Vec::new();
     Frame::error(
         "BUSY too much is being sent to this peer at once; Nothing of this command was done; try again",
@@ -74,13 +75,14 @@ async fn full(stream: &mut TcpStream, session: &Session) -> io::Result<()> {
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.
 async fn answer(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     reader: &mut RequestReader,
     session: &mut Session,
     replies: &mut Vec<u8>,
 ) -> io::Result<Result<(), super::frame::ProtocolError>> {
     let mut batch = Batch::default();
     while !session.closing {
+        reader.trust(session.is_in());
         let command = match reader.next_command() {
             Ok(Some(words)) => session.admit(prepare(words)),
             outcome => {
@@ -153,23 +155,30 @@ impl Batch {
 }
 
 /// Writes some of it once the client takes it.
-async fn write_patiently(stream: &mut TcpStream, rest: &[u8]) -> io::Result<usize> {
-    let taken = tokio::time::timeout(WRITE_PATIENCE, stream.write(rest)).await;
+async fn write_patiently(stream: &mut Stream, rest: &[u8]) -> io::Result<usize> {
+    patiently(stream.write(rest)).await
+}
+
+async fn patiently<T>(written: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let taken = tokio::time::timeout(WRITE_PATIENCE, written).await;
     taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
 }
 
 /// Writes what waits, as long as the client takes something of it now and then.
-async fn write(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
+async fn write(stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
     let mut rest = replies.as_slice();
     while !rest.is_empty() {
         let taken = match stream.try_write(rest) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => write_patiently(stream, rest).await?,
-            taken => taken?,
+            Some(taken) => taken?,
+            None => write_patiently(stream, rest).await?,
         };
         if taken == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         rest = &rest[taken..];
+    }
+    if !replies.is_empty() {
+        patiently(stream.flush()).await?;
     }
     if replies.capacity() > WRITE_SIZE {
         *replies = Vec::new();

@@ -17,6 +17,10 @@ pub const COMMAND_MAX: usize = 32 * 1024 * 1024;
 /// Longest command that is written as a line, and longest header line. Redis: 64 KiB.
 pub const LINE_MAX: usize = 64 * 1024;
 
+/// Most arguments, and the longest, of a client that has not logged in: more than HELLO with a token needs.
+pub const STRANGERS_ARGUMENTS_MAX: usize = 16;
+pub const STRANGERS_ARGUMENT_MAX: usize = 8 * 1024;
+
 pub type Arguments = Vec<Vec<u8>>;
 
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ pub struct RequestReader {
     size: usize,
     /// The length of the argument that is being read.
     length: Option<usize>,
+    /// The client may send large commands.
+    trusted: bool,
 }
 
 impl RequestReader {
@@ -38,6 +44,11 @@ impl RequestReader {
         self.bytes.drain(..self.at);
         self.at = 0;
         &mut self.bytes
+    }
+
+    /// What may come next: from one who has not logged in only as much as that takes.
+    pub fn trust(&mut self, trusted: bool) {
+        self.trusted = trusted;
     }
 
     /// Bytes of memory that unfinished commands take.
@@ -83,9 +94,9 @@ impl RequestReader {
     /// `*3`: how many arguments follow. A count of zero or less is passed over, as Redis does.
     fn read_count(&mut self) -> Result<bool, ProtocolError> {
         let Some(line) = self.line()? else { return Ok(false) };
-        let count = number(&line[1..]).filter(|count| *count <= ARGUMENTS_MAX as i64);
-        let count =
-            count.ok_or_else(|| error(format!("invalid multibulk length; at most {ARGUMENTS_MAX}")))?;
+        let most = if self.trusted { ARGUMENTS_MAX } else { STRANGERS_ARGUMENTS_MAX };
+        let count = number(&line[1..]).filter(|count| *count <= most as i64);
+        let count = count.ok_or_else(|| error(format!("invalid multibulk length; at most {most}")))?;
         self.lacks = usize::try_from(count).unwrap_or(0);
         self.size = 0;
         Ok(true)
@@ -118,9 +129,9 @@ impl RequestReader {
             return Err(error(format!("expected '$', got '{first}'")));
         };
         let length = number(digits).and_then(|length| usize::try_from(length).ok());
-        let length = length.filter(|length| *length <= ARGUMENT_MAX);
-        let length =
-            length.ok_or_else(|| error(format!("invalid bulk length; at most {ARGUMENT_MAX} bytes")))?;
+        let most = if self.trusted { ARGUMENT_MAX } else { STRANGERS_ARGUMENT_MAX };
+        let length = length.filter(|length| *length <= most);
+        let length = length.ok_or_else(|| error(format!("invalid bulk length; at most {most} bytes")))?;
         self.size += length;
         if self.size > COMMAND_MAX {
             return Err(error(format!("a command of more than {COMMAND_MAX} bytes; send it in parts")));

@@ -36,7 +36,7 @@ struct World {
 
 impl FakePeer {
     pub fn start() -> Self {
-        Self::start_with(resp::CLIENTS_MAX, None)
+        Self::start_with(resp::Port::default().clients, None)
     }
 
     pub fn start_with(clients_max: usize, faults: Option<FaultHandle>) -> Self {
@@ -46,6 +46,14 @@ impl FakePeer {
     /// As its handle says.
     pub fn start_as(
         clients_max: usize,
+        handle: impl FnOnce(Facts, mpsc::Sender<ClientRequest>) -> PeerHandle + Send + 'static,
+    ) -> Self {
+        Self::start_at(resp::Port { clients: clients_max, ..resp::Port::default() }, handle)
+    }
+
+    /// At such a port.
+    pub fn start_at(
+        port: resp::Port,
         handle: impl FnOnce(Facts, mpsc::Sender<ClientRequest>) -> PeerHandle + Send + 'static,
     ) -> Self {
         let world = Arc::new(Mutex::new(World {
@@ -71,7 +79,7 @@ impl FakePeer {
                     }
                 });
                 let handle = handle(facts(address), sender);
-                resp::serve_up_to(listener, handle, async { drop(stopped.await) }, clients_max).await;
+                resp::serve(listener, handle, port, async { drop(stopped.await) }).await;
                 answering.await.unwrap();
             });
         });

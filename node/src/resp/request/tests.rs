@@ -2,9 +2,13 @@ use super::*;
 use crate::resp::frame::encode_command;
 use proptest::prelude::*;
 
+fn trusting() -> RequestReader {
+    RequestReader { trusted: true, ..RequestReader::default() }
+}
+
 /// Feeds the bytes in pieces of `step` and collects the commands.
 fn read(bytes: &[u8], step: usize) -> Result<Vec<Arguments>, ProtocolError> {
-    let mut reader = RequestReader::default();
+    let mut reader = trusting();
     let mut commands = Vec::new();
     for piece in bytes.chunks(step.max(1)) {
         reader.buffer().extend_from_slice(piece);
@@ -90,9 +94,26 @@ fn a_command_is_bounded_as_a_whole() {
 
 #[test]
 fn memory_is_given_back_between_commands() {
-    let mut reader = RequestReader::default();
+    let mut reader = trusting();
     reader.buffer().extend_from_slice(b"PING\r\n");
     assert_eq!(reader.next_command(), Ok(Some(words("PING"))));
     reader.relax();
     assert_eq!(reader.buffer().capacity(), 0);
+}
+
+#[test]
+fn one_who_has_not_logged_in_may_say_little_until_it_has() {
+    for large in [&b"*17\r\n"[..], b"*2\r\n$8193\r\n"] {
+        let mut reader = RequestReader::default();
+        reader.buffer().extend_from_slice(large);
+        assert!(reader.next_command().is_err(), "{large:?}");
+        let mut reader = trusting();
+        reader.buffer().extend_from_slice(large);
+        assert_eq!(reader.next_command(), Ok(None));
+    }
+    let mut reader = RequestReader::default();
+    reader.buffer().extend_from_slice(b"*2\r\n$4\r\nAUTH\r\n$1\r\nx\r\n*1\r\n$10000\r\n");
+    assert_eq!(reader.next_command().unwrap().unwrap().len(), 2);
+    reader.trust(true);
+    assert_eq!(reader.next_command(), Ok(None));
 }

@@ -1,0 +1,67 @@
+//! What a client is connected by: TCP, or TLS over it.
+
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Appends what has come to `bytes`; waits for something. 0: no more comes. May be given up and asked
+    /// again without loss.
+    pub async fn read(&mut self, bytes: &mut Vec<u8>, at_once: usize) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => loop {
+                // Memory is taken once there is something to put there: most clients are idle.
+                stream.readable().await?;
+                bytes.reserve(at_once);
+                match stream.try_read_buf(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
+            },
+            Self::Tls(stream) => {
+                bytes.reserve(at_once);
+                stream.read_buf(bytes).await
+            }
+        }
+    }
+
+    /// Writes some of it, if that is possible without waiting.
+    pub fn try_write(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => match stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                written => Some(written),
+            },
+            Self::Tls(_) => None,
+        }
+    }
+
+    /// Writes some of it.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes).await,
+            Self::Tls(stream) => stream.write(bytes).await,
+        }
+    }
+
+    /// Has all that was written sent.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush().await,
+        }
+    }
+
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.shutdown().await,
+        }
+    }
+}
