@@ -90,16 +90,6 @@ impl Ballot {
         Some((Seat { peer, health: entry.health }, entry.instead_of))
     }
 
-    /// Owners have changed: whoever is none of them any more stands in, for one that has not answered.
-    pub fn demote_former(&mut self, owners: &[Seat]) {
-        let is_owner = |peer| owners.iter().any(|seat| seat.peer == peer);
-        let answered = |seat: &&Seat| self.with(AnswerKind::Ok).contains(&seat.peer);
-        let silent = owners.iter().find(|seat| !answered(seat)).or(owners.first()).map(|seat| seat.peer);
-        for entry in self.entries.iter_mut().filter(|entry| !is_owner(entry.peer)) {
-            entry.instead_of = entry.instead_of.or(silent);
-        }
-    }
-
     /// Those that are to be asked again after we have learned what they know.
     pub fn behind(&self) -> Vec<PeerId> {
         self.entries.iter().filter(|entry| entry.behind).map(|entry| entry.peer).collect()
@@ -137,9 +127,16 @@ impl Ballot {
         self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.covered = true);
     }
 
-    /// Everybody asked, and then those of `owners` that were not.
+    /// Everybody asked, and then those of `owners` that were not. One that was asked as an owner, and has
+    /// ceased to be one since, stands in for one that has come instead.
     pub fn report(&self, owners: &[Seat]) -> Vec<Asked> {
-        let asked = self.entries.iter().map(Entry::report);
+        let silent = |seat: &&Seat| !self.with(AnswerKind::Ok).contains(&seat.peer);
+        let other = owners.iter().find(silent).or(owners.first()).map(|seat| seat.peer);
+        let is_owner = |peer| owners.iter().any(|seat| seat.peer == peer);
+        let asked = self.entries.iter().map(|entry| {
+            let instead_of = entry.instead_of.or(other.filter(|_| !is_owner(entry.peer)));
+            entry.report(instead_of)
+        });
         let others = owners.iter().filter(|seat| !self.has(seat.peer)).map(|seat| {
             let (role, answer, took_us) = (Role::Owner, AnswerKind::NotAsked, None);
             Asked { peer: unnamed(seat.peer), role, health: seat.health, answer, took_us }
@@ -149,8 +146,8 @@ impl Ballot {
 }
 
 impl Entry {
-    fn report(&self) -> Asked {
-        let role = match self.instead_of {
+    fn report(&self, instead_of: Option<PeerId>) -> Asked {
+        let role = match instead_of {
             None => Role::Owner,
             Some(owner) => Role::StandIn { instead_of: unnamed(owner) },
         };

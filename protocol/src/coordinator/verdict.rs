@@ -78,7 +78,7 @@ pub(super) fn unchanged(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
 pub(super) fn written(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
     let (have, need) = write.tally();
     let mut verdict = format!("synced on {have} of the {need} copies needed");
-    verdict += &match stand_ins(&write.ballot) {
+    verdict += &match stand_ins(&write.ballot, &write.seats) {
         0 => String::new(),
         1 => ", one of them at a stand-in that hands it to its owner later".into(),
         n => format!(", {n} of them at stand-ins that hand it to its owners later"),
@@ -110,7 +110,7 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
         0 => String::new(),
         n => format!("; {n} differed: all were merged, and the difference is being repaired"),
     };
-    verdict += match stand_ins(&read.ballot) {
+    verdict += match stand_ins(&read.ballot, &read.seats) {
         0 => "",
         _ => "; with stand-ins among them, an older write may be missing until its owners are back",
     };
@@ -131,7 +131,8 @@ fn stand_ins_left(seats: &Seats, ballot: Option<&Ballot>, me: PeerId) -> Vec<Nam
 }
 
 /// Copies that were written to, or read from, somebody in an owner's place.
-fn stand_ins(ballot: &Ballot) -> usize {
+fn stand_ins(ballot: &Ballot, seats: &Seats) -> usize {
     let counted = |answer| matches!(answer, AnswerKind::Ok | AnswerKind::Differs);
-    ballot.report(&[]).iter().filter(|a| counted(a.answer) && matches!(a.role, Role::StandIn { .. })).count()
+    let asked = ballot.report(&seats.owners());
+    asked.iter().filter(|a| counted(a.answer) && matches!(a.role, Role::StandIn { .. })).count()
 }
