@@ -53,7 +53,7 @@ pub use dot::{Actor, Dot};
 pub use event::{Event, Target};
 pub use fingerprint::Fingerprint;
 pub use memory::Memory;
-pub use partition::{Missing, Piece};
+pub use partition::{Missing, Piece, Scrubbed};
 pub use replica::{Executed, PartitionId, Replica, Summary};
 pub use slice::{Head, Slice};
 pub use types::Answered;

@@ -8,11 +8,13 @@ mod deferred;
 mod edits;
 mod load;
 mod log;
+mod scrub;
 mod transfer;
 
 pub(crate) use edits::Seed;
 pub(crate) use load::{Loaded, Needs, Wanted};
 pub use log::Missing;
+pub use scrub::Scrubbed;
 pub use transfer::Piece;
 pub(crate) use transfer::Snapshot;
 
@@ -20,7 +22,7 @@ use crate::rows::{self, Kind};
 use crate::{Cell, Context, Event, Fingerprint, PartitionId, Stamp, Storage, StorageError, Version};
 use deferred::Deferred;
 use edits::Edits;
-use std::ops::ControlFlow;
+use scrub::Scrub;
 
 /// What is kept in memory of a partition; written back with every change.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub(crate) struct Partition {
     /// The highest stamp applied.
     pub stamp: Stamp,
     deferred: Deferred,
+    /// Not written: after a start the scrub begins anew.
+    scrub: Option<Scrub>,
 }
 
 /// The meta row: all of the above but the waiting removals, which have rows of their own.
@@ -54,7 +58,7 @@ impl Partition {
         };
         let (context, fingerprint, keys, cells, log, stamp): Meta = rows::decode(&row, &value)?;
         let deferred = Deferred::load(s, id, &context)?;
-        Ok(Some(Self { id, context, fingerprint, keys, cells, log, stamp, deferred }))
+        Ok(Some(Self { id, context, fingerprint, keys, cells, log, stamp, deferred, scrub: None }))
     }
 
     fn save(&self, s: &mut (impl Storage + ?Sized)) {
@@ -100,7 +104,7 @@ impl Partition {
         event: &Event,
         seed: Option<Seed>,
     ) -> Result<Edits, StorageError> {
-        let mut edits = Edits::new(self.id, self.fingerprint, seed);
+        let mut edits = Edits::new(self, seed);
         for (target, dots) in &event.drops {
             edits.remove(s, target, dots)?;
         }
@@ -113,29 +117,6 @@ impl Partition {
             }
         }
         Ok(edits)
-    }
-
-    /// Computes the sums anew from the rows. False: what is stored is not what was written, and the
-    /// replica of this partition must be given up as a whole (rule `cells-with-context`).
-    pub fn scrub(&self, s: &(impl Storage + ?Sized)) -> Result<bool, StorageError> {
-        let mut found = (Fingerprint::default(), 0, 0);
-        let (mut key, mut readable) = (None, true);
-        let (from, to) = rows::all(self.id, Kind::Cells);
-        s.scan(&from, &to, &mut |row, value| {
-            let (Ok(cell), Ok(versions)) = (rows::cell_of(row), rows::versions_from_bytes(row, value)) else {
-                readable = false;
-                return ControlFlow::Break(());
-            };
-            for version in &versions {
-                readable &= self.context.contains(version.dot);
-                found.0.add(&cell, version);
-            }
-            found.1 += u64::from(key.as_ref() != Some(&cell.key));
-            found.2 += 1;
-            key = Some(cell.key);
-            ControlFlow::Continue(())
-        })?;
-        Ok(readable && found == (self.fingerprint, self.keys, self.cells))
     }
 }
 

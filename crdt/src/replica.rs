@@ -7,11 +7,11 @@ use crate::rows::{self, Kind};
 use crate::types::{self, Change, Issuer};
 use crate::{
     Actor, Cell, Clock, Command, CommandError, Context, Dot, Event, Fingerprint, Key, Missing, Piece, Reply,
-    Slice, Storage, StorageError, Target,
+    Scrubbed, Slice, Storage, StorageError, Target,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// The number of a partition.
@@ -54,6 +54,8 @@ pub struct Replica {
     partitions: BTreeMap<PartitionId, Partition>,
     /// Own counters of partitions that were let go (rule `letgo-actor`).
     floors: BTreeMap<PartitionId, u64>,
+    /// Partitions that were damaged, and have not been filled again yet.
+    given_up: BTreeSet<PartitionId>,
     /// The context of a partition of which nothing is held.
     empty: Context,
 }
@@ -68,6 +70,7 @@ impl Replica {
             clock: Clock::default(),
             partitions: BTreeMap::new(),
             floors: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             empty: Context::new(),
         };
         let mut next = Some(0);
@@ -86,6 +89,9 @@ impl Replica {
             if actor == self.actor {
                 self.floors.insert(p, counter);
             }
+        }
+        if s.get(&rows::row(p, Kind::GivenUp))?.is_some() {
+            self.given_up.insert(p);
         }
         if let Some(partition) = Partition::load(s, p)? {
             self.clock.witness(partition.stamp);
@@ -289,6 +295,7 @@ impl Replica {
         let counter = self.own_counter(p);
         rows::delete_all(s, &rows::whole(p))?;
         self.partitions.remove(&p);
+        self.given_up.remove(&p);
         if counter > 0 && !mutated!(ForgetCounter) {
             let row = rows::row(p, Kind::Own);
             s.put(&row, &rows::encode(&(self.actor, counter)));
@@ -298,12 +305,26 @@ impl Replica {
     }
 
     /// Gives a partition up whatever others have: its rows are damaged (rule `cells-with-context`). It is to be
-    /// filled again by others, and issues under a new actor.
+    /// filled again by others, which is remembered until `filled`, and issues under a new actor.
     pub fn give_up(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
         rows::delete_all(s, &rows::whole(p))?;
         self.partitions.remove(&p);
+        s.put(&rows::row(p, Kind::GivenUp), &rows::encode(&()));
+        self.given_up.insert(p);
         self.take_actor();
         Ok(())
+    }
+
+    /// What was given up has been filled again.
+    pub fn filled(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) {
+        if self.given_up.remove(&p) {
+            s.delete(&rows::row(p, Kind::GivenUp));
+        }
+    }
+
+    /// Partitions that were given up, and lack what others have: nothing that is read there is right.
+    pub fn given_up(&self) -> &BTreeSet<PartitionId> {
+        &self.given_up
     }
 
     /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
@@ -337,10 +358,15 @@ impl Replica {
         self.with(p, |partition| partition.keys(s, after, limit, types::exists))
     }
 
-    /// Computes fingerprint and counts anew from the rows. False: what is stored is not what was
-    /// written, and the partition must be given up whole and refilled (rule `cells-with-context`).
-    pub fn scrub(&self, s: &(impl Storage + ?Sized), p: PartitionId) -> Result<bool, StorageError> {
-        self.with(p, |partition| partition.scrub(s))
+    /// Computes fingerprint and counts anew from the rows, about `max_bytes` of them at a call; call by call
+    /// it goes through the partition, and begins anew after its end.
+    pub fn scrub(
+        &mut self,
+        s: &(impl Storage + ?Sized),
+        p: PartitionId,
+        max_bytes: usize,
+    ) -> Result<Scrubbed, StorageError> {
+        self.partitions.get_mut(&p).map_or(Ok(Scrubbed::Sound), |partition| partition.scrub(s, max_bytes))
     }
 
     /// Looks at what another replica has seen. An own dot there that is not known here was issued in

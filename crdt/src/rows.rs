@@ -6,6 +6,7 @@
 //! partition            2  actor (8) counter (8)           log: what that event put and dropped
 //! partition            3  key length (2) key [field]      a removal that waits for dots not seen yet
 //! partition            4                                  own counter, kept when the partition is let go
+//! partition            5                                  given up as damaged, and not filled again yet
 //! ```
 //!
 //! Numbers are big-endian, so rows sort as what they name. Every value begins with [`FORMAT`].
@@ -33,6 +34,7 @@ pub(crate) enum Kind {
     Log = 2,
     Deferred = 3,
     Own = 4,
+    GivenUp = 5,
 }
 
 /// A range of rows: from, inclusive, and to, exclusive.

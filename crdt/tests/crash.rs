@@ -6,7 +6,9 @@ mod common;
 use common::{P, Step, bytes, mixed, pull, schedule};
 use proptest::prelude::*;
 use starling_crdt::cell::Visit;
-use starling_crdt::{Actor, Command, Context, Event, Memory, Missing, Replica, Reply, Storage, StorageError};
+use starling_crdt::{
+    Actor, Command, Context, Event, Memory, Missing, Replica, Reply, Scrubbed, Storage, StorageError,
+};
 
 /// A disk whose uncommitted rows a crash drops.
 #[derive(Default)]
@@ -108,7 +110,7 @@ impl Crashing {
         self.lives += 1;
         self.replica = Replica::open(&self.disk, Actor(self.lives), self.lives).unwrap();
         assert_eq!(*self.replica.context(P), self.context);
-        assert!(self.replica.scrub(&self.disk, P).unwrap());
+        assert_eq!(self.replica.scrub(&self.disk, P, usize::MAX).unwrap(), Scrubbed::Sound);
     }
 }
 
@@ -228,6 +230,7 @@ fn a_broken_engine_is_an_error() {
     assert!(replica.read(&Broken, P, b"k", &Command::Get).is_err());
     assert!(replica.snapshot(&Broken, P, 1).is_err());
     assert!(replica.keys(&Broken, P, None, 1).is_err());
-    assert!(replica.scrub(&Broken, P).is_err());
     assert!(replica.context(P).is_empty());
+    replica.execute(&mut Memory::default(), P, b"k", &Command::Set { value: bytes("v") }, 1).unwrap();
+    assert!(replica.scrub(&Broken, P, 1).is_err());
 }

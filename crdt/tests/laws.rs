@@ -19,7 +19,7 @@ fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Peer {
 
 fn all_orders_are_one(steps: &[Step], order: &[Index], cut: bool) -> Result<(), TestCaseError> {
     let (mut peers, events) = play(steps);
-    let issued = replay(&events);
+    let mut issued = replay(&events);
     let bytes = issued.canonical();
     prop_assert!(issued.deferred().is_empty() && issued.scrubs());
     prop_assert!(replay(events.iter().rev()).canonical() == bytes, "backwards");

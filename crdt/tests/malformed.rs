@@ -9,7 +9,7 @@ use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
 use starling_crdt::context::{COUNTER_MAX, RANGES_MAX};
 use starling_crdt::{
     Actor, Cell, Command, CommandError, Context, Dot, Event, Field, Fingerprint, Key, Missing, Piece, Reply,
-    Slice, Stamp, Target, Version,
+    Scrubbed, Slice, Stamp, Target, Version,
 };
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -185,10 +185,59 @@ fn a_damaged_partition_is_given_up_and_filled_again_under_another_actor() {
     let (mut peer, from) = (full(), full());
     peer.replica.give_up(&mut peer.disk, P).unwrap();
     assert_ne!(peer.replica.actor(), Actor(1));
-    assert_eq!(peer.disk.rows().count(), 0);
+    assert_eq!(peer.disk.rows().count(), 1, "that it was given up");
+    let mut peer = Peer::on(peer.disk, 2);
+    assert!(peer.replica.given_up().contains(&P), "that is remembered over a restart");
     assert!(peer.install(&from.snapshot(100)) && peer.canonical() == from.canonical());
+    peer.replica.filled(&mut peer.disk, P);
+    assert!(
+        peer.replica.given_up().is_empty() && Peer::on(peer.disk.clone(), 3).replica.given_up().is_empty()
+    );
     let event = peer.execute("n", &Command::IncrBy { by: 1 }, 1).event.unwrap();
     assert_eq!(event.dot, Dot::new(peer.replica.actor(), 1));
+}
+
+/// Keys and elements that come and go before and behind the scrub, and where it stands.
+#[test]
+fn a_scrub_is_not_misled_by_what_changes_meanwhile() {
+    let mut peer = Peer::new(1);
+    let mut drawn = 7_u64;
+    let mut draw = |n: u64| {
+        drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (drawn >> 33) % n
+    };
+    for wall in 1..20_000 {
+        let (key, members) = (format!("s{}", draw(6)), vec![bytes(&draw(4).to_string())]);
+        let command = match draw(8) {
+            0 => Command::Del,
+            1..4 => Command::SRem { members },
+            _ => Command::SAdd { members },
+        };
+        peer.execute(&key, &command, wall);
+        if draw(2) == 0 {
+            assert_ne!(peer.scrub(1), Scrubbed::Damaged, "after {wall} changes");
+        }
+    }
+}
+
+/// Whatever byte of whatever cell is another than was written, a full pass of the scrub sees it.
+#[test]
+fn no_damaged_cell_is_overlooked() {
+    let sound = full();
+    let rows: Vec<_> = sound.disk.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
+    let cells = rows.iter().filter(|(row, _)| row[2] == 1);
+    for (row, value) in cells {
+        for at in 0..value.len() {
+            let mut peer = Peer::on(sound.disk.clone(), 7);
+            let mut damaged = value.clone();
+            damaged[at] ^= 1;
+            starling_crdt::Storage::put(&mut peer.disk, row, &damaged);
+            assert!(!peer.scrubs(), "byte {at} of row {row:02x?}");
+        }
+        let mut peer = Peer::on(sound.disk.clone(), 7);
+        starling_crdt::Storage::delete(&mut peer.disk, row);
+        assert!(!peer.scrubs(), "row {row:02x?} is gone");
+    }
 }
 
 #[test]
@@ -305,7 +354,7 @@ proptest! {
         let (row, value) = row.get(&rows);
         disk.put(row, &flipped(value.clone(), &at, to));
         let Ok(mut replica) = Replica::open(&disk, Actor(5), 5) else { return Ok(()) };
-        let _ = replica.scrub(&disk, P);
+        let _ = replica.scrub(&disk, P, 100);
         let _ = replica.snapshot(&disk, P, 100);
         let _ = replica.missing(&disk, P, &Context::new(), 1000);
         let _ = replica.keys(&disk, P, None, 100);

@@ -8,7 +8,7 @@ use common::{P, Peer, bytes, for_seeds};
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
-use starling_crdt::{Actor, Cell, Context, Dot, Event, Field, Key, Missing, Target};
+use starling_crdt::{Actor, Cell, Context, Dot, Event, Field, Key, Missing, Scrubbed, Target};
 use std::collections::BTreeMap;
 
 const SEEDS: u64 = 20_000;
@@ -103,7 +103,7 @@ impl Run {
             930..960 => self.restart(i),
             960..980 => self.let_go(i),
             980..985 => self.lose(i),
-            _ => assert!(self.peers[i].scrubs(), "seed {}", self.seed),
+            _ => assert_ne!(self.peers[i].scrub(200), Scrubbed::Damaged, "seed {}", self.seed),
         }
     }
 
@@ -267,7 +267,7 @@ impl Run {
             }
         }
         let all = self.peers[0].canonical();
-        for (peer, applied) in self.peers.iter().zip(&self.applied) {
+        for (peer, applied) in self.peers.iter_mut().zip(&self.applied) {
             assert_eq!(applied.count_ones() as usize, self.oracle.events.len());
             assert!(peer.canonical() == all, "seed {}: not the same bytes", self.seed);
             assert!(peer.deferred().is_empty() && peer.scrubs(), "seed {}", self.seed);

@@ -237,6 +237,16 @@ fn log(notice: Notice) {
         Notice::LetGo { partition } => {
             tracing::debug!(partition, "a partition that others own was handed over and dropped");
         }
+        Notice::Damaged { partition } => {
+            tracing::error!(
+                partition,
+                "what is stored of a partition is not what was written: its copy here is thrown away, and filled \
+                 again by the other owners; until then it answers no reads. See to the disk, and to the memory"
+            );
+        }
+        Notice::Refilled { partition } => {
+            tracing::warn!(partition, "a damaged partition has been filled again by its other owners");
+        }
         Notice::Misbehaved { peer, why } => {
             tracing::warn!(peer = peer_text(&peer), why, "a peer sent what no honest one sends");
         }

@@ -54,6 +54,15 @@ pub enum Notice {
     LetGo {
         partition: u16,
     },
+    /// What is stored of a partition is not what was written. It was given up, is filled again by the other
+    /// owners, and answers no reads until then.
+    Damaged {
+        partition: u16,
+    },
+    /// What was damaged has been filled again.
+    Refilled {
+        partition: u16,
+    },
     /// A peer sent what no honest one sends.
     Misbehaved {
         peer: PeerId,

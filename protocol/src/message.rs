@@ -217,6 +217,8 @@ pub struct Held {
     /// this context must name it too.
     pub session: u64,
     pub context: Context,
+    /// False while the sender's copy was damaged and is being filled again: it may lack what was acknowledged.
+    pub filled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@
 mod exchange;
 mod handoff;
 mod push;
+mod scrub;
 mod settle;
 
 use crate::config::Config;
@@ -41,6 +42,14 @@ pub enum Out {
     LetGo {
         partition: PartitionId,
     },
+    /// A partition was damaged, and given up.
+    Damaged {
+        partition: PartitionId,
+    },
+    /// It has been filled again.
+    Refilled {
+        partition: PartitionId,
+    },
 }
 
 /// What this peer knows at the moment of an input.
@@ -62,6 +71,8 @@ struct Told {
     /// The session that what is sent must name; unknown when only hashes were compared.
     session: Option<u64>,
     context: Context,
+    /// Whether it is a whole copy, and not one on its way to be.
+    filled: bool,
 }
 
 /// Why storage was asked.
@@ -106,16 +117,22 @@ enum Pending {
     LetGo {
         partition: PartitionId,
     },
+    Scrub {
+        partition: PartitionId,
+    },
+    Filled {
+        partition: PartitionId,
+    },
     Cut,
 }
 
 pub struct Repair {
     config: Config,
-    /// This life of this peer; a session is this plus how often a partition was let go since.
+    /// This life of this peer; a session is this plus how often a partition was let go or given up since.
     life: u64,
     releases: BTreeMap<PartitionId, u64>,
-    /// Storage was asked to let these go, and has not answered.
-    letting_go: BTreeSet<PartitionId>,
+    /// Storage was asked to let these go, or whether they are damaged, and has not answered.
+    in_doubt: BTreeSet<PartitionId>,
     /// Our own synced contexts as last seen; they only grow, but for letting go.
     mine: BTreeMap<PartitionId, Context>,
     told: BTreeMap<PartitionId, BTreeMap<PeerId, Told>>,
@@ -135,6 +152,9 @@ pub struct Repair {
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
     /// Events below which the log was cut.
     cut: BTreeMap<PartitionId, u64>,
+    scrub: scrub::Round,
+    /// Given up as damaged, and not filled again yet.
+    refilling: BTreeSet<PartitionId>,
     /// When a read last sent a partition to repair.
     differed: BTreeMap<PartitionId, Time>,
     pending: BTreeMap<u64, Pending>,
@@ -153,7 +173,7 @@ impl Repair {
             config,
             life,
             releases: BTreeMap::new(),
-            letting_go: BTreeSet::new(),
+            in_doubt: BTreeSet::new(),
             mine: BTreeMap::new(),
             told: BTreeMap::new(),
             meet: BTreeSet::new(),
@@ -166,6 +186,8 @@ impl Repair {
             foreign: BTreeSet::new(),
             proven: BTreeMap::new(),
             cut: BTreeMap::new(),
+            scrub: scrub::Round::default(),
+            refilling: BTreeSet::new(),
             differed: BTreeMap::new(),
             pending: BTreeMap::new(),
             last: 0,
@@ -241,6 +263,10 @@ impl Repair {
             (Pending::Report { to }, Answer::Contexts { contexts }) => self.send_report(scene, to, contexts),
             (Pending::Weigh { from }, Answer::Contexts { contexts }) => self.weighed(scene, from, contexts),
             (Pending::Survey, Answer::Contexts { contexts }) => self.surveyed(scene, contexts),
+            (Pending::Survey, Answer::Surveyed { contexts, given_up }) => {
+                self.refilling.extend(given_up);
+                self.surveyed(scene, contexts)
+            }
             (Pending::Missing { partition, to }, Answer::Missing(missing)) => {
                 self.push(scene, partition, to, missing)
             }
@@ -249,6 +275,8 @@ impl Repair {
             }
             (Pending::Learn { partition, from }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
+            (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),
+            (Pending::Filled { partition }, _) => self.refilled(partition),
             _ => {}
         }
         self.pump(scene);
@@ -302,6 +330,8 @@ impl Repair {
             self.meet_all(scene);
             self.hand_over(scene);
             self.settle(scene, true);
+            self.scrub_next(scene);
+            self.refill(scene);
             let settling = !matches!(scene.step, Step::Member | Step::Waiting | Step::Left);
             self.next_tick = scene.now.time + if settling { TICK_SETTLING } else { TICK };
         }
@@ -313,9 +343,9 @@ impl Repair {
     }
 
     /// Whether what comes was made for the context that we have (rule `session`). What comes after storage was
-    /// asked to let go was made for one that we may have no more, before we know.
+    /// asked a question that may have ended it was made for one that we may have no more, before we know.
     fn is_current(&self, partition: PartitionId, session: u64) -> bool {
-        let current = session == self.session(partition) && !self.letting_go.contains(&partition);
+        let current = session == self.session(partition) && !self.in_doubt.contains(&partition);
         current || mutated!(IgnoreSession)
     }
 

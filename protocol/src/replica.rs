@@ -173,6 +173,7 @@ impl Replica {
             (Kind::Cells, Answer::Read { slice }) => Call::ReadSlice { op, slice },
             (Kind::Digest, Answer::Read { slice }) => Call::ReadDigest { op, digest: slice.digest() },
             (Kind::Keys, Answer::Keys { keys, more }) => Call::KeysFound { op, keys, more },
+            (_, Answer::NotFilled) => Call::Refused { op, why: Refusal::NotFilled },
             _ => Call::Refused { op, why: Refusal::Malformed },
         };
         let mut out = vec![Out::Send { to: from, call }];

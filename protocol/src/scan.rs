@@ -67,8 +67,11 @@ impl Scans {
     }
 
     pub fn stored(&mut self, op: OpId, answer: Answer) -> Option<Out> {
-        let Answer::Keys { keys, more } = answer else { return None };
-        self.found(self.me, op, keys, more)
+        match answer {
+            Answer::Keys { keys, more } => self.found(self.me, op, keys, more),
+            Answer::NotFilled => self.refused(self.me, op),
+            _ => None,
+        }
     }
 
     pub fn found(&mut self, from: PeerId, op: OpId, keys: Vec<ByteBuf>, more: bool) -> Option<Out> {

@@ -7,7 +7,9 @@
 
 use crate::ids::PartitionId;
 use serde_bytes::ByteBuf;
-use starling_crdt::{Command, Context, Event, Missing, Piece, Replica, Reply, Slice, Storage, StorageError};
+use starling_crdt::{
+    Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
@@ -31,7 +33,7 @@ pub enum Question {
         after: Option<ByteBuf>,
         limit: u16,
     },
-    /// The synced contexts of all partitions of which anything is held. Answered by `Contexts`.
+    /// The synced contexts of all partitions of which anything is held, and which were given up.
     Survey,
     /// The synced contexts of these partitions.
     Contexts {
@@ -59,6 +61,16 @@ pub enum Question {
         partition: PartitionId,
         below: Context,
     },
+    /// Look at the next stretch of a partition; damaged, it is given up at once (rule `cells-with-context`).
+    /// What was asked before must be synced first: a copy acknowledged after this must not be one given up.
+    Scrub {
+        partition: PartitionId,
+        max_bytes: usize,
+    },
+    /// What was given up has been filled again.
+    Filled {
+        partition: PartitionId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +94,10 @@ pub enum Answer {
         keys: Vec<ByteBuf>,
         more: bool,
     },
+    Surveyed {
+        contexts: Vec<(PartitionId, Context)>,
+        given_up: Vec<PartitionId>,
+    },
     Contexts {
         contexts: Vec<(PartitionId, Context)>,
     },
@@ -96,6 +112,10 @@ pub enum Answer {
         done: bool,
     },
     Cut,
+    Scrubbed(Scrubbed),
+    Filled,
+    /// The partition was given up, and lacks what others have.
+    NotFilled,
 }
 
 impl Question {
@@ -108,7 +128,7 @@ impl Question {
             Question::Apply { events, .. } => events.iter().map(Event::size).sum(),
             Question::Install { pieces, .. } => pieces.iter().map(Piece::size).sum(),
             Question::Survey | Question::Keys { .. } | Question::Contexts { .. } => 0,
-            Question::Missing { .. } => 0,
+            Question::Missing { .. } | Question::Scrub { .. } | Question::Filled { .. } => 0,
             Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
         }
     }
@@ -124,7 +144,8 @@ impl Answer {
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
             Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
             Answer::Missing(_) | Answer::Contexts { .. } | Answer::Synced | Answer::Applied { .. } => 0,
-            Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
+            Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
+            Answer::Scrubbed(_) | Answer::Filled | Answer::NotFilled => 0,
         }
     }
 }
@@ -165,14 +186,20 @@ pub fn answer(
             Answer::Executed { reply: done.reply, hidden: done.hidden, event: done.event }
         }
         Question::Apply { partition, events } => apply(replica, storage, partition, &events)?,
+        Question::Read { partition, .. } | Question::Keys { partition, .. }
+            if replica.given_up().contains(&partition) && !mutated!(ReadUnfilled) =>
+        {
+            Answer::NotFilled
+        }
         Question::Read { partition, key, command } => {
             Answer::Read { slice: replica.read(storage, partition, &key, &command)? }
         }
         Question::Keys { partition, after, limit } => {
             keys(replica, storage, partition, after.as_deref().map(|key| &key[..]), limit)?
         }
-        Question::Survey => Answer::Contexts {
+        Question::Survey => Answer::Surveyed {
             contexts: replica.partitions().map(|p| (p, replica.context(p).clone())).collect(),
+            given_up: replica.given_up().iter().copied().collect(),
         },
         Question::Contexts { partitions } => Answer::Contexts {
             contexts: partitions.into_iter().map(|p| (p, replica.context(p).clone())).collect(),
@@ -192,6 +219,17 @@ pub fn answer(
         Question::CutLog { partition, below } => {
             replica.cut_log(storage, partition, &below)?;
             Answer::Cut
+        }
+        Question::Scrub { partition, max_bytes } => {
+            let found = replica.scrub(storage, partition, max_bytes)?;
+            if found == Scrubbed::Damaged {
+                replica.give_up(storage, partition)?;
+            }
+            Answer::Scrubbed(found)
+        }
+        Question::Filled { partition } => {
+            replica.filled(storage, partition);
+            Answer::Filled
         }
     })
 }

@@ -106,6 +106,11 @@ impl Stage {
                 world.start(index, true);
                 String::new()
             }
+            ["damage", name, key] => {
+                world.damage(world.index(name), key);
+                String::new()
+            }
+            ["damages"] => std::mem::take(&mut world.damages).join("\n"),
             ["add"] => {
                 world.add();
                 String::new()

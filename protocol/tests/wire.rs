@@ -44,7 +44,8 @@ fn message() -> impl Strategy<Value = Message> {
         })
     });
     let report = (any::<u16>(), any::<u64>(), context()).prop_map(move |(partition, session, context)| {
-        Message::Repair(Repair::Report { view, held: vec![Held { partition, session, context }] })
+        let filled = session % 2 == 0;
+        Message::Repair(Repair::Report { view, held: vec![Held { partition, session, context, filled }] })
     });
     prop_oneof![apply, forward, report]
 }

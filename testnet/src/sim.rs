@@ -32,7 +32,6 @@ mod plan;
 mod play;
 mod power;
 mod storage;
-mod watch;
 mod world;
 
 use plan::{Profile, Wishes};

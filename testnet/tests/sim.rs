@@ -35,7 +35,7 @@ fn no_checker_finds_anything_in_the_first_seeds() {
             report["faults"]
         );
     }
-    for fault in ["HalfOpen", "DiskFails", "Clone", "Drift", "Replace", "JoinInHalves"] {
+    for fault in ["HalfOpen", "DiskFails", "Clone", "Drift", "Replace", "JoinInHalves", "BitRot"] {
         assert!(
             report["faults"][fault].as_u64() > Some(0),
             "there was never a {fault}: {}",

@@ -1,9 +1,8 @@
 //! Changes to cells, collected in memory first: everything is read before anything is written.
 
+use super::scrub::Sums;
 use super::{Partition, versions_of};
-use crate::{
-    Cell, Context, Field, Fingerprint, Key, PartitionId, Storage, StorageError, Target, Version, rows,
-};
+use crate::{Cell, Context, Field, Key, PartitionId, Storage, StorageError, Target, Version, rows};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
@@ -33,11 +32,11 @@ struct KeyWork {
 pub(super) struct Edits {
     p: PartitionId,
     keys: BTreeMap<Key, KeyWork>,
-    fingerprint: Fingerprint,
+    sums: Sums,
 }
 
 impl Edits {
-    pub fn new(p: PartitionId, fingerprint: Fingerprint, seed: Option<Seed>) -> Self {
+    pub fn new(partition: &Partition, seed: Option<Seed>) -> Self {
         let mut keys = BTreeMap::new();
         if let Some(seed) = seed {
             let cells = seed.cells.into_iter();
@@ -47,7 +46,8 @@ impl Edits {
             };
             keys.insert(seed.key, work);
         }
-        Self { p, keys, fingerprint }
+        let sums = Sums { fingerprint: partition.fingerprint, scrub: partition.scrub.clone() };
+        Self { p: partition.id, keys, sums }
     }
 
     /// Removes the versions of `target` whose dots are in `dots`.
@@ -61,7 +61,7 @@ impl Edits {
             Target::Cell(cell) => {
                 let work = self.cell(s, cell)?;
                 for version in work.take(dots) {
-                    self.fingerprint.remove(cell, &version);
+                    self.sums.remove(self.p, cell, &version);
                 }
             }
             Target::Key(key) => {
@@ -70,7 +70,7 @@ impl Edits {
                 for (field, work) in &mut known.cells {
                     let cell = Cell::new(key, field.clone());
                     for version in work.take(dots) {
-                        self.fingerprint.remove(&cell, &version);
+                        self.sums.remove(self.p, &cell, &version);
                     }
                 }
             }
@@ -93,7 +93,7 @@ impl Edits {
         work.versions.reserve_exact(1);
         work.versions.insert(place, version.clone());
         work.dirty = true;
-        self.fingerprint.add(cell, &version);
+        self.sums.add(self.p, cell, &version);
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Edits {
     }
 
     /// The last reads: which keys come, and which go.
-    pub fn finish(self, s: &(impl Storage + ?Sized)) -> Result<Finished, StorageError> {
+    pub fn finish(mut self, s: &(impl Storage + ?Sized)) -> Result<Finished, StorageError> {
         let (mut came, mut went) = (0, 0);
         for (key, work) in &self.keys {
             let had = work.cells.values().any(|work| work.had);
@@ -115,6 +115,7 @@ impl Edits {
             if had != has && !work.has_others(s, self.p, key)? {
                 came += u64::from(has);
                 went += u64::from(had);
+                self.sums.scrub.iter_mut().for_each(|scrub| scrub.key_changed(self.p, key, has));
             }
         }
         Ok(Finished { edits: self, came, went })
@@ -131,8 +132,8 @@ pub(super) struct Finished {
 impl Finished {
     /// Writes the rows and corrects the partition's sums.
     pub fn write(self, s: &mut (impl Storage + ?Sized), partition: &mut Partition) {
-        let p = self.edits.p;
-        for (key, work) in self.edits.keys {
+        let Edits { p, keys, sums: Sums { fingerprint, mut scrub } } = self.edits;
+        for (key, work) in keys {
             for (field, work) in work.cells.into_iter().filter(|(_, work)| work.dirty) {
                 let row = rows::cell_row(p, &key, &field);
                 let has = !work.versions.is_empty();
@@ -142,11 +143,12 @@ impl Finished {
                 }
                 partition.cells = partition.cells.saturating_add(u64::from(has));
                 partition.cells = partition.cells.saturating_sub(u64::from(work.had));
+                scrub.iter_mut().for_each(|scrub| scrub.row_changed(&row, work.had, has));
             }
         }
         partition.keys = partition.keys.saturating_add(self.came);
         partition.keys = partition.keys.saturating_sub(self.went);
-        partition.fingerprint = self.edits.fingerprint;
+        (partition.fingerprint, partition.scrub) = (fingerprint, scrub);
     }
 }
 

@@ -111,7 +111,7 @@ impl Partition {
         if context.range_count() > RANGES_MAX {
             return Ok(false);
         }
-        let mut edits = Edits::new(self.id, self.fingerprint, None);
+        let mut edits = Edits::new(self, None);
         for (cell, gone) in self.gone(s, snapshot)? {
             edits.remove(s, &Target::Cell(cell), &gone)?;
         }

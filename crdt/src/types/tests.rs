@@ -1,7 +1,7 @@
 use super::Answered;
 use crate::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
 use crate::slice::SLICE_MAX;
-use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply};
+use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply, Scrubbed};
 use serde_bytes::ByteBuf;
 
 const P: u16 = 7;
@@ -65,7 +65,9 @@ fn sync(a: &mut Peer, b: &mut Peer) {
     b.pull(a);
     let (one, two) = (a.replica.summary(P), b.replica.summary(P));
     assert_eq!(one, two);
-    assert!(a.replica.scrub(&a.disk, P).unwrap() && b.replica.scrub(&b.disk, P).unwrap());
+    for peer in [a, b] {
+        assert_eq!(peer.replica.scrub(&peer.disk, P, usize::MAX).unwrap(), Scrubbed::Sound);
+    }
 }
 
 fn bytes(text: &str) -> ByteBuf {
@@ -333,7 +335,7 @@ fn commands_of_another_type_are_refused_however_large_the_key_is() {
         assert_eq!(a.ask("s", set("now a string")), Reply::Ok);
         assert_eq!(a.ask("h", Command::Del), Reply::Int(1));
         assert_eq!((a.replica.summary(P).keys, a.replica.summary(P).cells), (2, 2));
-        assert!(a.replica.scrub(&a.disk, P).unwrap());
+        assert_eq!(a.replica.scrub(&a.disk, P, usize::MAX).unwrap(), Scrubbed::Sound);
     }
 }
 

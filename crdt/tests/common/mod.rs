@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 use starling_crdt::{
-    Actor, Cell, Command, Context, Event, Executed, Memory, Missing, Piece, Replica, Target, Version,
+    Actor, Cell, Command, Context, Event, Executed, Memory, Missing, Piece, Replica, Scrubbed, Target,
+    Version,
 };
 use std::collections::BTreeMap;
 
@@ -62,8 +63,20 @@ impl Peer {
         cbor(&(self.context(), summary, self.cells().into_iter().collect::<Vec<_>>(), self.deferred()))
     }
 
-    pub fn scrubs(&self) -> bool {
-        self.replica.scrub(&self.disk, P).unwrap()
+    /// One stretch of the scrub.
+    pub fn scrub(&mut self, max_bytes: usize) -> Scrubbed {
+        self.replica.scrub(&self.disk, P, max_bytes).unwrap()
+    }
+
+    /// Ends the scrub under way, which has seen changes come and go, and then looks at all at once.
+    pub fn scrubs(&mut self) -> bool {
+        let under_way = loop {
+            match self.scrub(100) {
+                Scrubbed::More => {}
+                end => break end,
+            }
+        };
+        [under_way, self.scrub(usize::MAX)] == [Scrubbed::Sound; 2]
     }
 }
 

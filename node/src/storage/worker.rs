@@ -99,6 +99,9 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
         self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
         self.shared.questions.fetch_add(1, Ordering::Relaxed);
+        if matches!(question, Question::Scrub { .. }) {
+            self.commit()?;
+        }
         let executes = matches!(question, Question::Execute { .. });
         let mut told = answer(&mut self.replica, &mut self.storage, question)?;
         if executes {

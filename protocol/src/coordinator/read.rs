@@ -94,6 +94,7 @@ impl Read {
     pub fn stored(&mut self, scene: &mut Scene<'_>, answer: Answer) -> Next {
         match answer {
             Answer::Read { slice } => self.sliced(scene, scene.me, slice),
+            Answer::NotFilled => self.lost(scene, scene.me, AnswerKind::Refused),
             _ => Next::Keep,
         }
     }

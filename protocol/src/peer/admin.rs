@@ -41,8 +41,7 @@ impl Peer {
         }
     }
 
-    /// Who is concerned with a partition, as far as this peer knows.
-    pub fn seats(&self, partition: PartitionId) -> Seats {
+    fn seats(&self, partition: PartitionId) -> Seats {
         Atlas::new(self.me, &self.membership, &self.placement).seats(partition)
     }
 

@@ -106,11 +106,9 @@ impl Peer {
             membership::Out::Health { peer, health } => self.health_changed(now, peer, health),
             membership::Out::Stepped { peer, step } => {
                 let name = self.name_of(peer);
-                self.effects.push_back(Effect::Notify(Notice::Stepped { peer, name, step }));
+                self.notify(Notice::Stepped { peer, name, step });
             }
-            membership::Out::Refuted { incarnation } => {
-                self.effects.push_back(Effect::Notify(Notice::Refuted { incarnation }))
-            }
+            membership::Out::Refuted { incarnation } => self.notify(Notice::Refuted { incarnation }),
             membership::Out::ViewHeard { .. } => {
                 self.with_repair(now, |repair, scene| repair.view_heard(scene));
             }
@@ -121,7 +119,7 @@ impl Peer {
             membership::Out::Overruled { standing } => self.overruled(now, standing.step),
             membership::Out::Misbehaved { peer, why } => {
                 let why = why.to_owned();
-                self.effects.push_back(Effect::Notify(Notice::Misbehaved { peer, why }))
+                self.notify(Notice::Misbehaved { peer, why })
             }
         }
     }
@@ -147,7 +145,7 @@ impl Peer {
 
     fn health_changed(&mut self, now: Now, peer: PeerId, health: Health) {
         let name = self.name_of(peer);
-        self.effects.push_back(Effect::Notify(Notice::Health { peer, name, health }));
+        self.notify(Notice::Health { peer, name, health });
         match health {
             Health::Alive => self.with_repair(now, |repair, scene| repair.met(scene, peer)),
             Health::Suspect => {}
@@ -229,11 +227,15 @@ impl Peer {
                 repair::Out::Send { to, message } => self.send(to, Message::Repair(message)),
                 repair::Out::Store { ticket, question } => self.ask_store(Asker::Repair(ticket), question),
                 repair::Out::Step(step) => self.take_step(now, step),
-                repair::Out::LetGo { partition } => {
-                    self.effects.push_back(Effect::Notify(Notice::LetGo { partition }))
-                }
+                repair::Out::LetGo { partition } => self.notify(Notice::LetGo { partition }),
+                repair::Out::Damaged { partition } => self.notify(Notice::Damaged { partition }),
+                repair::Out::Refilled { partition } => self.notify(Notice::Refilled { partition }),
             }
         }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.effects.push_back(Effect::Notify(notice));
     }
 
     /// One step further on this peer's own way. A stale wish, of before the last step, is dropped.

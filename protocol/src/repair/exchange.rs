@@ -43,7 +43,11 @@ impl Repair {
         }
     }
 
+    /// While something is being filled again nothing is compared: "the same" is taken for a whole copy.
     pub(super) fn send_compare(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
+        if !self.refilling.is_empty() {
+            return;
+        }
         let (view, hash) = (scene.map.view(), hash(&contexts));
         self.remember(contexts);
         self.send(to, Message::Compare { view, hash });
@@ -63,6 +67,9 @@ impl Repair {
         theirs: u64,
         contexts: Contexts,
     ) {
+        if !self.refilling.is_empty() {
+            return;
+        }
         let view = scene.map.view();
         if hash(&contexts) == theirs {
             self.send(from, Message::Same { view, hash: theirs });
@@ -87,7 +94,7 @@ impl Repair {
         let view = scene.map.view();
         for (partition, context) in contexts {
             let session = self.told(partition, from).and_then(|told| told.session);
-            let told = Told { view, session, context: context.clone() };
+            let told = Told { view, session, context: context.clone(), filled: true };
             self.told.entry(partition).or_default().insert(from, told);
             self.mine.insert(partition, context);
             self.consider(scene, partition, from);
@@ -137,7 +144,8 @@ impl Repair {
         let mut intervals = 0;
         for (partition, context) in contexts {
             intervals += context.ranges().count();
-            held.push(Held { partition, session: self.session(partition), context });
+            let (session, filled) = (self.session(partition), !self.refilling.contains(&partition));
+            held.push(Held { partition, session, context, filled });
             if intervals >= REPORT_INTERVALS {
                 intervals = 0;
                 self.send(to, Message::Report { view, held: std::mem::take(&mut held) });
@@ -151,11 +159,13 @@ impl Repair {
     /// Takes note of what another holds, and has it held against what we hold.
     pub(super) fn weigh(&mut self, scene: &Scene<'_>, from: PeerId, view: View, held: Vec<Held>) {
         let mut partitions = BTreeSet::new();
-        for Held { partition, session, context } in held.into_iter().take(scene.map.partitions().into()) {
+        for Held { partition, session, context, filled } in
+            held.into_iter().take(scene.map.partitions().into())
+        {
             if partition < scene.map.partitions() {
                 partitions.insert(partition);
                 self.end_push((partition, from), session);
-                let told = Told { view, session: Some(session), context };
+                let told = Told { view, session: Some(session), context, filled };
                 self.told.entry(partition).or_default().insert(from, told);
             }
         }
@@ -196,7 +206,7 @@ impl Repair {
         let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
             return;
         };
-        if mine.contains_all(&told.context) {
+        if told.filled && mine.contains_all(&told.context) {
             self.proven.entry(partition).or_default().insert(from);
         }
         if self.foreign.contains(&partition) {

@@ -52,21 +52,22 @@ impl Repair {
         let Some(mine) = self.mine.get(&partition).filter(|_| enough) else { return };
         let early = mutated!(LetGoEarly).then(|| mine.clone());
         let Some(held) = early.or_else(|| self.held_by_all(scene, partition, mine)) else { return };
-        if held == *mine && self.letting_go.insert(partition) {
+        if held == *mine && self.in_doubt.insert(partition) {
             self.ask_store(Pending::LetGo { partition }, Question::LetGo { partition, held });
         }
     }
 
     pub(super) fn let_go_tried(&mut self, partition: PartitionId, answer: Answer) {
-        self.letting_go.remove(&partition);
+        self.in_doubt.remove(&partition);
         if answer == (Answer::LetGo { done: true }) {
+            self.out.push(Out::LetGo { partition });
             self.released(partition);
         }
     }
 
     /// It is gone. What is under way to us was made for a context that we no longer have: another session.
     /// What came to storage after it went is looked for.
-    fn released(&mut self, partition: PartitionId) {
+    pub(super) fn released(&mut self, partition: PartitionId) {
         *self.releases.entry(partition).or_default() += 1;
         self.holding.remove(&partition);
         self.foreign.remove(&partition);
@@ -75,6 +76,6 @@ impl Repair {
         self.told.remove(&partition);
         self.proven.remove(&partition);
         self.cut.remove(&partition);
-        self.out.push(Out::LetGo { partition });
+        self.refilling.remove(&partition);
     }
 }

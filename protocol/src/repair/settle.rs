@@ -28,7 +28,7 @@ impl Repair {
         for (partition, seats) in changing(scene) {
             let told =
                 seats.old.iter().filter(|seat| self.is_filled_from(scene, partition, seat.peer)).count();
-            if told < needed(scene, &seats.old) && !mutated!(FillBlind) {
+            if told < needed(scene, seats.old.len()) && !mutated!(FillBlind) {
                 filled = false;
                 self.ask_owners(scene, partition, &seats.old, &mut ask);
             }
@@ -39,7 +39,12 @@ impl Repair {
         self.finish_or_ask(Step::Arriving, filled, ask);
     }
 
-    fn is_filled_from(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
+    pub(super) fn is_filled_from(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
+        self.told(partition, peer).is_some_and(|told| told.filled) && self.has_all_of(scene, partition, peer)
+    }
+
+    /// Whether we have what a peer told last, under the table that we have.
+    pub(super) fn has_all_of(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
         let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
         let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return false };
         mine.contains_all(&told.context)
@@ -67,7 +72,7 @@ impl Repair {
     }
 
     /// Asks for reports, but of those who are sending already.
-    fn ask_owners(
+    pub(super) fn ask_owners(
         &self,
         scene: &Scene<'_>,
         partition: PartitionId,
@@ -100,7 +105,7 @@ impl Repair {
             seat.peer == scene.me || scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view)
         };
         let known =
-            |seats: &Seats| owners(seats).iter().filter(knows).count() >= needed(scene, owners(seats));
+            |seats: &Seats| owners(seats).iter().filter(knows).count() >= needed(scene, owners(seats).len());
         if changing(scene).iter().all(|(_, seats)| known(seats)) || mutated!(SettleBlind) {
             self.out.push(Out::Step(step));
         }
@@ -117,7 +122,6 @@ fn changing(scene: &Scene<'_>) -> Vec<(PartitionId, Seats)> {
 }
 
 /// N-W+1, of as many owners as there are.
-fn needed(scene: &Scene<'_>, owners: &[Seat]) -> usize {
-    let n = owners.len();
+pub(super) fn needed(scene: &Scene<'_>, n: usize) -> usize {
     if n == 0 { 0 } else { n - usize::from(scene.w).min(n) + 1 }
 }

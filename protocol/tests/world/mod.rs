@@ -1,9 +1,9 @@
 //! A small network of the very `Peer`s that run in real processes, with one clock and one queue.
 
 use serde_bytes::ByteBuf;
-use starling_crdt::{Actor, Command, Memory, Replica, Reply};
+use starling_crdt::{Actor, Command, Memory, Replica, Reply, Storage};
 use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
-use starling_protocol::effect::Effect;
+use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::member::{Record, Step};
@@ -81,6 +81,8 @@ pub struct World {
     watch: Option<(ByteBuf, ByteBuf)>,
     /// Frames that were delivered, in words, while somebody listens.
     pub log: Option<Vec<String>>,
+    /// What peers said of damaged partitions.
+    pub damages: Vec<String>,
     pub frames: u64,
 }
 
@@ -105,6 +107,7 @@ impl World {
             chance: seed,
             watch: watched(),
             log: None,
+            damages: Vec::new(),
             frames: 0,
         }
     }
@@ -194,6 +197,17 @@ impl World {
         self.nodes[index].table = Vec::new();
     }
 
+    /// One bit of a key's first cell is not what it was.
+    pub fn damage(&mut self, index: usize, key: &str) {
+        let node = &mut self.nodes[index];
+        let is_cell = |row: &[u8]| row[2] == 1 && row[5..].starts_with(key.as_bytes());
+        let found = node.disk.rows().find(|(row, _)| is_cell(row));
+        let (row, mut value) = found.map(|(row, value)| (row.to_vec(), value.to_vec())).expect("a cell");
+        *value.last_mut().expect("no cell is empty") ^= 1;
+        node.disk.put(&row, &value);
+        node.synced.put(&row, &value);
+    }
+
     pub fn cut(&mut self, groups: &[Vec<usize>]) {
         self.tell(0, &format!("sees a cut: {groups:?}"));
         for (a, b) in groups.iter().flat_map(|a| groups.iter().map(move |b| (a, b))).filter(|(a, b)| a != b) {
@@ -265,7 +279,12 @@ impl World {
             Effect::Store { id, question } => self.store(index, id, question),
             Effect::Reply { id, response } => drop(self.replies.insert(id, response)),
             Effect::Save { table } => self.nodes[index].table = table,
-            Effect::Notify(notice) => self.tell(index, &format!("{notice:?}")),
+            Effect::Notify(notice) => {
+                self.tell(index, &format!("{notice:?}"));
+                if let Notice::Damaged { .. } | Notice::Refilled { .. } = notice {
+                    self.damages.push(format!("{} {notice:?}", self.nodes[index].name));
+                }
+            }
         }
     }
 

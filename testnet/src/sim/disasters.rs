@@ -136,7 +136,8 @@ impl World {
     /// One member is never healed, where enough others are there and nobody is on the way in or out.
     pub(super) fn freeze(&mut self) {
         let up: Vec<_> = self.up();
-        let settled = up.iter().all(|index| self.step_of(*index) == Some(Step::Member));
+        let is_settled = |index: &usize| self.step_of(*index) == Some(Step::Member) && self.is_whole(*index);
+        let settled = up.iter().all(is_settled);
         let others_up = self.nodes.iter().all(|node| node.is_gone || node.peer.is_some());
         if !settled || !others_up || up.len() < 3 {
             return;

@@ -3,8 +3,9 @@
 //! What a change overwrites is kept until it is synced, and put back in a crash: the cost is in proportion to
 //! what changes, never to what is stored.
 
+use super::chance::Chance;
 use starling_crdt::cell::Visit;
-use starling_crdt::{Memory, Storage, StorageError};
+use starling_crdt::{Memory, PartitionId, Storage, StorageError};
 use std::collections::BTreeMap;
 
 /// What rows were before; `None`: they were not there.
@@ -36,6 +37,19 @@ impl Disk {
         if !synced {
             undo(&mut self.rows, syncing);
         }
+    }
+
+    /// Flips a bit of some cell of a partition, as if it had been written so. False: there is none.
+    pub fn flip(&mut self, partition: PartitionId, chance: &mut Chance) -> bool {
+        let is_cell =
+            |(row, _): &(&[u8], &[u8])| row.starts_with(&[&partition.to_be_bytes()[..], &[1]].concat());
+        let cells: Vec<_> = self.rows.rows().filter(is_cell).collect();
+        let Some((row, value)) = chance.pick(&cells) else { return false };
+        let (row, mut value) = (row.to_vec(), value.to_vec());
+        let at = usize::try_from(chance.below(value.len() as u64)).unwrap_or(0);
+        value[at] ^= 1 << chance.below(8);
+        self.put(&row, &value);
+        true
     }
 
     pub fn is_empty(&self) -> bool {

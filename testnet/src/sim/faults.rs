@@ -91,6 +91,7 @@ impl World {
             Fault::Clone => return self.join_from(at),
             Fault::Replace => return self.replace(at),
             Fault::JoinInHalves => return self.join_in_halves(),
+            Fault::BitRot => self.nodes[at].rots = true,
             Fault::PowerLoss => {
                 self.tell(None, || "the power fails".into());
                 up.into_iter().for_each(|index| self.crash_for_a_while(index));
@@ -172,7 +173,7 @@ impl World {
 
     pub(super) fn can_lose(&self, index: usize) -> bool {
         let others = || (0..self.nodes.len()).filter(|other| *other != index && !self.nodes[*other].is_gone);
-        let filled = others().all(|other| self.step_of(other).is_some_and(|step| step == Step::Member));
+        let filled = others().all(|other| self.step_of(other) == Some(Step::Member) && self.is_whole(other));
         let safe = self.nodes[index].durable.iter().all(|(partition, context)| {
             let mut rest = context.clone();
             let elsewhere = others().filter_map(|other| self.nodes[other].durable.get(partition));
@@ -180,6 +181,11 @@ impl World {
             rest.is_empty()
         });
         filled && safe
+    }
+
+    /// Nothing that was damaged there waits to be filled again.
+    pub fn is_whole(&self, index: usize) -> bool {
+        self.nodes[index].replica.as_ref().is_none_or(|replica| replica.given_up().is_empty())
     }
 
     /// Of a peer that runs, in its own eyes.
@@ -239,6 +245,7 @@ impl World {
         }
         for index in 0..self.nodes.len() {
             (self.nodes[index].slow_until, self.nodes[index].disk_fails) = (Time(0), false);
+            self.nodes[index].rots = false;
             self.start(index);
         }
     }

@@ -51,9 +51,11 @@ pub enum Fault {
     Replace,
     /// Two halves, and each admits a peer.
     JoinInHalves,
+    /// A bit on a disk is not what was written, just before the scrub looks.
+    BitRot,
 }
 
-pub const FAULTS: [Fault; 23] = [
+pub const FAULTS: [Fault; 24] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
@@ -77,6 +79,7 @@ pub const FAULTS: [Fault; 23] = [
     Fault::Drift,
     Fault::Replace,
     Fault::JoinInHalves,
+    Fault::BitRot,
 ];
 
 /// What the person who started the simulation has fixed.
@@ -120,6 +123,7 @@ pub struct Plan {
     pub fault_every_ms: u64,
     /// See the fields of `Config` of these names.
     pub repair_batch: usize,
+    pub scrub_batch: usize,
     pub log_step: u64,
     pub log_max: u64,
     /// In the end one peer is not healed, but stays away for ever.
@@ -163,6 +167,7 @@ impl Plan {
             keys: chance.between((1, 8)),
             fault_every_ms: chance.between((1_000, 10_000)),
             repair_batch: Config::default().repair_batch,
+            scrub_batch: Config::default().scrub_batch,
             log_step: Config::default().log_step,
             log_max: Config::default().log_max,
             freezes: false,
@@ -182,7 +187,7 @@ impl Plan {
         self.fault_every_ms = chance.between((300, 2_000));
         for (fault, weight) in &mut self.weights {
             *weight = match fault {
-                Fault::Wipe | Fault::RollBack | Fault::Replace => 0,
+                Fault::Wipe | Fault::RollBack | Fault::Replace | Fault::BitRot => 0,
                 Fault::Join | Fault::Leave => 12,
                 _ => *weight / 2,
             };
@@ -193,6 +198,7 @@ impl Plan {
     fn tighten(&mut self, chance: &mut Chance) {
         if chance.one_in(2) {
             self.repair_batch = usize::try_from(chance.between((1, 2_000))).unwrap_or(1);
+            self.scrub_batch = usize::try_from(chance.between((1, 500))).unwrap_or(1);
         }
         if chance.one_in(2) {
             self.log_step = chance.between((1, 32));
@@ -206,7 +212,7 @@ fn weight(fault: Fault, w: u64, chance: &mut Chance) -> u64 {
     let drawn = if chance.one_in(4) { 0 } else { chance.between((1, 8)) };
     match fault {
         // With W=1 an acknowledged event may be on one disk alone.
-        Fault::Wipe | Fault::RollBack | Fault::Replace if w == 1 => 0,
+        Fault::Wipe | Fault::RollBack | Fault::Replace | Fault::BitRot if w == 1 => 0,
         Fault::PowerLoss | Fault::Leave | Fault::Clone | Fault::Replace => drawn / 3,
         Fault::LongPause | Fault::JoinInHalves => drawn / 3,
         _ => drawn,

@@ -3,7 +3,7 @@
 use super::checkers::{handoff, replica};
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
-use starling_crdt::{Command, Context};
+use starling_crdt::{Command, Context, Scrubbed};
 use starling_protocol::ids::{PartitionId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::store::{Answer, Question, answer};
@@ -20,6 +20,11 @@ const SLOW_MS: (u64, u64) = (50, 1_000);
 impl World {
     pub fn store(&mut self, index: usize, id: StoreId, question: Question) {
         let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
+        let rotten = self.rot(index, &question);
+        // All at once, so that nothing damaged is read before.
+        let question =
+            rotten.map_or(question, |partition| Question::Scrub { partition, max_bytes: usize::MAX });
+        let changed = changed.or(rotten);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let seen = changed.filter(|_| command.is_some()).map(|p| replica.context(p).clone());
@@ -36,10 +41,12 @@ impl World {
         } else {
             told
         };
+        if rotten.is_some() && told != Answer::Scrubbed(Scrubbed::Damaged) {
+            self.check(Err(format!("damage was overlooked: {told:?}")));
+        }
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
             let outcome = handoff::check(self, index, partition, &gone);
             self.check(outcome);
-            *self.nodes[index].let_go.entry(partition).or_default() += 1;
             self.nodes[index].released.entry(partition).or_default().union(&gone);
         }
         if let Some(partition) = changed {
@@ -57,6 +64,30 @@ impl World {
         }
     }
 
+    /// Damages what is to be looked at, if that is due: the partition that is given up then. As with any disk that
+    /// is lost, all that is on it must be elsewhere; and what was told before must have been synced.
+    fn rot(&mut self, index: usize, question: &Question) -> Option<PartitionId> {
+        let Question::Scrub { partition, .. } = question else { return None };
+        let node = &self.nodes[index];
+        if !node.rots || node.is_syncing || !node.waiting.is_empty() || !self.can_lose(index) {
+            return None;
+        }
+        let node = &mut self.nodes[index];
+        let replica = node.replica.as_mut()?;
+        // What the scrub has passed already would be seen in the next round only.
+        let before = replica.scrub(&node.disk, *partition, usize::MAX).expect("memory does not fail");
+        let rotten = node.disk.flip(*partition, &mut self.disks);
+        if before == Scrubbed::Damaged {
+            self.check(Err(format!("partition {partition} is damaged, and nothing has damaged it")));
+        }
+        if !rotten {
+            return None;
+        }
+        self.tell(Some(index), || format!("a bit of partition {partition} is not what was written"));
+        (self.nodes[index].rots, self.disk_lost) = (false, self.now);
+        Some(*partition)
+    }
+
     fn executed(
         &mut self,
         partition: Option<PartitionId>,
@@ -67,7 +98,7 @@ impl World {
         if let (Answer::Executed { event: Some(event), .. }, Some(p), Some((key, command))) =
             (told, partition, command)
         {
-            let entered = self.ledger.issue(p, (&key, &command), event, seen.unwrap_or_default(), self.now);
+            let entered = self.ledger.issue(p, (&key, &command), event, seen.unwrap_or_default());
             self.mix(event.dot.actor.0 ^ event.dot.counter);
             self.check(entered);
         }

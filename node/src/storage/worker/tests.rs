@@ -77,6 +77,7 @@ fn kind(told: &Answer) -> &'static str {
         Answer::Synced => "synced",
         Answer::Read { .. } => "read",
         Answer::Contexts { .. } => "contexts",
+        Answer::Scrubbed(_) => "scrubbed",
         _ => "another",
     }
 }
@@ -132,6 +133,14 @@ fn nothing_leaves_that_was_read_after_a_change_before_that_is_synced() {
     let contexts = Question::Contexts { partitions: vec![0] };
     let played = play(disk(), Durability::Synced, [read("a"), set("a", 1), read("a"), contexts]);
     let expected = "read 1, executed 2, commit, synced, synced 2, read 3, contexts 4";
+    assert_eq!(played.journal.join(", "), expected);
+}
+
+#[test]
+fn what_was_asked_before_a_scrub_is_synced_before_it() {
+    let scrub = Question::Scrub { partition: 0, max_bytes: 100 };
+    let played = play(disk(), Durability::Synced, [set("a", 1), scrub, set("a", 1)]);
+    let expected = "executed 1, commit, synced, synced 1, scrubbed 2, executed 3, commit, synced, synced 3";
     assert_eq!(played.journal.join(", "), expected);
 }
 

@@ -8,6 +8,9 @@ use starling_protocol::placement::Placement;
 /// `Err`: what is not so yet.
 pub fn check(world: &World) -> Result<(), String> {
     membership(world)?;
+    if let Some(index) = world.up().into_iter().find(|index| !world.is_whole(*index)) {
+        return Err(format!("{} has not filled again what was damaged", world.nodes[index].name));
+    }
     owners(world)
 }
 
