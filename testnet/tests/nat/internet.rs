@@ -2,9 +2,10 @@
 
 use crate::lab::{Lab, Mapping, Peer, eventually};
 use serde_json::Value;
+use std::time::Instant;
 
 /// A machine in the open, and two behind a NAT each.
-fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
+pub fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
     lab.switch("internet");
     lab.machine("p", "5.5.5.1/24", None, "internet");
     lab.router("n1", "192.168.1.1/24", "5.5.5.11/24", "internet", mapping[0]);
@@ -13,7 +14,7 @@ fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
     lab.machine("c", "192.168.2.2/24", Some("192.168.2.1"), "n2-lan");
 }
 
-fn alive(peer: &Peer, count: u64) {
+pub fn alive(peer: &Peer, count: u64) {
     eventually("all to be alive", || match peer.status()?["alive"].as_u64() {
         Some(found) if found == count => Ok(()),
         found => Err(format!("{} sees {found:?} of {count}", peer.host)),
@@ -38,14 +39,14 @@ fn machines_behind_nats_join_by_ticket_and_read_and_write() {
 }
 
 /// The way from one peer to another.
-fn path(from: &Peer, to: &str) -> Result<Value, String> {
+pub fn path(from: &Peer, to: &str) -> Result<Value, String> {
     let status = from.status()?;
     let members = status["members"].as_array().ok_or("no members")?;
     let member = members.iter().find(|member| member["name"] == to);
     member.map(|member| member["path"].clone()).ok_or_else(|| format!("{} does not know {to}", from.host))
 }
 
-fn await_path(from: &Peer, to: &str, is_right: impl Fn(&Value) -> bool) {
+pub fn await_path(from: &Peer, to: &str, is_right: impl Fn(&Value) -> bool) {
     eventually(&format!("the right way from {} to {to}", from.host), || match path(from, to)? {
         path if is_right(&path) => Ok(()),
         path => Err(path.to_string()),
@@ -73,4 +74,40 @@ fn through_a_symmetric_nat_a_member_in_the_open_relays() {
     let c = lab.start("c", &["join", &p.must("invite -q")]);
     await_path(&b, "c", |path| path["kind"] == "relayed" && path["via"] == "p");
     await_path(&c, "b", |path| path["kind"] == "relayed" && path["via"] == "p");
+    let words = b.must("status");
+    assert!(words.contains("c is reached through p: both are behind a NAT"), "{words}");
+    let words = b.must("doctor");
+    assert!(words.contains("behind a NAT (seen as") && words.contains("reached through p"), "{words}");
+    assert!(p.must("doctor").contains("public: others reach this peer at /ip4/5.5.5.1/"));
+}
+
+#[test]
+fn when_a_relay_is_cut_off_the_circuit_moves_to_another() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Random]);
+    lab.machine("q", "5.5.5.2/24", None, "internet");
+    lab.machine("d", "5.5.5.3/24", None, "internet");
+    let p = lab.start("p", &["up"]);
+    let q = lab.start("q", &["join", &p.must("invite -q")]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    for peer in [&b, &c] {
+        eventually("two relays", || match peer.status()?["reachability"]["relays"].as_array() {
+            Some(relays) if relays.len() == 2 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+    await_path(&b, "c", |path| path["kind"] == "relayed");
+    let first = path(&b, "c").unwrap()["via"].clone();
+    let (cut, other) = if first == "p" { (p, q) } else { (q, p) };
+    lab.ip(&cut.host, "link set eth0 down");
+    let begun = Instant::now();
+    await_path(&b, "c", |path| path["via"] == *other.host);
+    await_path(&c, "b", |path| path["via"] == *other.host);
+    eprintln!("the circuit moved within {} ms", begun.elapsed().as_millis());
+    eventually("a write", || b.ask("set k v"));
+    eventually("a read", || c.ask("get k"));
+    // A ticket of one behind a NAT leads through the relay that is left.
+    let d = lab.start("d", &["join", &b.must("invite -q")]);
+    eventually("a read of the newcomer", || d.ask("get k"));
 }

@@ -130,7 +130,7 @@ impl Lab {
         command.arg("--dir").arg(&dir).args(["--name", host, "--json", "-v"]);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
-        let peer = Peer { lab: self, host: host.into(), child };
+        let peer = Peer { lab: self, host: host.into(), dir, child };
         let (ready, told) = mpsc::channel();
         thread::spawn(move || ready.send(BufReader::new(stdout).lines().next()));
         let line = told.recv_timeout(PATIENCE).unwrap_or_default();
@@ -155,6 +155,7 @@ impl Drop for Lab {
 pub struct Peer<'a> {
     lab: &'a Lab,
     pub host: String,
+    dir: PathBuf,
     child: Child,
 }
 
@@ -171,8 +172,34 @@ impl Peer<'_> {
         self.ask(words).unwrap_or_else(|why| panic!("{words} at {}: {why}", self.host))
     }
 
+    /// What the console answers to these lines, a line each.
+    pub fn console(&self, lines: String) -> Vec<String> {
+        let mut command = self.lab.starling(&self.host, &["console"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = thread::spawn(move || stdin.write_all(lines.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(String::from).collect()
+    }
+
     pub fn status(&self) -> Result<Value, String> {
         serde_json::from_str(&self.ask("status --json")?).map_err(|error| error.to_string())
+    }
+}
+
+impl Peer<'_> {
+    /// A power cut.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// A power cut, and the disk is gone with all but the peer's key and its certificate.
+    pub fn lose_data(self) {
+        let store = self.dir.join("store");
+        self.kill();
+        std::fs::remove_dir_all(store).unwrap();
     }
 }
 

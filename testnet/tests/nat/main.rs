@@ -6,3 +6,4 @@
 mod internet;
 mod lab;
 mod lan;
+mod repair;
