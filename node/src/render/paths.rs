@@ -4,6 +4,10 @@ use super::{StatusPage, plain, short};
 use crate::transport::{Path, Paths, Reachability, Router, Way, parse_peer, peer_text};
 use serde::{Deserialize, Serialize};
 
+pub const RELAYED: &str = "relayed";
+pub const PUBLIC: &str = "public";
+pub const BEHIND_NAT: &str = "behind a NAT";
+
 /// How this peer reaches another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathLine {
@@ -58,14 +62,14 @@ impl StatusPage {
         let (kind, via) = match path.way {
             Way::Direct => ("direct", None),
             Way::Punched => ("punched", None),
-            Way::Relayed(by) => ("relayed", by.map(|by| self.name_of(&peer_text(&by)))),
+            Way::Relayed(by) => (RELAYED, by.map(|by| self.name_of(&peer_text(&by)))),
         };
         let where_it_is = match (here_is_behind, it_is_behind) {
             (true, true) => "both are behind a NAT",
             (true, false) => "this peer is behind a NAT",
             (false, _) => "it is behind a NAT",
         };
-        let why = (kind == "relayed").then(|| match path.punches_failed {
+        let why = (kind == RELAYED).then(|| match path.punches_failed {
             0 => format!("{where_it_is}; a hole is being punched"),
             n => format!("{where_it_is}; punching a hole has failed {n} times"),
         });
@@ -75,8 +79,8 @@ impl StatusPage {
 
     fn reach_line(&self, found: Reachability) -> ReachLine {
         let kind = match (found.is_public, &found.seen_as) {
-            (true, _) => "public",
-            (false, Some(_)) => "behind a NAT",
+            (true, _) => PUBLIC,
+            (false, Some(_)) => BEHIND_NAT,
             (false, None) => "local",
         };
         let router = found.router.map(|router| match router {

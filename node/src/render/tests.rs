@@ -54,6 +54,26 @@ fn status_as_text_tells_the_state_of_each_member() {
 }
 
 #[test]
+fn status_tells_the_way_to_each_peer_and_why_it_is_not_direct() {
+    let mut page = StatusPage::new(&status());
+    let line = |kind: &str, via: Option<&str>, why: Option<&str>| PathLine {
+        kind: kind.into(),
+        via: via.map(String::from),
+        transport: "quic".into(),
+        why: why.map(String::from),
+    };
+    page.members[1].path = Some(line("punched", None, None));
+    page.members[2].path =
+        Some(line("relayed", Some("p2"), Some("it is behind a NAT; a hole is being punched")));
+    let text = page.text();
+    let last = "p3 is reached through p2: it is behind a NAT; a hole is being punched";
+    for expected in ["punched, quic", "via p2", last] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    assert_eq!(serde_json::from_str::<StatusPage>(&json(&page)).unwrap(), page);
+}
+
+#[test]
 fn what_a_terminal_would_obey_is_not_sent_to_it() {
     let mut status = status();
     status.members[1].name = "\x1b[31mp2\n".into();

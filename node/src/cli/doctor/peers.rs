@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::console::Link;
+use crate::render::paths::{BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
 use crate::render::{MemberLine, StatusPage, plain};
 use crate::transport::dial_text;
 use std::net::{SocketAddr, TcpStream};
@@ -50,40 +51,90 @@ fn network(status: &StatusPage) -> Finding {
     }
 }
 
-/// Whether others could reach this peer, by what it tells them.
+/// Whether others can reach this peer.
 fn reachable(status: &StatusPage) -> Finding {
-    const CHECK: &str = "reachability";
+    match &status.reachability {
+        Some(found) if found.kind == PUBLIC => {
+            let also = if found.serves { ", and it relays for others" } else { "" };
+            Finding::ok(
+                REACHABILITY,
+                format!("public: others reach this peer at {}{also}", shown(&found.external)),
+            )
+        }
+        Some(found) if found.kind == BEHIND_NAT => behind_nat(found),
+        _ => listening(status),
+    }
+}
+
+const REACHABILITY: &str = "reachability";
+
+fn behind_nat(found: &ReachLine) -> Finding {
+    let seen_as = plain(found.seen_as.as_deref().unwrap_or_default());
+    let fix = match found.router.as_deref() {
+        Some("behind another NAT") => {
+            "the router is behind a NAT of the provider: ask for a public address, or keep a member in the open"
+        }
+        _ => {
+            "forward the port of --listen, TCP and UDP, on the router or turn on UPnP there; then name it by --external"
+        }
+    };
+    let relays: Vec<_> = found.relays.iter().map(|relay| plain(relay)).collect();
+    if relays.is_empty() {
+        let found = format!(
+            "behind a NAT (seen as {seen_as}), and no member relays: it is reached only by those it dials"
+        );
+        let fix = format!("keep one member where all others can reach it; or {fix}");
+        return Finding::fail(REACHABILITY, found, fix);
+    }
+    let found = format!("behind a NAT (seen as {seen_as}): reached through {}", relays.join(" and "));
+    Finding::warn(REACHABILITY, found, fix)
+}
+
+fn shown(addresses: &[String]) -> String {
+    addresses.iter().take(2).map(|address| plain(address)).collect::<Vec<_>>().join(" and ")
+}
+
+/// By what it tells others.
+fn listening(status: &StatusPage) -> Finding {
     let me = status.members.iter().find(|member| member.peer_id == status.peer_id);
     let addresses = me.map(|me| me.addresses.clone()).unwrap_or_default();
     let is_loopback = |address: &String| address.contains("/127.") || address.contains("/ip6/::1/");
     if addresses.is_empty() {
-        return Finding::fail(CHECK, "this peer listens nowhere", "see --listen");
+        return Finding::fail(REACHABILITY, "this peer listens nowhere", "see --listen");
     }
     if addresses.iter().all(is_loopback) {
         let fix = "leave --listen out, or name an address of this machine that others can reach";
-        return Finding::warn(CHECK, "this peer listens on loopback only", fix);
+        return Finding::warn(REACHABILITY, "this peer listens on loopback only", fix);
     }
-    let shown: Vec<_> = addresses.iter().take(2).map(|address| plain(address)).collect();
-    Finding::ok(CHECK, format!("others are told {}", shown.join(" and ")))
+    Finding::ok(REACHABILITY, format!("others are told {}", shown(&addresses)))
 }
 
-/// Whether this machine reaches the others, over TCP.
+/// Whether this peer has a way to the others, or this machine reaches them over TCP.
 fn reaches(status: &StatusPage) -> Finding {
     const CHECK: &str = "others";
     let others = status.members.iter().filter(|member| member.peer_id != status.peer_id);
     let others: Vec<_> = others.filter(|member| member.step != "left").take(TRIED_MAX).collect();
-    let threads: Vec<_> = others.iter().map(|member| start_trying(member)).collect();
-    let silent = others
+    let relayed =
+        others.iter().filter(|member| member.path.as_ref().is_some_and(|path| path.kind == RELAYED));
+    let relayed: Vec<_> = relayed.map(|member| plain(&member.name)).collect();
+    let without: Vec<_> = others.iter().filter(|member| member.path.is_none()).collect();
+    let threads: Vec<_> = without.iter().map(|member| start_trying(member)).collect();
+    let silent = without
         .iter()
         .zip(threads)
         .filter_map(|(member, reached)| (!reached.join().unwrap_or(false)).then(|| plain(&member.name)));
     let silent: Vec<_> = silent.collect();
-    match (others.len(), silent.is_empty()) {
-        (0, _) => Finding::ok(CHECK, "there are none"),
-        (count, true) => Finding::ok(CHECK, format!("all {count} are reached over TCP")),
-        (count, false) => Finding::warn(
+    match (others.len(), silent.is_empty(), relayed.is_empty()) {
+        (0, ..) => Finding::ok(CHECK, "there are none"),
+        (count, true, true) => Finding::ok(CHECK, format!("all {count} are reached")),
+        (count, true, false) => Finding::warn(
             CHECK,
-            format!("of {count}, not reached over TCP: {}", silent.join(", ")),
+            format!("all {count} are reached; through a relay, which is slower: {}", relayed.join(", ")),
+            "`starling status` says why; one of two needs a port that is open, or a NAT that keeps ports",
+        ),
+        (count, false, _) => Finding::warn(
+            CHECK,
+            format!("of {count}, not reached: {}", silent.join(", ")),
             "see that they run, that their addresses are right and that no firewall is between",
         ),
     }
