@@ -48,7 +48,7 @@ fn a_lost_replica_is_filled_through_a_relay() {
     let begun = Instant::now();
     let b = lab.start("b", &["up"]);
     eventually("the lost copy to be filled", || is_filled(&b));
-    eprintln!("{} MiB were repaired within {} ms", KEYS * VALUE_BYTES >> 20, begun.elapsed().as_millis());
+    eprintln!("{} MiB were repaired within {} ms", (KEYS * VALUE_BYTES) >> 20, begun.elapsed().as_millis());
     await_path(&b, "c", |path| path["kind"] == "relayed");
     c.kill();
     holds_all(&b).unwrap();
