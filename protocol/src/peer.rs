@@ -153,6 +153,11 @@ impl Peer {
         self.membership.records()
     }
 
+    /// What this peer knows of all steps taken.
+    pub fn known(&self) -> View {
+        self.view
+    }
+
     /// Of each table and queue its name, its length, and the most that it may hold.
     pub fn tables(&self) -> Vec<(&'static str, usize, usize)> {
         let (members, members_max) = self.membership.size();

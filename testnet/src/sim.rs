@@ -32,6 +32,7 @@ mod plan;
 mod play;
 mod power;
 mod storage;
+mod watch;
 mod world;
 
 use plan::{Profile, Wishes};

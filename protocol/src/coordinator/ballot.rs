@@ -90,6 +90,16 @@ impl Ballot {
         Some((Seat { peer, health: entry.health }, entry.instead_of))
     }
 
+    /// Owners have changed: whoever is none of them any more stands in, for one that has not answered.
+    pub fn demote_former(&mut self, owners: &[Seat]) {
+        let is_owner = |peer| owners.iter().any(|seat| seat.peer == peer);
+        let answered = |seat: &&Seat| self.with(AnswerKind::Ok).contains(&seat.peer);
+        let silent = owners.iter().find(|seat| !answered(seat)).or(owners.first()).map(|seat| seat.peer);
+        for entry in self.entries.iter_mut().filter(|entry| !is_owner(entry.peer)) {
+            entry.instead_of = entry.instead_of.or(silent);
+        }
+    }
+
     /// Those that are to be asked again after we have learned what they know.
     pub fn behind(&self) -> Vec<PeerId> {
         self.entries.iter().filter(|entry| entry.behind).map(|entry| entry.peer).collect()

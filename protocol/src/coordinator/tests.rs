@@ -210,3 +210,27 @@ fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
     coordinator.answered(Now::default(), NEXT, answer());
     assert!(coordinator.is_empty());
 }
+
+#[test]
+fn a_former_owner_that_kept_a_write_stands_in() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let command = Command::Set { value: ByteBuf::from("v") };
+    coordinator.write(Now::default(), Begin { explain: true, ..begin(command, seats(view(1))) });
+    let op = OpId(coordinator.last);
+    let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event()) };
+    coordinator.stored(Now::default(), op, executed);
+    coordinator.stored(Now::default(), op, Answer::Synced);
+
+    let owners = [OTHER, 3].map(|n| Seat { peer: PeerId::numbered(n), health: Health::Alive }).to_vec();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
+    let seats = Seats { partition: 0, view: view(2), old, new, read, preference: owners };
+    coordinator.replan(Now::default(), view(2), |_| seats.clone());
+    coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { op });
+    let done = coordinator.drain().into_iter().find_map(|out| match out {
+        Out::Done { result: Ok(outcome), .. } => outcome.trace,
+        _ => None,
+    });
+    let asked = done.expect("two copies are enough").asked;
+    let mine = asked.iter().find(|asked| asked.peer.id == PeerId::numbered(ME)).expect("it asked itself");
+    assert!(matches!(mine.role, crate::request::Role::StandIn { .. }), "{mine:?}");
+}

@@ -158,6 +158,7 @@ impl Write {
     pub fn replan(&mut self, scene: &mut Scene<'_>, seats: Seats) -> Next {
         self.quorum = Quorum::new(&seats, self.w.into());
         self.seats = seats;
+        self.ballot.demote_former(&self.seats.owners());
         let behind = self.ballot.behind();
         let again = |seat: &Seat, write: &Self| behind.contains(&seat.peer) || !write.ballot.has(seat.peer);
         let owners = if self.issued.is_some() { self.seats.owners() } else { Vec::new() };

@@ -41,7 +41,8 @@ impl Peer {
         }
     }
 
-    fn seats(&self, partition: PartitionId) -> Seats {
+    /// Who is concerned with a partition, as far as this peer knows.
+    pub fn seats(&self, partition: PartitionId) -> Seats {
         Atlas::new(self.me, &self.membership, &self.placement).seats(partition)
     }
 

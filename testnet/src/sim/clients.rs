@@ -193,6 +193,7 @@ impl World {
                 self.ledger.acknowledge(&label);
             }
             self.check(kept);
+            self.meets(op);
         }
     }
 

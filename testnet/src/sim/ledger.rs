@@ -3,6 +3,7 @@
 use super::model::Model;
 use starling_crdt::{Cell, Command, Context, Dot, Event, Field, Key, Target};
 use starling_protocol::ids::PartitionId;
+use starling_protocol::time::Time;
 use std::collections::BTreeMap;
 
 /// An event, for all time.
@@ -12,6 +13,7 @@ pub struct Issued {
     pub synced: u64,
     /// A client was told that it is kept.
     pub acknowledged: bool,
+    pub at: Time,
 }
 
 pub type Name = (PartitionId, Dot);
@@ -66,6 +68,7 @@ impl Ledger {
         (key, command): (&[u8], &Command),
         event: &Event,
         seen: Context,
+        at: Time,
     ) -> Result<(), String> {
         let name = (partition, event.dot);
         if let Some(before) = self.events.get(&name) {
@@ -75,7 +78,7 @@ impl Ledger {
         if self.of(&label).any(|(_, before)| before.acknowledged) && !is_repeated(&label) {
             return Err(format!("acknowledged, and takes effect again after that: {label}"));
         }
-        let issued = Issued { event: event.clone(), synced: 0, acknowledged: false };
+        let issued = Issued { event: event.clone(), synced: 0, acknowledged: false, at };
         self.events.insert(name, issued);
         self.by_command.entry(label).or_default().push(name);
         self.note_drops(partition, key, event);
@@ -106,6 +109,12 @@ impl Ledger {
                 issued.acknowledged = true;
             }
         }
+    }
+
+    /// True if another event drops anything of what this one has put.
+    pub fn is_dropped(&self, name: Name) -> bool {
+        let Some(Issued { event, .. }) = self.events.get(&name) else { return false };
+        event.puts.iter().any(|(cell, _)| self.droppers(name, &cell.key, &cell.field).next().is_some())
     }
 
     fn note_drops(&mut self, partition: PartitionId, key: &[u8], event: &Event) {

@@ -35,11 +35,15 @@ impl World {
             disks: 1,
             table_of: 0,
             boot: 0,
+            life: 0,
+            let_go: Default::default(),
+            knew: Default::default(),
             wake: None,
             paused_until: Time(0),
             skew_ms,
             is_gone: false,
             copy: None,
+            was_put_back: false,
             wiped_at: None,
             drift: (0, Time(0)),
             disk_fails: false,
@@ -58,6 +62,7 @@ impl World {
             return;
         }
         node.boot += 1;
+        (node.life, node.let_go) = (life, Default::default());
         let founding = index == 0 && node.boot == 1;
         node.replica = Some(Replica::open(&node.disk, Actor(life), seed).expect("memory does not fail"));
         let addresses = vec![format!("/memory/{index}")];
@@ -166,7 +171,7 @@ impl World {
         let Some(copy) = node.copy.take() else { return };
         self.disk_lost = self.now;
         (node.disk, node.table, node.durable) = (copy.disk, copy.table, copy.durable);
-        node.disks = copy.disks;
+        (node.disks, node.was_put_back) = (copy.disks, true);
         node.table_of = copy.disks;
         self.tell(Some(index), || "its disk is put back to the copy".into());
     }

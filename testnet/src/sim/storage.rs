@@ -47,6 +47,7 @@ impl World {
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
             let outcome = handoff::check(self, index, partition, &gone);
             self.check(outcome);
+            *self.nodes[index].let_go.entry(partition).or_default() += 1;
             self.nodes[index].released.entry(partition).or_default().union(&gone);
         }
         if let Some(partition) = changed {
@@ -98,7 +99,7 @@ impl World {
         if let (Answer::Executed { event: Some(event), .. }, Some(p), Some((key, command))) =
             (told, partition, command)
         {
-            let entered = self.ledger.issue(p, (&key, &command), event, seen.unwrap_or_default());
+            let entered = self.ledger.issue(p, (&key, &command), event, seen.unwrap_or_default(), self.now);
             self.mix(event.dot.actor.0 ^ event.dot.counter);
             self.check(entered);
         }

@@ -1,6 +1,7 @@
 //! The simulated machines: peers, their disks and clocks, one queue of all that is to happen.
 
 use super::chance::{Chance, Concern};
+use super::checkers::meeting::Acknowledged;
 use super::checkers::tables;
 use super::clients::Clients;
 use super::disk::Disk;
@@ -8,12 +9,13 @@ use super::faults::{Faults, Mend};
 use super::ledger::Ledger;
 use super::links::Links;
 use super::plan::{Fault, Plan};
+use super::watch::Before;
 use starling_crdt::{Context, Replica};
 use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PartitionId, PeerId, StoreId};
 use starling_protocol::input::Input;
-use starling_protocol::member::Record;
+use starling_protocol::member::{Record, Standing};
 use starling_protocol::message::Message;
 use starling_protocol::peer::Peer;
 use starling_protocol::store::Answer;
@@ -53,6 +55,11 @@ pub struct Node {
     pub table_of: u32,
     /// Counts starts: what was scheduled in an earlier one is void.
     pub boot: u32,
+    /// The actor of this start, and how often each partition was let go since.
+    pub life: u64,
+    pub let_go: BTreeMap<PartitionId, u64>,
+    /// The furthest that each peer was ever known here to have come.
+    pub knew: BTreeMap<PeerId, Standing>,
     pub wake: Option<Time>,
     pub paused_until: Time,
     /// How far this machine's clock is off, and by how many millionths it runs too fast since when.
@@ -67,6 +74,8 @@ pub struct Node {
     /// It has left, and does not return.
     pub is_gone: bool,
     pub copy: Option<Box<DiskCopy>>,
+    /// An older copy was put back once: it held less then, and knew fewer steps, than it had told.
+    pub was_put_back: bool,
     /// Which version of its standing was known when its disk was last wiped: it begins anew after that.
     pub wiped_at: Option<u64>,
 }
@@ -193,6 +202,8 @@ pub struct World {
     pub heals_at: Time,
     /// When tables were last held against their bounds.
     looked_at: Time,
+    /// Writes that owners alone have acknowledged.
+    pub acknowledged: BTreeMap<PartitionId, Vec<Acknowledged>>,
     /// When a disk was last wiped, or put back to an older copy.
     pub disk_lost: Time,
 }
@@ -225,6 +236,7 @@ impl World {
             clients: Clients::new(seed),
             faults: Faults::new(seed),
             ledger: Ledger::default(),
+            acknowledged: BTreeMap::new(),
             counts: Counts::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             broken: None,
@@ -285,7 +297,9 @@ impl World {
     pub fn input(&mut self, index: usize, input: Input) {
         let now = self.now_at(index);
         let Some(peer) = self.nodes[index].peer.as_mut() else { return };
+        let before = Before::of(peer, &input);
         let effects: Vec<_> = peer.handle(now, input).collect();
+        self.judge(index, &before, &effects);
         for effect in effects {
             self.carry_out(index, effect);
         }
@@ -317,6 +331,7 @@ impl World {
             Effect::Reply { id, response } => self.replied(index, id, response),
             Effect::Save { table } => {
                 let node = &mut self.nodes[index];
+                node.learn(&table);
                 (node.table, node.table_of) = (table, node.disks);
             }
             Effect::Notify(Notice::Misbehaved { peer, why }) => {

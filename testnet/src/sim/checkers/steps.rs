@@ -1,0 +1,60 @@
+//! Steps of owners that change: one change at a time, and each step only when N-W+1 of the owners that matter know
+//! the last one (rule `settling`). What the others know is looked up, not asked.
+
+use super::super::world::World;
+use starling_protocol::ids::PeerId;
+use starling_protocol::member::{Record, Standing, Step};
+use starling_protocol::placement::{Lists, Placement, turn};
+
+/// A peer has just gone from `before` to where it is now.
+pub fn check(world: &World, index: usize, before: Standing) -> Result<(), String> {
+    let Some(peer) = &world.nodes[index].peer else { return Ok(()) };
+    let me = world.nodes[index].id;
+    let mut records: Vec<Record> = peer.members().cloned().collect();
+    let Some(own) = records.iter_mut().find(|record| record.id == me) else { return Ok(()) };
+    let now = std::mem::replace(&mut own.standing, before);
+    let taken = (before.step, now.step);
+    match taken {
+        (Step::Waiting, Step::Joining) if turn(records.iter()) != Some(me) => {
+            Err("begins to join, and it is not its turn".into())
+        }
+        (Step::Member, Step::Leaving) if !records.iter().all(is_settled) => {
+            Err("begins to leave while other owners change".into())
+        }
+        (Step::Arriving, Step::Member) => is_known(world, me, before, &records, |lists| &lists.old),
+        (Step::Departing, Step::Left) => is_known(world, me, before, &records, |lists| &lists.new),
+        _ => Ok(()),
+    }
+}
+
+fn is_settled(record: &Record) -> bool {
+    matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
+}
+
+fn is_known(
+    world: &World,
+    me: PeerId,
+    last: Standing,
+    records: &[Record],
+    owners: fn(&Lists) -> &Vec<PeerId>,
+) -> Result<(), String> {
+    let mut placement = Placement::new(world.plan.partitions, world.plan.n);
+    placement.update(records.iter());
+    let knows = |peer: &&PeerId| {
+        let node = world.nodes.iter().find(|node| node.id == **peer);
+        **peer == me || node.and_then(|node| node.knew.get(&me)).is_some_and(|known| *known >= last)
+    };
+    for partition in placement.partitions_of(me) {
+        let lists = placement.lists(partition);
+        let owners = owners(lists);
+        let needed = owners.len() + 1 - usize::from(world.plan.w).min(owners.len());
+        let known = owners.iter().filter(knows).count();
+        if lists.old != lists.new && !owners.is_empty() && known < needed {
+            let step = last.step;
+            return Err(format!(
+                "goes on from {step:?}, which {known} owners of partition {partition} know, of {needed}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! What is looked at whenever a peer has taken an input, and whenever a client was answered.
+
+use super::checkers::meeting::{self, Acknowledged};
+use super::checkers::views::{self, Asked};
+use super::checkers::{sessions, steps};
+use super::clients::Outcome;
+use super::ledger::label;
+use super::world::{Node, World};
+use starling_protocol::effect::Effect;
+use starling_protocol::ids::PartitionId;
+use starling_protocol::input::Input;
+use starling_protocol::member::{Record, Standing, View};
+use starling_protocol::peer::Peer;
+
+/// A peer as it was before an input, and what matters of that.
+pub struct Before {
+    known: View,
+    standing: Option<Standing>,
+    asked: Asked,
+    made_for: Option<(PartitionId, u64)>,
+}
+
+impl Before {
+    pub fn of(peer: &Peer, input: &Input) -> Self {
+        let (asked, made_for) = match input {
+            Input::Received { message, .. } => (Asked::from(message), sessions::made_for(message)),
+            _ => (Asked::Other, None),
+        };
+        Self { known: peer.known(), standing: standing(peer), asked, made_for }
+    }
+}
+
+/// Its own record is the first.
+fn standing(peer: &Peer) -> Option<Standing> {
+    peer.members().next().map(|record| record.standing)
+}
+
+impl Node {
+    pub fn learn(&mut self, table: &[Record]) {
+        for record in table {
+            let known = self.knew.entry(record.id).or_insert(record.standing);
+            *known = (*known).max(record.standing);
+        }
+    }
+}
+
+impl World {
+    pub fn judge(&mut self, index: usize, before: &Before, effects: &[Effect]) {
+        let node = &self.nodes[index];
+        let Some(before_standing) = before.standing else { return };
+        let outcome = views::check(before.known, before_standing.step, &before.asked, effects);
+        let outcome = outcome.and_then(|()| match before.made_for {
+            Some(made_for) => sessions::check(node, made_for, effects),
+            None => Ok(()),
+        });
+        let stepped = node.peer.as_ref().and_then(standing).filter(|now| *now != before_standing);
+        let outcome = outcome.and_then(|()| match stepped {
+            Some(_) => steps::check(self, index, before_standing),
+            None => Ok(()),
+        });
+        let name = node.name.clone();
+        if let Err(why) = outcome {
+            return self.check(Err(format!("{name} {why}")));
+        }
+        if stepped.is_some() {
+            let outcome = self.all_meet(index);
+            self.check(outcome);
+        }
+    }
+
+    /// What was written before is seen by whoever reads as this peer now would.
+    fn all_meet(&self, reader: usize) -> Result<(), String> {
+        self.acknowledged.iter().try_for_each(|(partition, writes)| {
+            let writes = writes.iter().filter(|write| write.at > self.disk_lost);
+            meeting::check(self, reader, *partition, writes)
+        })
+    }
+
+    /// A write that owners have acknowledged: every read from now on must see it.
+    pub fn meets(&mut self, op: usize) {
+        let op = &self.clients.ops[op];
+        let overlaps = self.plan.r + self.plan.w > self.plan.n;
+        if !overlaps || !op.by_owners || !op.command.writes() || !matches!(op.outcome, Outcome::Ok(_)) {
+            return;
+        }
+        let label = label(op.key.as_bytes(), &op.command);
+        let events = self.ledger.of(&label).filter(|(_, issued)| issued.at >= op.began);
+        let events: Vec<_> = events.map(|(name, _)| name).collect();
+        let Some((partition, _)) = events.first().copied() else { return };
+        let write = Acknowledged { at: self.now, label, events };
+        let meets = |at| meeting::check(self, at, partition, std::iter::once(&write));
+        let outcome = self.up().into_iter().try_for_each(meets);
+        self.check(outcome);
+        self.acknowledged.entry(partition).or_default().push(write);
+    }
+}
