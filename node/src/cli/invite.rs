@@ -4,6 +4,9 @@ use super::data;
 use crate::commands::admission::InvitePage;
 use crate::console::{Reach, ask_json};
 use crate::error::Error;
+use anstyle::AnsiColor;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -26,6 +29,9 @@ pub struct Args {
     /// Print the ticket alone
     #[arg(short, long)]
     quiet: bool,
+    /// Show the ticket as a QR code too
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    qr: bool,
     /// One JSON object
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -68,13 +74,43 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         println!("{}", page.ticket);
         return Ok(ExitCode::SUCCESS);
     }
+    if args.qr {
+        let colors = AnsiColor::White.on(AnsiColor::Black);
+        let lines = qr(&page.ticket)?;
+        lines.lines().for_each(|line| anstream::eprintln!("{colors}{line}{colors:#}"));
+    }
     println!("{}", page.line());
     anstream::eprintln!("{}", page.words());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Light on dark, as most terminals are. In capitals, which take less room; a ticket is read in either.
+fn qr(ticket: &str) -> Result<String, Error> {
+    let code = QrCode::with_error_correction_level(ticket.to_ascii_uppercase(), EcLevel::L)
+        .map_err(|why| Error::new("the ticket does not fit into a QR code").why(why))?;
+    let (dark, light) = (Dense1x2::Light, Dense1x2::Dark);
+    Ok(code.render().dark_color(dark).light_color(light).build())
 }
 
 pub fn list(args: List) -> Result<ExitCode, Error> {
     let mut asked = vec!["invites"];
     asked.extend(args.json.then_some("json"));
     data::once(&args.reach, data::words(&asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_fits_a_terminal_as_a_qr_code() {
+        // As long as one with two addresses, and with four long ones.
+        for (length, width) in [(170, 50), (1100, 110)] {
+            let code = qr(&format!("st1{}", "a".repeat(length))).unwrap();
+            let widths: Vec<_> = code.lines().map(|line| line.chars().count()).collect();
+            assert!(widths.iter().all(|found| *found == widths[0] && *found < width), "{widths:?}");
+            assert!(code.lines().count() <= width / 2 + 1);
+        }
+        assert!(qr(&"a".repeat(5000)).is_err());
+    }
 }
