@@ -5,7 +5,8 @@ use crate::member::{Accusation, Record, View};
 use crate::request::{Failure, Outcome};
 use crate::time::Moment;
 use cbor4ii::core::dec::{Read, Reference};
-use cbor4ii::serde::Deserializer;
+use cbor4ii::core::enc::Write;
+use cbor4ii::serde::{Deserializer, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use starling_crdt::Piece;
@@ -255,7 +256,15 @@ impl Message {
         bytes
     }
 
-    /// Reads one frame. Errors: too long, another version, malformed, or bytes left over.
+    /// Whether it would be written so, without its version.
+    fn is_spelt(&self, body: &[u8]) -> bool {
+        let mut serializer = Serializer::new(Compared(body));
+        self.serialize(&mut serializer).is_ok() && serializer.into_inner().0.is_empty()
+    }
+
+    /// Reads one frame. Errors: too long, another version, malformed, bytes left over, or another spelling
+    /// of the message than the one that `encode` has (RFC 8949, section 4.2): so that a message has one form,
+    /// whatever is hashed, compared or signed of it.
     pub fn decode(frame: &[u8]) -> Result<Self, MessageError> {
         if frame.len() > FRAME_MAX {
             return Err(MessageError::TooLong(frame.len()));
@@ -267,9 +276,26 @@ impl Message {
         let mut decoder = Deserializer::new(Body { rest, depth: DEPTH_MAX });
         let message = Self::deserialize(&mut decoder).map_err(|e| MessageError::Malformed(e.to_string()))?;
         match decoder.into_inner().rest.len() {
-            0 => Ok(message),
+            0 if message.is_spelt(rest) => Ok(message),
+            0 => Err(MessageError::Malformed("it is not in its canonical form".into())),
             left => Err(MessageError::Malformed(format!("{left} bytes left over"))),
         }
+    }
+}
+
+/// What is left of a frame that is compared with what would be written.
+struct Compared<'a>(&'a [u8]);
+
+#[derive(Debug, thiserror::Error)]
+#[error("it differs")]
+struct Differs;
+
+impl Write for Compared<'_> {
+    type Error = Differs;
+
+    fn push(&mut self, written: &[u8]) -> Result<(), Differs> {
+        self.0 = self.0.strip_prefix(written).ok_or(Differs)?;
+        Ok(())
     }
 }
 
