@@ -152,7 +152,7 @@ fn repairs() -> Vec<Message> {
         Repair::Hashes { view, hashes: vec![(partition, hash)] },
         Repair::Meet { partition, with: PeerId::numbered(2) },
         Repair::Ask { partitions: vec![partition, 300] },
-        Repair::Report { view, held: vec![Held { partition, session, context }] },
+        Repair::Report { view, held: vec![Held { partition, session, context, filled: true }] },
         Repair::Events { session, partition, events: vec![event] },
         Repair::State { session, partition, transfer: 1, index: 0, count: 1, piece },
         Repair::Staged { partition, transfer: 1, index: 0 },
