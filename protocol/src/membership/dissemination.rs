@@ -60,8 +60,14 @@ impl Dissemination {
 
     /// No longer true.
     pub fn remove_about(&mut self, subject: PeerId) {
-        self.told.retain(|rumor, _| rumor.subject() != subject);
-        self.queue.retain(|(_, rumor)| rumor.subject() != subject);
+        let accusation = |by| Rumor::Accusation { suspect: subject, by };
+        let accusations = accusation(PeerId([0; 32]))..=accusation(PeerId([0xff; 32]));
+        let about = self.told.range(accusations).map(|(rumor, _)| *rumor).chain([Rumor::About(subject)]);
+        for rumor in about.collect::<Vec<_>>() {
+            if let Some(told) = self.told.remove(&rumor) {
+                self.queue.remove(&(told, rumor));
+            }
+        }
     }
 }
 

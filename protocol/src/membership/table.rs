@@ -43,6 +43,8 @@ pub(super) struct Change {
     pub was: Option<Health>,
     pub addresses: bool,
     pub stepped: bool,
+    /// Anything that the view is made of.
+    pub view: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ pub(super) struct Table {
     members_max: usize,
     view: Cell<Option<View>>,
     digest: Cell<Option<u64>>,
+    living: Cell<Option<usize>>,
 }
 
 impl Table {
@@ -67,8 +70,8 @@ impl Table {
         }
         let members = BTreeMap::new();
         let forgotten = BTreeMap::new();
-        let (view, digest) = (Cell::new(None), Cell::new(None));
-        let mut table = Self { me, members, forgotten, members_max, view, digest };
+        let (view, digest, living) = (Cell::new(None), Cell::new(None), Cell::new(None));
+        let mut table = Self { me, members, forgotten, members_max, view, digest, living };
         for record in known.into_iter().filter(Record::is_sane) {
             if record.id != table.me.id {
                 table.merge(now, record);
@@ -83,7 +86,7 @@ impl Table {
 
     pub fn change_me(&mut self, change: impl FnOnce(&mut Record)) {
         change(&mut self.me);
-        self.forget_cached();
+        self.forget_cached(true);
     }
 
     /// Another peer of the table.
@@ -116,7 +119,10 @@ impl Table {
 
     /// How many answer or may yet, this peer among them.
     pub fn living(&self) -> usize {
-        self.records().filter(|r| r.health != Health::Dead && r.standing.step != Step::Left).count()
+        let lives = |r: &&Record| r.health != Health::Dead && r.standing.step != Step::Left;
+        let living = self.living.get().unwrap_or_else(|| self.records().filter(lives).count());
+        self.living.set(Some(living));
+        living
     }
 
     pub fn is_full(&self) -> bool {
@@ -153,7 +159,7 @@ impl Table {
             None => self.admit(claim),
         };
         if change != Change::default() {
-            self.forget_cached();
+            self.forget_cached(change.view);
         }
         change
     }
@@ -165,14 +171,15 @@ impl Table {
         }
         if is_gone(&claim) {
             self.keep_forgotten(id, standing);
-            return Change { stepped: self.is_forgotten(id), ..Change::default() };
+            let stepped = self.is_forgotten(id);
+            return Change { stepped, view: stepped, ..Change::default() };
         }
         if self.is_full() {
             return Change::default();
         }
         self.forgotten.remove(&id);
         self.members.insert(id, Member::new(claim));
-        Change { admitted: true, life: true, was: None, addresses: true, stepped: true }
+        Change { admitted: true, life: true, was: None, addresses: true, stepped: true, view: true }
     }
 
     /// Puts those that are gone for long out of the table. Views and digests stay as they were.
@@ -186,7 +193,7 @@ impl Table {
             }
         }
         if !old.is_empty() {
-            self.forget_cached();
+            self.forget_cached(true);
         }
         !old.is_empty()
     }
@@ -250,9 +257,13 @@ impl Table {
         before.chain(std::iter::once(&self.me)).chain(after)
     }
 
-    fn forget_cached(&self) {
-        self.view.set(None);
+    /// In a large network health changes often, and the view hardly ever.
+    fn forget_cached(&self, view: bool) {
+        if view {
+            self.view.set(None);
+        }
         self.digest.set(None);
+        self.living.set(None);
     }
 }
 
@@ -260,7 +271,7 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
     let mut change = Change { was: Some(known.health), ..Change::default() };
     if claim.standing > known.standing || claim.standing < known.standing && mutated!(OldStanding) {
         known.standing = claim.standing;
-        change.stepped = true;
+        (change.stepped, change.view) = (true, true);
     }
     if claim.incarnation >= known.incarnation || mutated!(OldIncarnation) {
         let newer = claim.incarnation > known.incarnation || mutated!(OldIncarnation);
@@ -268,6 +279,7 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
         let describes = newer || description(&claim) > description(known);
         change.life = newer || describes || health != known.health;
         change.addresses = describes && claim.addresses != known.addresses;
+        change.view |= describes && (claim.weight != known.weight || claim.zone != known.zone);
         known.health = health;
         if describes {
             *known = Record { standing: known.standing, health, ..claim };
