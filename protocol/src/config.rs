@@ -107,6 +107,9 @@ pub struct Config {
     pub suspicion_factor: u32,
     /// At first suspicion lasts up to this many times the least (Lifeguard, section IV-B). memberlist: 6.
     pub suspicion_max_factor: u32,
+    /// Whether a peer doubts its own judgement and that of others: Lifeguard's additions, that a pause is noticed, and
+    /// that nobody is dead because another says so. Without, it is plain SWIM, which is there to be compared with.
+    pub lifeguard: bool,
     /// An update is sent this many times log2 of the members. SWIM, section 4.1; memberlist: 4.
     pub retransmit_factor: u32,
     /// Most member records in one probe message.
@@ -151,6 +154,7 @@ impl Default for Config {
             indirect_probes: 3,
             suspicion_factor: 4,
             suspicion_max_factor: 3,
+            lifeguard: true,
             retransmit_factor: 4,
             updates_per_message: 8,
             exchange_period: Duration::from_secs(10),

@@ -35,9 +35,12 @@ impl Probe {
         self.direct_until.unwrap_or(self.until)
     }
 
-    /// No answer can come any more: there is no way to it from here, nor from whoever was asked.
+    /// Nobody expects an answer any more: neither this peer, which has waited or has no way to it, nor any of those
+    /// who were asked. Where nobody could be asked, this peer waits for the rest of the period.
     fn is_hopeless(&self) -> bool {
-        self.unreachable && self.direct_until.is_none() && self.nacks.len() == self.helpers.len()
+        let asked_in_vain = self.nacks.len() == self.helpers.len();
+        let asked = self.unreachable || !self.helpers.is_empty();
+        self.direct_until.is_none() && asked && asked_in_vain
     }
 }
 
@@ -88,6 +91,7 @@ pub(super) struct Probes {
     /// Lifeguard's local health multiplier, less one: 0 is well, and `SCORE_MAX` is so unwell that
     /// silence says more about this peer than about others.
     score: u32,
+    score_max: u32,
 }
 
 impl Probes {
@@ -100,6 +104,7 @@ impl Probes {
             open: BTreeMap::new(),
             relays: BTreeMap::new(),
             score: 0,
+            score_max: if config.lifeguard { SCORE_MAX } else { 0 },
         }
     }
 
@@ -230,7 +235,7 @@ impl Probes {
 
     /// Something happened that speaks for this peer being slow: Lifeguard, table I.
     pub fn unwell(&mut self, by: u32) {
-        self.score = (self.score + by).min(SCORE_MAX);
+        self.score = (self.score + by).min(self.score_max);
     }
 
     #[cfg(test)]
@@ -322,6 +327,16 @@ mod tests {
         assert_eq!(probes.nack(peer(2), seq), None);
         assert_eq!(probes.nack(peer(3), seq), Some(Outcome::Failed { target: peer(1) }));
         assert_eq!(probes.score(), 0);
+    }
+
+    #[test]
+    fn once_all_that_were_asked_have_tried_in_vain_the_period_is_not_waited_for() {
+        let (mut probes, seq) = asking(&[peer(2), peer(3)]);
+        assert_eq!(probes.nack(peer(2), seq), None);
+        assert_eq!(probes.nack(peer(3), seq), Some(Outcome::Failed { target: peer(1) }));
+        assert_eq!(probes.score(), 0);
+        let (mut probes, seq) = asking(&[]);
+        assert_eq!(probes.give_up(seq), None, "nobody could be asked");
     }
 
     #[test]

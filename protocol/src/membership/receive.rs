@@ -88,6 +88,7 @@ impl Membership {
         // does so for tables; SWIM itself believes whoever confirms a death.)
         let known = self.table.other(claim.id);
         let said_dead = claim.health == Health::Dead
+            && self.config.lifeguard
             && known.is_some_and(|k| k.health != Health::Dead && k.incarnation <= claim.incarnation);
         if said_dead {
             claim.health = Health::Suspect;
@@ -228,6 +229,9 @@ impl Membership {
         }
         if self.suspicions.get_mut(&suspect).is_some_and(|suspicion| suspicion.accuse(by)) {
             self.rumors.add(Rumor::Accusation { suspect, by });
+            if by == self.me().id {
+                self.spread(suspect, out);
+            }
         }
     }
 

@@ -17,7 +17,8 @@ impl Membership {
     /// To be called at `next_timeout`, or as soon after it as possible.
     pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
         let due = self.next_timeout().unwrap_or(now);
-        if self.started && now.since(due) > self.config.probe_period * PAUSE_PERIODS {
+        let late = now.since(due) > self.config.probe_period * PAUSE_PERIODS;
+        if self.started && late && self.config.lifeguard {
             self.resume(now);
         }
         if !std::mem::replace(&mut self.started, true) {

@@ -13,7 +13,9 @@ impl Membership {
     /// from whoever speaks to it), and as many rumors as fit.
     pub(super) fn send(&mut self, to: PeerId, body: GossipBody, first: Vec<Record>, out: &mut Vec<Out>) {
         let mut records = first;
-        if let Some(held) = self.table.held(to).filter(|record| record.health != Health::Alive) {
+        if self.config.lifeguard
+            && let Some(held) = self.table.held(to).filter(|record| record.health != Health::Alive)
+        {
             push_new(&mut records, held);
         }
         let mut accusations = Vec::new();
@@ -86,6 +88,16 @@ impl Membership {
         }
         for peer in peers {
             self.send(peer, GossipBody::Update, vec![record.clone()], out);
+        }
+    }
+
+    /// In a large network a few are told at once of a new suspicion, which saves two periods until all know. In a
+    /// small one rumors are as fast.
+    pub(super) fn spread(&mut self, suspect: PeerId, out: &mut Vec<Out>) {
+        if self.table.living() > TELL_ALL_MAX {
+            for peer in self.some_alive(TELL_SOME, suspect) {
+                self.send(peer, GossipBody::Update, Vec::new(), out);
+            }
         }
     }
 

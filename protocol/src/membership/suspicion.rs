@@ -28,7 +28,8 @@ impl Suspicion {
         // K is two less than the factor, as in memberlist: with 4, three peers agree. Where there are not
         // as many others, nobody waits for them.
         let wanted = (config.suspicion_factor as usize).saturating_sub(2);
-        let confirmations_max = if members.saturating_sub(2) < wanted { 0 } else { wanted };
+        let waits = config.lifeguard && members.saturating_sub(2) >= wanted;
+        let confirmations_max = if waits { wanted } else { 0 };
         let least = least(members, config);
         let most = least * config.suspicion_max_factor;
         let (accusers, deadline) = (BTreeSet::new(), Time::default());
