@@ -31,6 +31,7 @@ mod network;
 mod plan;
 mod play;
 mod power;
+mod scale;
 mod storage;
 mod watch;
 mod world;
@@ -44,6 +45,8 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Most peers of a simulated network that holds data.
+const PEERS_MAX: u64 = 15;
 /// After so many failures no more seeds are played.
 const FAILURES_MAX: usize = 10;
 /// Between two lines of progress.
@@ -58,8 +61,8 @@ pub struct Options {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "S")]
     start: u64,
-    /// How many peers at first [default: drawn from the seed]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(3..=15), value_name = "PEERS")]
+    /// How many peers at first: 3 to 15, and up to 4,000 for scale [default: drawn from the seed]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(3..=4000), value_name = "PEERS")]
     peers: Option<u64>,
     /// Simulated minutes under faults [default: 2 for lite, 5 for swarm, 1 for churn]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1440), value_name = "MINUTES")]
@@ -114,6 +117,15 @@ pub fn run(options: &Options) -> ExitCode {
     #[cfg(feature = "mutants")]
     if options.broken.mutants {
         return mutants::play_all(options);
+    }
+    if options.profile == Profile::Scale {
+        return scale::run(options.peers, options.minutes.unwrap_or(10), options.start, options.json);
+    }
+    if let Some(many) = options.peers.filter(|peers| *peers > PEERS_MAX) {
+        eprintln!(
+            "error: {many} peers are too many but for --profile scale; give --peers {PEERS_MAX} or fewer"
+        );
+        return ExitCode::from(2);
     }
     let seeds = match options.replay {
         Some(seed) => seed..seed.saturating_add(1),

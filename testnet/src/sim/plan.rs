@@ -13,6 +13,8 @@ pub enum Profile {
     Swarm,
     /// 3 to 5 peers, one minute; owners change all the time, and clients hardly wait
     Churn,
+    /// 100 and 1,000 peers, ten minutes, membership alone: one seed, and a table
+    Scale,
 }
 
 /// A fault that may befall a network.
@@ -142,6 +144,7 @@ impl Plan {
             Profile::Lite => 2,
             Profile::Swarm => 5,
             Profile::Churn => 1,
+            Profile::Scale => 10,
         });
         let far = !lite && chance.one_in(3);
         let rough = chance.one_in(2);
