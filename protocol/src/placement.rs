@@ -19,6 +19,9 @@ const STAND_INS_MAX: usize = 8;
 /// Bits by which a distance is raised before it is divided by a weight: as many as a u64 has room for
 /// (a distance takes 39), so that distances over large weights still differ.
 const WEIGHT_POINT: u32 = 25;
+/// Of so many changes at once every part is provided for. One at a time is the rule; halves of a network that do
+/// not hear each other may begin more.
+const CHANGES_MAX: usize = 4;
 
 /// The order of peers for each partition, and the owners that follow from it; recomputed only when a
 /// standing, a weight or a zone has changed.
@@ -39,16 +42,19 @@ pub struct Lists {
     pub old: Vec<PeerId>,
     /// The owners as if every change under way were complete. Writes need W of these as well.
     pub new: Vec<PeerId>,
-    /// The owners that reads ask: one of the two above.
+    /// Where several changes are under way: the owners as if some of them were complete and others undone. Writes
+    /// need W of each of these as well, for reads may come to any of them. None is `old` or `new`.
+    pub between: Vec<Vec<PeerId>>,
+    /// The owners that reads ask: one of those above.
     pub read: Vec<PeerId>,
-    /// All of `old` and `new`, then those who stand in for them, members each.
+    /// All of `old`, `new` and `between`, then those who stand in for them, members each.
     pub preference: Vec<PeerId>,
     /// How many in `preference` are owners.
     owners: usize,
 }
 
 impl Lists {
-    /// All of `old` and `new`.
+    /// All of `old`, `new` and `between`.
     pub fn owners(&self) -> &[PeerId] {
         &self.preference[..self.owners]
     }
@@ -110,8 +116,14 @@ impl Placement {
 
     /// The peers of a partition; of one that this network does not have: empty lists.
     pub fn lists(&self, partition: PartitionId) -> &Lists {
-        static NONE: Lists =
-            Lists { old: Vec::new(), new: Vec::new(), read: Vec::new(), preference: Vec::new(), owners: 0 };
+        static NONE: Lists = Lists {
+            old: Vec::new(),
+            new: Vec::new(),
+            between: Vec::new(),
+            read: Vec::new(),
+            preference: Vec::new(),
+            owners: 0,
+        };
         self.lists.get(usize::from(partition)).unwrap_or(&NONE)
     }
 
@@ -127,19 +139,38 @@ impl Placement {
 
     fn compute(&self, partition: PartitionId) -> Lists {
         let ranked = self.ranked(partition);
-        let old = self.choose(&ranked, &[Step::Member, Step::Leaving, Step::Departing]);
-        let new = self.choose(&ranked, &[Step::Member, Step::Joining, Step::Arriving]);
-        let steps = |list: &[PeerId], step| list.iter().any(|peer| self.candidates[peer].step == step);
-        let unsettled = steps(&new, Step::Joining) || steps(&old, Step::Leaving);
-        let read = if unsettled && !old.is_empty() { old.clone() } else { new.clone() };
+        let all = |steps: &[Step]| self.choose(&ranked, |_, step| steps.contains(&step));
+        let old = all(&[Step::Member, Step::Leaving, Step::Departing]);
+        let new = all(&[Step::Member, Step::Joining, Step::Arriving]);
+        let read = all(&[Step::Member, Step::Arriving, Step::Leaving]);
+        let read = if read.is_empty() { new.clone() } else { read };
+        let between = self.between(&ranked, &old, &new);
 
-        let is_owner = |peer: &PeerId| old.contains(peer) || new.contains(peer);
+        let is_owner =
+            |peer: &PeerId| [&old, &new].into_iter().chain(&between).any(|list| list.contains(peer));
         let (mut preference, others): (Vec<PeerId>, Vec<PeerId>) =
             ranked.iter().map(|(peer, _)| **peer).partition(is_owner);
         let owners = preference.len();
         let room = (self.n + STAND_INS_MAX).saturating_sub(owners);
         preference.extend(others.into_iter().filter(|p| self.candidates[p].step == Step::Member).take(room));
-        Lists { old, new, read, preference, owners }
+        Lists { old, new, between, read, preference, owners }
+    }
+
+    /// See `Lists::between`.
+    fn between(&self, ranked: &[(&PeerId, &Candidate)], old: &[PeerId], new: &[PeerId]) -> Vec<Vec<PeerId>> {
+        let changing = ranked.iter().filter(|(_, candidate)| candidate.step != Step::Member);
+        let changing: Vec<PeerId> = changing.map(|(peer, _)| **peer).take(CHANGES_MAX).collect();
+        let mut between = BTreeSet::new();
+        // Each number says by its bits which of them count as members.
+        for members in (0..1_u32 << changing.len()).filter(|_| changing.len() > 1) {
+            between.insert(self.choose(ranked, |peer, step| {
+                match changing.iter().position(|changes| changes == peer) {
+                    Some(at) => members >> at & 1 == 1,
+                    None => matches!(step, Step::Member | Step::Arriving | Step::Leaving),
+                }
+            }));
+        }
+        between.into_iter().filter(|list| !list.is_empty() && list != old && list != new).collect()
     }
 
     /// All candidates, nearest first.
@@ -153,11 +184,15 @@ impl Placement {
         ranked.into_iter().map(|(_, peer, candidate)| (peer, candidate)).collect()
     }
 
-    /// The first N in these steps, nearest first; a second of one zone only when every zone has one, and
+    /// The first N of those that count, nearest first; a second of one zone only when every zone has one, and
     /// so on. Peers without a zone never crowd one another.
-    fn choose(&self, ranked: &[(&PeerId, &Candidate)], steps: &[Step]) -> Vec<PeerId> {
+    fn choose(
+        &self,
+        ranked: &[(&PeerId, &Candidate)],
+        counts: impl Fn(&PeerId, Step) -> bool,
+    ) -> Vec<PeerId> {
         let mut waiting: Vec<usize> =
-            (0..ranked.len()).filter(|i| steps.contains(&ranked[*i].1.step)).collect();
+            (0..ranked.len()).filter(|i| counts(ranked[*i].0, ranked[*i].1.step)).collect();
         let mut chosen = Vec::with_capacity(self.n);
         while chosen.len() < self.n && !waiting.is_empty() {
             let mut zones = BTreeSet::new();

@@ -11,6 +11,8 @@ mod handoff;
 mod push;
 mod scrub;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use crate::config::Config;
 use crate::ids::{PartitionId, PeerId};
@@ -135,6 +137,11 @@ pub struct Repair {
     in_doubt: BTreeSet<PartitionId>,
     /// Our own synced contexts as last seen; they only grow, but for letting go.
     mine: BTreeMap<PartitionId, Context>,
+    /// Those of them that were read under the table that we have now: what came to us under an earlier one, from
+    /// those who knew no more, is in them.
+    fresh: BTreeSet<PartitionId>,
+    /// The view that was current when owners last changed.
+    view: View,
     told: BTreeMap<PartitionId, BTreeMap<PeerId, Told>>,
     /// Peers to compare with as soon as possible.
     meet: BTreeSet<PeerId>,
@@ -157,7 +164,8 @@ pub struct Repair {
     refilling: BTreeSet<PartitionId>,
     /// When a read last sent a partition to repair.
     differed: BTreeMap<PartitionId, Time>,
-    pending: BTreeMap<u64, Pending>,
+    /// Under which view, and why.
+    pending: BTreeMap<u64, (View, Pending)>,
     last: u64,
     compared: Option<PeerId>,
     next_compare: Time,
@@ -175,6 +183,8 @@ impl Repair {
             releases: BTreeMap::new(),
             in_doubt: BTreeSet::new(),
             mine: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            view: View::default(),
             told: BTreeMap::new(),
             meet: BTreeSet::new(),
             expecting: BTreeMap::new(),
@@ -249,8 +259,11 @@ impl Repair {
     }
 
     pub fn stored(&mut self, scene: &Scene<'_>, ticket: u64, answer: Answer) {
-        let Some(pending) = self.pending.remove(&ticket) else { return };
+        let Some((asked, pending)) = self.pending.remove(&ticket) else { return };
         match (pending, answer) {
+            (pending, Answer::Contexts { contexts }) if asked != self.view => {
+                self.ask_again(scene, pending, contexts)
+            }
             (Pending::Compare { to }, Answer::Contexts { contexts }) => {
                 self.send_compare(scene, to, contexts)
             }
@@ -303,6 +316,10 @@ impl Repair {
 
     /// Owners have changed, or what this peer itself is.
     pub fn replanned(&mut self, scene: &Scene<'_>) {
+        if self.view != scene.map.view() {
+            self.view = scene.map.view();
+            self.fresh.clear();
+        }
         let foreign = self.holding.iter().filter(|partition| !scene.map.owns(scene.me, **partition));
         self.foreign = foreign.copied().collect();
         let others = scene.map.others();
@@ -359,7 +376,7 @@ impl Repair {
 
     fn ask_store(&mut self, pending: Pending, question: Question) {
         self.last += 1;
-        self.pending.insert(self.last, pending);
+        self.pending.insert(self.last, (self.view, pending));
         self.out.push(Out::Store { ticket: self.last, question });
     }
 

@@ -4,7 +4,7 @@ use crate::ids::PeerId;
 use crate::seats::{Seat, Seats};
 
 /// How many copies a write needs, of each group of owners. While owners change there are two groups,
-/// the old and the new ones, and each must be met (rule `settling`).
+/// the old and the new ones, or more where several changes are under way, and each must be met (rule `settling`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quorum {
     groups: Vec<Group>,
@@ -19,7 +19,7 @@ struct Group {
 impl Quorum {
     /// `w` copies of each group, or all of it where it is smaller.
     pub fn new(seats: &Seats, w: usize) -> Self {
-        let mut groups = vec![Group::new(&seats.old, w), Group::new(&seats.new, w)];
+        let mut groups: Vec<_> = seats.groups().map(|group| Group::new(group, w)).collect();
         if mutated!(OneGroup) {
             groups.truncate(1);
         }

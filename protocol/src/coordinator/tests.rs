@@ -15,7 +15,7 @@ fn seats(view: View) -> Seats {
     let owners: Vec<_> =
         [ME, OTHER].map(|n| Seat { peer: PeerId::numbered(n), health: Health::Alive }).to_vec();
     let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
-    Seats { partition: 0, view, old, new, read, preference: owners }
+    Seats { partition: 0, view, old, new, between: vec![], read, preference: owners }
 }
 
 fn begin(command: Command, seats: Seats) -> Begin {
@@ -83,7 +83,7 @@ fn a_read_goes_down_the_list_while_nobody_answers() {
     let owners: Vec<_> = [11, 12, 13].iter().map(seat).collect();
     let preference = [11, 12, 13, 14, ME].iter().map(seat).collect();
     let (old, new, read) = (owners.clone(), owners.clone(), owners);
-    let seats = Seats { partition: 0, view: view(1), old, new, read, preference };
+    let seats = Seats { partition: 0, view: view(1), old, new, between: vec![], read, preference };
     let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
     coordinator.read(Now::default(), Begin { r: 1, ..begin(Command::Get, seats) });
     let mut order = Vec::new();
@@ -200,7 +200,8 @@ fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
 
     let owners: Vec<_> = [OWNER, NEXT].map(|peer| Seat { peer, health: Health::Alive }).into_iter().collect();
     let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
-    let now_theirs = Seats { partition: 0, view: view(2), old, new, read, preference: owners };
+    let now_theirs =
+        Seats { partition: 0, view: view(2), old, new, between: vec![], read, preference: owners };
     coordinator.replan(Now::default(), view(2), |_| now_theirs.clone());
     let asked: Vec<_> = asked(&mut coordinator).into_iter().map(|(peer, _)| peer).collect();
     assert_eq!(asked, [OWNER, NEXT]);
@@ -223,7 +224,7 @@ fn a_former_owner_that_kept_a_write_stands_in() {
 
     let owners = [OTHER, 3].map(|n| Seat { peer: PeerId::numbered(n), health: Health::Alive }).to_vec();
     let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
-    let seats = Seats { partition: 0, view: view(2), old, new, read, preference: owners };
+    let seats = Seats { partition: 0, view: view(2), old, new, between: vec![], read, preference: owners };
     coordinator.replan(Now::default(), view(2), |_| seats.clone());
     coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { op });
     let done = coordinator.drain().into_iter().find_map(|out| match out {

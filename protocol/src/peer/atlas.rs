@@ -46,6 +46,7 @@ impl Map for Atlas<'_> {
             view: self.membership.view(),
             old: self.seated(&lists.old),
             new: self.seated(&lists.new),
+            between: lists.between.iter().map(|list| self.seated(list)).collect(),
             read: self.seated(&lists.read),
             preference: self.seated(&lists.preference),
         }

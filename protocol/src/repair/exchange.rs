@@ -43,6 +43,20 @@ impl Repair {
         }
     }
 
+    /// Our contexts were read under another table than we have now. Told as of now they would count for what was
+    /// written since by those who knew no more (rule `view`).
+    pub(super) fn ask_again(&mut self, scene: &Scene<'_>, pending: Pending, contexts: Contexts) {
+        match pending {
+            Pending::Survey => self.surveyed(scene, contexts),
+            Pending::Compare { to } => self.compare(scene, to),
+            Pending::Check { .. } => {}
+            pending => {
+                let partitions = contexts.into_iter().map(|(partition, _)| partition).collect();
+                self.ask_store(pending, Question::Contexts { partitions });
+            }
+        }
+    }
+
     /// While something is being filled again nothing is compared: "the same" is taken for a whole copy.
     pub(super) fn send_compare(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
         if !self.refilling.is_empty() {
@@ -96,7 +110,7 @@ impl Repair {
             let session = self.told(partition, from).and_then(|told| told.session);
             let told = Told { view, session, context: context.clone(), filled: true };
             self.told.entry(partition).or_default().insert(from, told);
-            self.mine.insert(partition, context);
+            self.remember(vec![(partition, context)]);
             self.consider(scene, partition, from);
         }
     }
@@ -186,7 +200,7 @@ impl Repair {
             if we_lack && scene.map.owns(scene.me, partition) {
                 lacking.push((partition, mine.clone()));
             }
-            self.mine.insert(partition, mine);
+            self.remember(vec![(partition, mine)]);
             self.consider(scene, partition, from);
         }
         lacking.retain(|(partition, _)| self.expect(scene.now.time, *partition, from));
@@ -277,6 +291,7 @@ impl Repair {
     }
 
     pub(super) fn remember(&mut self, contexts: Contexts) {
+        self.fresh.extend(contexts.iter().map(|(partition, _)| *partition));
         self.mine.extend(contexts);
     }
 }

@@ -16,7 +16,8 @@ impl Repair {
         let held = contexts.iter().filter(|(_, context)| !context.is_empty());
         let held = held.filter(|_| !mutated!(ForgetHeld));
         self.holding.extend(held.map(|(partition, _)| *partition));
-        self.remember(contexts);
+        // Of an earlier table, maybe: nothing is fresh by it.
+        self.mine.extend(contexts);
         self.replanned(scene);
     }
 
@@ -73,6 +74,7 @@ impl Repair {
         self.foreign.remove(&partition);
         self.ask_store(Pending::Survey, Question::Contexts { partitions: vec![partition] });
         self.mine.remove(&partition);
+        self.fresh.remove(&partition);
         self.told.remove(&partition);
         self.proven.remove(&partition);
         self.cut.remove(&partition);

@@ -13,11 +13,15 @@ use std::collections::BTreeMap;
 impl Repair {
     /// Takes the next step if it may be taken. If not, and `ask`, asks for the reports that it waits for.
     pub(super) fn settle(&mut self, scene: &Scene<'_>, ask: bool) {
+        // Steps were heard of, and who owns what has not been worked out from them yet: that follows at once.
+        if self.view != scene.map.view() {
+            return;
+        }
         match scene.step {
             Step::Joining => self.fill(scene, ask),
-            Step::Arriving => self.step_when_known(scene, Step::Member, |seats| &seats.old),
+            Step::Arriving => self.step_when_known(scene, Step::Member),
             Step::Leaving => self.drain_to_others(scene, ask),
-            Step::Departing => self.step_when_known(scene, Step::Left, |seats| &seats.new),
+            Step::Departing => self.step_when_known(scene, Step::Left),
             Step::Waiting | Step::Member | Step::Left => {}
         }
     }
@@ -54,10 +58,11 @@ impl Repair {
     fn drain_to_others(&mut self, scene: &Scene<'_>, asking: bool) {
         let (mut ask, mut drained) = (BTreeMap::new(), true);
         for (partition, seats) in changing(scene) {
-            let has = |seat: &&Seat| self.has_all_of_ours(scene, partition, seat.peer);
-            if seats.new.iter().filter(has).count() < seats.new.len() && !mutated!(DrainBlind) {
+            let coming = seats.owners_without(scene.me);
+            let has = |seat: &Seat| self.has_all_of_ours(scene, partition, seat.peer);
+            if !coming.iter().all(has) && !mutated!(DrainBlind) {
                 drained = false;
-                self.ask_owners(scene, partition, &seats.new, &mut ask);
+                self.ask_owners(scene, partition, &coming, &mut ask);
             }
         }
         if !asking {
@@ -66,9 +71,12 @@ impl Repair {
         self.finish_or_ask(Step::Departing, drained, ask);
     }
 
+    /// Ours must have been read since we know of our own leaving: what came before that, and went to others who do
+    /// not stay, is handed over.
     fn has_all_of_ours(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
         let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
-        told.is_some_and(|told| self.mine.get(&partition).is_none_or(|mine| told.context.contains_all(mine)))
+        let mine = self.mine.get(&partition).filter(|_| self.fresh.contains(&partition));
+        told.zip(mine).is_some_and(|(told, mine)| told.context.contains_all(mine))
     }
 
     /// Asks for reports, but of those who are sending already.
@@ -99,13 +107,12 @@ impl Repair {
         }
     }
 
-    fn step_when_known(&mut self, scene: &Scene<'_>, step: Step, owners: fn(&Seats) -> &Vec<Seat>) {
+    /// All groups that may be the owners without this peer must know the last step.
+    fn step_when_known(&mut self, scene: &Scene<'_>, step: Step) {
         let view = scene.map.view().hash;
-        let knows = |seat: &&Seat| {
-            seat.peer == scene.me || scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view)
-        };
-        let known =
-            |seats: &Seats| owners(seats).iter().filter(knows).count() >= needed(scene, owners(seats).len());
+        let knows = |seat: &&Seat| scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view);
+        let known = |group: &Vec<Seat>| group.iter().filter(knows).count() >= needed(scene, group.len());
+        let known = |seats: &Seats| seats.groups_without(scene.me).all(known);
         if changing(scene).iter().all(|(_, seats)| known(seats)) || mutated!(SettleBlind) {
             self.out.push(Out::Step(step));
         }
@@ -117,7 +124,7 @@ fn changing(scene: &Scene<'_>) -> Vec<(PartitionId, Seats)> {
     let owned = scene.map.owned_by(scene.me).into_iter();
     owned
         .map(|partition| (partition, scene.map.seats(partition)))
-        .filter(|(_, seats)| seats.old != seats.new)
+        .filter(|(_, seats)| seats.is_changing())
         .collect()
 }
 

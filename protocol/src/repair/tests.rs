@@ -1,0 +1,132 @@
+use super::*;
+use crate::message::Held;
+use crate::seats::{Map, Seat, Seats};
+use starling_crdt::{Actor, Dot};
+
+const ME: u64 = 1;
+const OTHER: u64 = 2;
+const COMING: u64 = 3;
+
+/// One partition that two own; while this peer leaves, a third comes for it.
+struct Fixed {
+    steps: u64,
+    leaving: bool,
+}
+
+impl Map for Fixed {
+    fn view(&self) -> View {
+        View { steps: self.steps, hash: self.steps }
+    }
+
+    fn view_of(&self, _: PeerId) -> Option<View> {
+        Some(self.view())
+    }
+
+    fn health(&self, _: PeerId) -> Health {
+        Health::Alive
+    }
+
+    fn partitions(&self) -> u16 {
+        1
+    }
+
+    fn seats(&self, partition: PartitionId) -> Seats {
+        let seats = |peers: [u64; 2]| -> Vec<Seat> {
+            peers.map(|n| Seat { peer: PeerId::numbered(n), health: Health::Alive }).to_vec()
+        };
+        let old = seats([ME, OTHER]);
+        let new = if self.leaving { seats([OTHER, COMING]) } else { old.clone() };
+        Seats { partition, view: self.view(), read: old.clone(), old, new, ..Seats::default() }
+    }
+
+    fn owns(&self, peer: PeerId, partition: PartitionId) -> bool {
+        self.seats(partition).owns(peer)
+    }
+
+    fn owned_by(&self, peer: PeerId) -> Vec<PartitionId> {
+        if self.owns(peer, 0) { vec![0] } else { Vec::new() }
+    }
+
+    fn others(&self) -> Vec<PeerId> {
+        [OTHER, COMING].map(PeerId::numbered).to_vec()
+    }
+}
+
+fn scene(map: &Fixed) -> Scene<'_> {
+    let step = if map.leaving { Step::Leaving } else { Step::Member };
+    let (now, me) = (Now { time: Time(0), wall_ms: 0 }, PeerId::numbered(ME));
+    Scene { now, me, step, w: 2, latest: Stamp::at(1), map }
+}
+
+fn begun(map: &Fixed) -> Repair {
+    let mut repair = Repair::new(Config::default(), 7, Time(0));
+    repair.replanned(&scene(map));
+    answered(&mut repair, map, &Context::new());
+    repair
+}
+
+fn seen(count: u64) -> Context {
+    (1..=count).map(|counter| Dot::new(Actor(1), counter)).collect()
+}
+
+/// Answers all that was asked of storage, which has synced this; tells what is sent, and the steps.
+fn answered(repair: &mut Repair, map: &Fixed, context: &Context) -> Vec<Out> {
+    let asked: Vec<_> = repair.drain();
+    for out in &asked {
+        if let Out::Store { ticket, .. } = out {
+            repair.stored(&scene(map), *ticket, Answer::Contexts { contexts: vec![(0, context.clone())] });
+        }
+    }
+    asked.into_iter().filter(|out| !matches!(out, Out::Store { .. })).collect()
+}
+
+fn report(map: &Fixed, context: Context) -> Message {
+    Message::Report { view: map.view(), held: vec![Held { partition: 0, session: 1, context, filled: true }] }
+}
+
+#[test]
+fn what_was_read_before_a_step_is_not_told_as_if_it_were_of_now() {
+    let (before, after) = (Fixed { steps: 1, leaving: false }, Fixed { steps: 2, leaving: false });
+    let mut repair = begun(&before);
+    repair.received(&scene(&before), PeerId::numbered(OTHER), Message::Ask { partitions: vec![0] });
+    let asked = repair.drain();
+    repair.replanned(&scene(&after));
+    let [Out::Store { ticket, .. }] = asked[..] else { panic!("storage is asked: {asked:?}") };
+    repair.stored(&scene(&after), ticket, Answer::Contexts { contexts: vec![(0, seen(1))] });
+
+    assert!(answered(&mut repair, &after, &seen(2)).is_empty(), "it is read again");
+    let told = repair.drain();
+    let expected = Held { partition: 0, session: 7, context: seen(2), filled: true };
+    let message = Message::Report { view: after.view(), held: vec![expected] };
+    assert_eq!(told, [Out::Send { to: PeerId::numbered(OTHER), message }]);
+}
+
+#[test]
+fn one_that_leaves_hands_over_what_came_before_it_left_unread() {
+    let (before, after) = (Fixed { steps: 1, leaving: false }, Fixed { steps: 2, leaving: true });
+    let mut repair = begun(&before);
+    repair.received(&scene(&before), PeerId::numbered(OTHER), report(&before, seen(1)));
+    answered(&mut repair, &before, &seen(1));
+    repair.drain();
+
+    // A second event has come, was acknowledged, and has not been read yet.
+    repair.replanned(&scene(&after));
+    for peer in [OTHER, COMING] {
+        repair.received(&scene(&after), PeerId::numbered(peer), report(&after, seen(1)));
+    }
+    repair.settle(&scene(&after), true);
+    let asked = repair.drain();
+    assert!(!asked.contains(&Out::Step(Step::Departing)), "{asked:?}");
+
+    for out in &asked {
+        if let Out::Store { ticket, question: Question::Contexts { .. } } = out {
+            repair.stored(&scene(&after), *ticket, Answer::Contexts { contexts: vec![(0, seen(2))] });
+        }
+    }
+    assert!(!repair.drain().contains(&Out::Step(Step::Departing)), "they lack the second event");
+    for peer in [OTHER, COMING] {
+        repair.received(&scene(&after), PeerId::numbered(peer), report(&after, seen(2)));
+    }
+    answered(&mut repair, &after, &seen(2));
+    assert!(repair.drain().contains(&Out::Step(Step::Departing)));
+}
