@@ -41,6 +41,9 @@ impl World {
         } else {
             told
         };
+        if let (Some(partition), Answer::Scrubbed(Scrubbed::Damaged)) = (rotten, &told) {
+            *self.nodes[index].let_go.entry(partition).or_default() += 1;
+        }
         if rotten.is_some() && told != Answer::Scrubbed(Scrubbed::Damaged) {
             self.check(Err(format!("damage was overlooked: {told:?}")));
         }

@@ -55,7 +55,7 @@ pub struct Node {
     pub table_of: u32,
     /// Counts starts: what was scheduled in an earlier one is void.
     pub boot: u32,
-    /// The actor of this start, and how often each partition was let go since.
+    /// The actor of this start, and how often each partition was let go or given up since.
     pub life: u64,
     pub let_go: BTreeMap<PartitionId, u64>,
     /// The furthest that each peer was ever known here to have come.
