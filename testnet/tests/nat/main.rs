@@ -6,4 +6,5 @@
 mod internet;
 mod lab;
 mod lan;
+mod moving;
 mod repair;
