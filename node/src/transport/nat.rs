@@ -115,7 +115,7 @@ fn relay_server(me: PeerId, options: &NatOptions, insiders: &Insiders) -> relay:
 }
 
 /// Whether there have been less than `STRANGERS` of late; if so, there is one more.
-fn one_more(recent: &mut VecDeque<Instant>, now: Instant) -> bool {
+pub(super) fn one_more(recent: &mut VecDeque<Instant>, now: Instant) -> bool {
     while recent.front().is_some_and(|time| now.duration_since(*time) > STRANGERS_TIME) {
         recent.pop_front();
     }

@@ -1,4 +1,5 @@
 mod hostile;
+mod relays;
 
 use super::*;
 use crate::peer_handle::FaultHandle;
@@ -90,6 +91,7 @@ struct Plan {
     network: &'static str,
     named: Vec<String>,
     limits: Limits,
+    nat: NatOptions,
     silence: Duration,
     /// What it was given by the founder; `None`: nothing.
     terms: Option<Terms>,
@@ -104,6 +106,7 @@ fn plan(listen: &'static str) -> Plan {
         network: "test",
         named: vec![],
         limits: Limits::default(),
+        nat: NatOptions { upnp: false, ..NatOptions::default() },
         silence: SILENCE,
         terms: Some(terms()),
     }
@@ -122,7 +125,7 @@ impl Node {
             named: plan.named.iter().map(|at| vec![at.parse().unwrap()]).collect(),
             mdns: false,
             limits: plan.limits,
-            nat: NatOptions::default(),
+            nat: plan.nat,
             silence: plan.silence,
             faults: Some(faults.clone()),
         };
@@ -170,7 +173,7 @@ impl Node {
     }
 
     fn address(&self) -> Address {
-        self.transport.listening()[0].parse().unwrap()
+        self.transport.listening().last().unwrap().parse().unwrap()
     }
 }
 
