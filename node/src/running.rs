@@ -149,7 +149,7 @@ async fn listen(
         }
         started => started?,
     };
-    Ports::of(&transport.listening()).save(directory);
+    Ports::of(transport.bound()).save(directory);
     Ok((transport, urgent, work))
 }
 

@@ -117,6 +117,7 @@ impl Inputs {
 pub struct Transport {
     links: Arc<Links>,
     listening: watch::Receiver<Vec<String>>,
+    bound: Vec<String>,
     paths: Paths,
     _stop: mpsc::Sender<()>,
     driver: JoinHandle<()>,
@@ -133,6 +134,7 @@ impl Transport {
         let extras = Extras { mdns: config.mdns, nat };
         let mut swarm = swarm::build(&config.keys, protocols, &config.limits, &extras);
         let early = listen(&mut swarm, config.listen).await?;
+        let bound = address::to_tell(std::iter::empty(), swarm.listeners());
         let addresses = address::to_tell(config.nat.external.iter(), swarm.listeners());
         // An error means that nobody listens to us any more.
         let _ = inputs.urgent.send(Input::Listening { addresses: addresses.clone() }).await;
@@ -171,7 +173,7 @@ impl Transport {
         let links = driver.links.clone();
         let (stop, stopped) = mpsc::channel(1);
         let driver = tokio::spawn(driver.run(early, stopped));
-        Ok(Self { links, listening: told, paths, _stop: stop, driver })
+        Ok(Self { links, listening: told, bound, paths, _stop: stop, driver })
     }
 
     /// Queues a message, connecting first if need be. It may be lost, never delivered to another peer.
@@ -190,6 +192,11 @@ impl Transport {
     /// The addresses at which others reach this peer now.
     pub fn listening(&self) -> Vec<String> {
         self.listening.borrow().clone()
+    }
+
+    /// Where this peer itself has listened from the start.
+    pub fn bound(&self) -> &[String] {
+        &self.bound
     }
 
     /// How each peer is reached, and how others reach this one; up to date for as long as this runs.

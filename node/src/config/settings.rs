@@ -170,8 +170,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "connections-per-peer",
         One("N"),
-        default!("4"),
-        "Most connections of one peer: one would do, two meet when both dial, one more replaces a silent one",
+        default!("6"),
+        "Most connections of one peer: one would do, two meet when both dial, others replace silent or relayed ones",
     ),
     setting(
         "strangers",

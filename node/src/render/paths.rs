@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const RELAYED: &str = "relayed";
 pub const PUBLIC: &str = "public";
 pub const BEHIND_NAT: &str = "behind a NAT";
+pub const BEHIND_FIREWALL: &str = "behind a firewall";
 
 /// How this peer reaches another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub struct PathLine {
 /// How others reach this peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachLine {
-    /// `public`; `behind a NAT`; `local`: on this LAN or this machine, for all that is known.
+    /// `public`; `behind a NAT`; `behind a firewall`; `local`: on this LAN or this machine, for all that is known.
     pub kind: String,
     /// Where others have reached it from outside.
     pub external: Vec<String>,
@@ -65,9 +66,9 @@ impl StatusPage {
             Way::Relayed(by) => (RELAYED, by.map(|by| self.name_of(&peer_text(&by)))),
         };
         let where_it_is = match (here_is_behind, it_is_behind) {
-            (true, true) => "both are behind a NAT",
-            (true, false) => "this peer is behind a NAT",
-            (false, _) => "it is behind a NAT",
+            (true, true) => "both are behind a NAT or a firewall",
+            (true, false) => "this peer is behind a NAT or a firewall",
+            (false, _) => "it is behind a NAT or a firewall",
         };
         let why = (kind == RELAYED).then(|| match path.punches_failed {
             0 => format!("{where_it_is}; a hole is being punched"),
@@ -80,6 +81,7 @@ impl StatusPage {
     fn reach_line(&self, found: Reachability) -> ReachLine {
         let kind = match (found.is_public, &found.seen_as) {
             (true, _) => PUBLIC,
+            (false, Some(_)) if found.is_walled => BEHIND_FIREWALL,
             (false, Some(_)) => BEHIND_NAT,
             (false, None) => "local",
         };

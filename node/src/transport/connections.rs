@@ -171,6 +171,7 @@ impl Driver {
     fn last_closed(&mut self, peer: PeerId, dialled: bool) {
         let was_in = self.peer(peer).parted().is_some();
         self.insiders.remove(&peer);
+        self.sees_us_no_more(&peer);
         if dialled && !was_in {
             // It broke before anything was said: as good as no connection.
             self.failed(peer, Instant::now());

@@ -43,8 +43,10 @@ pub struct Reachability {
     pub external: Vec<String>,
     /// The whole internet can reach one of these.
     pub is_public: bool,
-    /// As whom others see it, where that is no address of this machine: there is a NAT between.
+    /// As whom others see it, where it is not reached at that address or it is none of this machine.
     pub seen_as: Option<String>,
+    /// It cannot be reached at an address of its own: there is a firewall before it.
+    pub is_walled: bool,
     /// Members that take connections for it.
     pub relays: Vec<PeerId>,
     /// It relays for others.

@@ -4,18 +4,18 @@ use super::address;
 use super::backoff::Backoff;
 use super::driver::Driver;
 use super::genesis::innermost;
-use super::keys::{peer_text, to_libp2p};
+use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::nat::{BehaviourEvent, NatOptions, Serve};
 use super::paths::{Reachability, Router};
 use super::peers::{Connection, Peer, Route, Seen};
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::swarm::{ConnectionId, DialError};
-use libp2p::{Multiaddr, identify, relay, upnp};
+use libp2p::{Multiaddr, autonat, identify, relay, upnp};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::member::ADDRESS_LEN_MAX;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,8 +23,9 @@ use tokio::time::Instant;
 
 /// Relays that take connections for this peer at once: when one goes, the other is there.
 const RELAYS: usize = 2;
-/// Most addresses from outside, and most that are tried; of more, the newest are not.
+/// Most addresses from outside; a new one takes the place of the oldest.
 const EXTERNAL_MAX: usize = 8;
+/// Most addresses that are tried until the next move; of more, the newest are not.
 const SUGGESTED_MAX: usize = 32;
 /// An interface that gets an address so soon after it lost one has moved.
 const MOVING: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ pub(super) struct Reach {
     /// By the word of a person.
     given: Vec<Multiaddr>,
     /// Where it was reached from outside.
-    external: BTreeSet<Multiaddr>,
+    external: VecDeque<Multiaddr>,
     /// Addresses that were tried for punching and by AutoNAT.
     suggested: BTreeSet<Multiaddr>,
     /// Peers that see it under an address that is none of this machine: there is a NAT between.
@@ -48,6 +49,8 @@ pub(super) struct Reach {
     refused: BTreeMap<PeerId, (Backoff, Instant)>,
     serves: bool,
     router: Option<Router>,
+    /// Others cannot reach it at an address of its own.
+    walled: bool,
     /// When this machine last lost an address.
     pub moved_at: Option<Instant>,
 }
@@ -104,7 +107,7 @@ impl Driver {
     }
 
     fn note_reach(&self) {
-        let Reach { behind, serves, router, .. } = &self.reach;
+        let Reach { behind, serves, router, walled, .. } = &self.reach;
         let relayed: BTreeSet<_> = self.swarm.listeners().filter_map(address::relay_of).collect();
         let relays = self.reach.relays.keys().filter(|relay| relayed.contains(&to_libp2p(relay)));
         self.paths.tell_reachability(Reachability {
@@ -112,6 +115,7 @@ impl Driver {
             is_public: self.reach.is_public(),
             seen_as: behind.values().next().map(Multiaddr::to_string),
             relays: relays.copied().collect(),
+            is_walled: *walled,
             serves: *serves,
             router: *router,
         });
@@ -156,17 +160,34 @@ impl Driver {
         let Some(ip) = address::ip(&us) else { return };
         let listening: Vec<_> =
             self.swarm.listeners().filter(|at| !address::is_relayed(at)).cloned().collect();
-        if ip.is_loopback() || listening.iter().any(|own| address::ip(own) == Some(ip)) {
-            self.reach.behind.remove(&peer);
+        let here: Vec<_> = listening.iter().filter(|own| address::ip(own) == Some(ip)).collect();
+        if ip.is_loopback() || !here.is_empty() {
+            // No NAT; a firewall there may be, which AutoNAT finds out.
+            here.into_iter().filter(|own| address::is_global(own)).for_each(|own| self.suggest(own));
+            if !self.reach.walled {
+                self.reach.behind.remove(&peer);
+            }
             return;
         }
         if address::is_quic(remote) && address::is_global(remote) {
             self.suggest(&us);
         }
         let translated = listening.iter().filter_map(|own| address::at_port_of(&us, own));
-        translated.collect::<Vec<_>>().iter().for_each(|address| self.suggest(address));
+        translated.for_each(|address| self.suggest(&address));
         self.reach.behind.insert(peer, us);
         self.note_reach();
+    }
+
+    /// AutoNAT could not be reached back. At an address of this machine itself, that is a firewall.
+    fn is_walled(&mut self, server: &libp2p::PeerId, tested: Multiaddr) {
+        let Some(server) = from_libp2p(server).filter(|_| !self.reach.is_public()) else { return };
+        let ip = address::ip(&tested);
+        if self.swarm.listeners().any(|own| !address::is_relayed(own) && address::ip(own) == ip) {
+            self.reach.walled = true;
+            self.reach.behind.insert(server, tested);
+            self.tell_listening();
+            self.take_relays();
+        }
     }
 
     fn suggest(&mut self, address: &Multiaddr) {
@@ -182,20 +203,25 @@ impl Driver {
     pub(super) fn is_reached_at(&mut self, address: Multiaddr) {
         let is_loopback = address::ip(&address).is_some_and(|ip: IpAddr| ip.is_loopback());
         let is_short = address.to_string().len() <= ADDRESS_LEN_MAX;
-        let has_room = self.reach.external.len() < EXTERNAL_MAX;
-        if is_loopback || address::is_relayed(&address) || !is_short || !has_room {
+        let is_known = self.reach.external.contains(&address);
+        if is_known || is_loopback || address::is_relayed(&address) || !is_short {
             return;
         }
-        if self.reach.external.insert(address.clone()) {
-            tracing::debug!(%address, "others reach this peer there");
-            self.swarm.add_external_address(address);
-            self.serve();
-            self.tell_listening();
+        tracing::debug!(%address, "others reach this peer there");
+        if self.reach.external.len() == EXTERNAL_MAX
+            && let Some(oldest) = self.reach.external.pop_front()
+        {
+            self.swarm.remove_external_address(&oldest);
         }
+        self.reach.external.push_back(address.clone());
+        self.swarm.add_external_address(address);
+        self.serve();
+        self.tell_listening();
     }
 
     pub(super) fn is_reached_no_more_at(&mut self, address: &Multiaddr) {
-        if self.reach.external.remove(address) {
+        if self.reach.external.contains(address) {
+            self.reach.external.retain(|other| other != address);
             self.tell_listening();
             self.take_relays();
         }
@@ -258,6 +284,13 @@ impl Driver {
         self.reach.relays.iter().find(|(_, other)| **other == listener).map(|(relay, _)| *relay)
     }
 
+    /// Nobody is left to say how that peer sees us.
+    pub(super) fn sees_us_no_more(&mut self, peer: &PeerId) {
+        if self.reach.behind.remove(peer).is_some() {
+            self.note_reach();
+        }
+    }
+
     /// A relay that neither answers nor can be dialled takes no connections for us, though TCP may think
     /// for minutes that it does.
     pub(super) fn is_lost_relay(&self, peer: &PeerId) -> bool {
@@ -272,6 +305,7 @@ impl Driver {
             tracing::debug!(%at, "this machine has lost an address");
             self.reach.moved_at = Some(Instant::now());
             self.reach.behind.clear();
+            self.reach.walled = false;
             self.reach.suggested.clear();
             for address in std::mem::take(&mut self.reach.external) {
                 self.swarm.remove_external_address(&address);
@@ -302,6 +336,12 @@ impl Driver {
                     upnp::Event::NonRoutableGateway => Some(Router::BehindAnother),
                 };
                 self.note_reach();
+            }
+            BehaviourEvent::Autonat(autonat::v2::client::Event { tested_addr, server, result, .. }) => {
+                tracing::debug!(address = %tested_addr, ?result, "AutoNAT has tried to reach this peer");
+                if result.is_err() {
+                    self.is_walled(&server, tested_addr);
+                }
             }
             other => tracing::debug!(event = ?other, "on the way through NATs"),
         }

@@ -31,8 +31,8 @@ pub struct Limits {
     /// Connections that others made. Peers of one network talk to all others.
     pub incoming: u32,
     pub outgoing: u32,
-    /// One would do; two peers that dial one another at the same moment have two, and a
-    /// connection that has gone silent is replaced before it is closed.
+    /// One would do; two peers that dial one another at the same moment have two, one that is relayed or
+    /// has gone silent is replaced before it is closed, and one more is to see whether a peer is reached.
     pub per_peer: u32,
     /// Connections that others made and over which no certificate was shown yet. One more ends the oldest:
     /// a member shows its own within a round trip, so a flood of strangers does not keep members out.
@@ -52,7 +52,7 @@ impl Default for Limits {
             pending_outgoing: 256,
             incoming: 1024,
             outgoing: 1024,
-            per_peer: 4,
+            per_peer: 6,
             strangers: 64,
             streams: 64,
             queue_bytes: 32 * 1024 * 1024,

@@ -75,10 +75,27 @@ fn through_a_symmetric_nat_a_member_in_the_open_relays() {
     await_path(&b, "c", |path| path["kind"] == "relayed" && path["via"] == "p");
     await_path(&c, "b", |path| path["kind"] == "relayed" && path["via"] == "p");
     let words = b.must("status");
-    assert!(words.contains("c is reached through p: both are behind a NAT"), "{words}");
+    assert!(words.contains("c is reached through p: both are behind a NAT or a firewall"), "{words}");
     let words = b.must("doctor");
     assert!(words.contains("behind a NAT (seen as") && words.contains("reached through p"), "{words}");
     assert!(p.must("doctor").contains("public: others reach this peer at /ip4/5.5.5.1/"));
+}
+
+#[test]
+fn a_public_address_behind_a_firewall_is_found_out_and_punched_through() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Kept]);
+    lab.machine("q", "5.5.5.2/24", None, "internet");
+    lab.wall("q");
+    let p = lab.start("p", &["up"]);
+    let q = lab.start("q", &["join", &p.must("invite -q")]);
+    eventually("q to find out", || match &q.status()?["reachability"] {
+        found if found["kind"] == "behind a firewall" && found["relays"][0] == "p" => Ok(()),
+        found => Err(found.to_string()),
+    });
+    let b = lab.start("b", &["join", &q.must("invite -q")]);
+    await_path(&b, "q", |path| path["kind"] == "punched");
+    await_path(&q, "b", |path| path["kind"] == "punched");
 }
 
 #[test]

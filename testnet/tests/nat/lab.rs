@@ -113,6 +113,12 @@ impl Lab {
         nft(&space, &nat_rules(mapping)).unwrap();
     }
 
+    /// Lets nothing into a machine that it has not asked for.
+    pub fn wall(&self, name: &str) {
+        let chain = "chain in { type filter hook input priority 0; iifname \"eth0\" ct state new drop; }";
+        nft(&self.name(name), &format!("table ip wall {{ {chain}; }}")).unwrap();
+    }
+
     /// `starling` on a host.
     pub fn starling(&self, host: &str, args: &[&str]) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_testnet")).with_file_name("starling");

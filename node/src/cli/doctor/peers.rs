@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::console::Link;
-use crate::render::paths::{BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
+use crate::render::paths::{BEHIND_FIREWALL, BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
 use crate::render::{MemberLine, StatusPage, plain};
 use crate::transport::dial_text;
 use std::net::{SocketAddr, TcpStream};
@@ -61,16 +61,18 @@ fn reachable(status: &StatusPage) -> Finding {
                 format!("public: others reach this peer at {}{also}", shown(&found.external)),
             )
         }
-        Some(found) if found.kind == BEHIND_NAT => behind_nat(found),
+        Some(found) if found.kind == BEHIND_NAT || found.kind == BEHIND_FIREWALL => behind(found),
         _ => listening(status),
     }
 }
 
 const REACHABILITY: &str = "reachability";
 
-fn behind_nat(found: &ReachLine) -> Finding {
+fn behind(found: &ReachLine) -> Finding {
+    let kind = plain(&found.kind);
     let seen_as = plain(found.seen_as.as_deref().unwrap_or_default());
     let fix = match found.router.as_deref() {
+        _ if found.kind == BEHIND_FIREWALL => "let the port of --listen through the firewall, TCP and UDP",
         Some("behind another NAT") => {
             "the router is behind a NAT of the provider: ask for a public address, or keep a member in the open"
         }
@@ -80,13 +82,12 @@ fn behind_nat(found: &ReachLine) -> Finding {
     };
     let relays: Vec<_> = found.relays.iter().map(|relay| plain(relay)).collect();
     if relays.is_empty() {
-        let found = format!(
-            "behind a NAT (seen as {seen_as}), and no member relays: it is reached only by those it dials"
-        );
+        let found =
+            format!("{kind} (seen as {seen_as}), and no member relays: it is reached only by those it dials");
         let fix = format!("keep one member where all others can reach it; or {fix}");
         return Finding::fail(REACHABILITY, found, fix);
     }
-    let found = format!("behind a NAT (seen as {seen_as}): reached through {}", relays.join(" and "));
+    let found = format!("{kind} (seen as {seen_as}): reached through {}", relays.join(" and "));
     Finding::warn(REACHABILITY, found, fix)
 }
 
