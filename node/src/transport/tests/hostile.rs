@@ -1,6 +1,7 @@
 //! Whoever has connected and means no good.
 
 use super::*;
+use starling_protocol::admission::revocation::Revocation;
 
 #[tokio::test]
 async fn strangers_crowd_out_one_another_and_no_member() {
@@ -44,4 +45,72 @@ async fn streams_of_a_connection_are_bounded() {
         let (few, many) = (streams_got(listen, 2).await, streams_got(listen, 64).await);
         assert!(few <= 4 && many == 30, "{few} and {many} over {listen}");
     }
+}
+
+#[tokio::test]
+async fn half_a_frame_keeps_nobody_else_waiting() {
+    let mut a = Node::start(plan(TCP)).await;
+    let mut half = Stranger::inside(&a).await;
+    let mut streams = Vec::new();
+    for class in Class::ALL {
+        let mut stream = half.open(Purpose::Frames(class)).await.unwrap();
+        // The longest frame is announced, and a little of it sent.
+        let begun = [&(FRAME_MAX as u32).to_be_bytes()[..], &[0; 100]].concat();
+        stream.write_all(&begun).await.unwrap();
+        stream.flush().await.unwrap();
+        streams.push(stream);
+    }
+    let (mut honest, me) = (Stranger::inside(&a).await, half.keys.peer());
+    let mut stream = honest.open(Purpose::Frames(Class::Request)).await.unwrap();
+    stream.write_all(&framed(&call(1, 10).encode())).await.unwrap();
+    stream.flush().await.unwrap();
+    let honest_id = honest.keys.peer();
+    let drive =
+        async move { tokio::join!(genesis::drive(&mut half.swarm), genesis::drive(&mut honest.swarm)) };
+    tokio::select! {
+        message = a.next_message() => assert_eq!(message, (honest_id, call(1, 10))),
+        _ = drive => {}
+    }
+    assert_ne!(me, honest_id);
+}
+
+#[tokio::test]
+async fn half_a_greeting_ends_the_connection() {
+    let a = Node::start(plan(TCP)).await;
+    for begun in [&b""[..], b"\x00\x00", b"\x00\x00\x00\x50abc", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xff"]
+    {
+        let mut stranger = Stranger::dial(&a, "test").await;
+        let mut stream = stranger.open(Purpose::Admission).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        stream.flush().await.unwrap();
+        stranger.closed().await;
+    }
+    assert_eq!(a.received(), 0);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_that_is_shown_again_is_answered_with_its_revocation() {
+    let a = Node::start(plan(TCP)).await;
+    let mut stranger = Stranger::dial(&a, "test").await;
+    let shown = chain("test", stranger.keys.peer(), terms());
+    let revocation = Revocation::sign(&genesis("test"), shown.clone(), &founder(), 1).unwrap();
+    a.admission.learn(&[ByteBuf::from(revocation.encode())]).unwrap();
+    let Some(Reply::Refused(refused)) = stranger.hello(&shown).await else { panic!("it is not let in") };
+    assert_eq!(refused.refusal, Refusal::Revoked);
+    let proof = Revocation::decode(&refused.revocation.expect("with the proof")).unwrap();
+    assert_eq!(proof, revocation);
+    stranger.closed().await;
+}
+
+/// Not those of its subject, and not changed on the way: they are worth nothing.
+#[tokio::test]
+async fn a_certificate_that_was_overheard_lets_nobody_else_in() {
+    let mut a = Node::start(plan(TCP)).await;
+    let member = Stranger::inside(&a).await;
+    a.until_input(Input::Connected { peer: member.keys.peer() }).await;
+    let overheard = chain("test", member.keys.peer(), terms());
+    let mut thief = Stranger::dial(&a, "test").await;
+    let refused = Refused { refusal: Refusal::OtherPeer, revocation: None };
+    assert_eq!(thief.hello(&overheard).await, Some(Reply::Refused(refused)));
+    thief.closed().await;
 }

@@ -170,6 +170,36 @@ fn forged_accusers_leave_the_least_time_to_refute() {
     assert_eq!(alone.health(2), Health::Dead);
 }
 
+/// One member accuses all others, of every incarnation that they reach, in the name of many, for a minute.
+#[test]
+fn a_flood_of_suspicions_kills_nobody_and_does_not_multiply() {
+    let mut net = Net::settled(1, 5);
+    let before = net.sent;
+    net.run(Duration::from_secs(60));
+    let quiet = net.sent - before;
+    let before = net.sent;
+    for round in 0..600usize {
+        for victim in 0..4 {
+            let incarnation = net.peer(victim).me().incarnation;
+            let by =
+                |n| Accusation { suspect: id(victim), incarnation, by: id(100 + (round * 64 + n) % 500) };
+            let accusations: Vec<_> = (0..64).map(by).collect();
+            for host in (0..4).filter(|host| *host != victim) {
+                let accusations = accusations.clone();
+                net.act(host, |peer, now, out| {
+                    peer.received(now, id(4), Gossip { accusations, ..gossip(vec![], UPDATE) }, out);
+                });
+            }
+        }
+        net.run(Duration::from_millis(100));
+    }
+    assert!(net.hosts().all(|host| !net.told_dead(host)), "everybody has refuted in time");
+    let flooded = net.sent - before;
+    assert!(flooded < quiet * 4, "{flooded} messages, and {quiet} without the flood");
+    let alive = |net: &Net| net.agree() && net.hosts().all(|host| net.all_believe(host, Health::Alive));
+    net.run_until("all are believed alive again", Duration::from_secs(10), alive);
+}
+
 #[test]
 fn one_that_is_dead_here_and_speaks_is_told_so_once_a_period() {
     let mut alone = Alone::among(4);
