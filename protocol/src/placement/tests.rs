@@ -349,11 +349,16 @@ proptest! {
     /// Or a write that was acknowledged before a step would be missed by reads after it.
     #[test]
     fn a_step_moves_reads_only_to_owners_that_writes_met_before(mut records in any_table(), who in 0..64_usize) {
+        let changing = records.iter_mut().filter(|record| record.standing.step != Step::Member);
+        changing.skip(CHANGES_MAX - 1).for_each(|record| record.standing.step = Step::Member);
         let mut placement = Placement::new(32, N);
         placement.update(records.iter());
         let before: Vec<Lists> = (0..32).map(|partition| placement.lists(partition).clone()).collect();
-        let changing = records.iter().filter(|record| !matches!(record.standing.step, Step::Member)).count();
-        prop_assume!(changing <= CHANGES_MAX && !records.is_empty());
+        // Where nobody is to be read from, there is nothing that could be missed.
+        let is_read = |record: &Record| {
+            record.weight > 0 && matches!(record.standing.step, Step::Member | Step::Arriving | Step::Leaving)
+        };
+        prop_assume!(records.iter().any(is_read));
         let who = who % records.len();
         let step = &mut records[who].standing.step;
         *step = match *step {
@@ -365,7 +370,7 @@ proptest! {
             Step::Departing | Step::Left => Step::Left,
         };
         placement.update(records.iter());
-        for (partition, before) in (0..32).zip(&before).filter(|(_, before)| !before.read.is_empty()) {
+        for (partition, before) in (0..32).zip(&before) {
             prop_assert!(is_met(&placement.lists(partition).read, before));
         }
     }
