@@ -82,6 +82,29 @@ fn through_a_symmetric_nat_a_member_in_the_open_relays() {
 }
 
 #[test]
+fn where_no_udp_passes_peers_meet_over_tcp() {
+    let Some(mut lab) = Lab::open(true) else { return };
+    world(&mut lab, [Mapping::Kept, Mapping::Random]);
+    lab.block_udp("n1");
+    let p = lab.start("p", &["up"]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    await_path(&b, "p", |path| path["kind"] == "direct" && path["transport"] == "tcp");
+    await_path(&b, "c", |path| path["kind"] == "relayed" && path["transport"] == "tcp");
+    await_path(&c, "b", |path| path["kind"] == "relayed");
+    // The only relay starts anew: it is found, and asked again.
+    p.kill();
+    let p = lab.start("p", &["up"]);
+    [&p, &b, &c].iter().for_each(|peer| alive(peer, 3));
+    await_path(&p, "b", |path| path["kind"] == "direct");
+    b.must("set k v");
+    eventually("both to be reached again", || match (path(&b, "c")?, path(&c, "b")?) {
+        (there, back) if there["via"] == "p" && back["via"] == "p" => Ok(()),
+        ways => Err(format!("{ways:?}")),
+    });
+}
+
+#[test]
 fn a_public_address_behind_a_firewall_is_found_out_and_punched_through() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Kept]);
@@ -125,6 +148,10 @@ fn when_a_relay_is_cut_off_the_circuit_moves_to_another() {
     eventually("a write", || b.ask("set k v"));
     eventually("a read", || c.ask("get k"));
     // A ticket of one behind a NAT leads through the relay that is left.
-    let d = lab.start("d", &["join", &b.must("invite -q")]);
+    let ticket = b.must("invite -q");
+    let d = lab.start("d", &["join", &ticket]);
     eventually("a read of the newcomer", || d.ask("get k"));
+    // What is refused on a direct connection is refused on that way, too.
+    let words = lab.refused("d", &["join", &ticket, "--resp", "127.0.0.1:0"]);
+    assert!(words.contains("lets this machine in no more"), "{words}");
 }

@@ -119,6 +119,12 @@ impl Lab {
         nft(&self.name(name), &format!("table ip wall {{ {chain}; }}")).unwrap();
     }
 
+    /// Lets no UDP through a router, as some companies do.
+    pub fn block_udp(&self, router: &str) {
+        let chain = "chain no { type filter hook forward priority 0; meta l4proto udp drop; }";
+        nft(&self.name(router), &format!("table ip tcponly {{ {chain}; }}")).unwrap();
+    }
+
     /// `starling` on a host.
     pub fn starling(&self, host: &str, args: &[&str]) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_testnet")).with_file_name("starling");
@@ -142,6 +148,14 @@ impl Lab {
         let line = told.recv_timeout(PATIENCE).unwrap_or_default();
         assert!(matches!(line, Some(Ok(_))), "{host} does not start");
         peer
+    }
+
+    /// Starts another peer on a host, which must fail; what it says.
+    pub fn refused(&self, host: &str, args: &[&str]) -> String {
+        let mut command = self.starling(host, args);
+        let output = command.arg("--dir").arg(self.dir.path().join("refused")).output().unwrap();
+        assert!(!output.status.success(), "it started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     fn log(&self, host: &str) -> PathBuf {
