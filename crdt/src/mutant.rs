@@ -147,19 +147,3 @@ mutants! {
     /// An earlier step of a peer wins against a later one.
     OldStanding = "old-standing",
 }
-
-impl Mutant {
-    /// Those that some hundred seeds did not tell from the real thing: they show only where a cut comes within the
-    /// tenth of a second between two steps of a change, or a frame between a question and its answer.
-    pub const RARE: &[Mutant] = &[
-        Mutant::LetGoBlind,
-        Mutant::ReportAnyView,
-        Mutant::IgnoreSession,
-        Mutant::DrainBlind,
-        Mutant::SettleBlind,
-        Mutant::IgnoreTurn,
-        Mutant::ApplyAnyView,
-        Mutant::ReadAnyView,
-        Mutant::ReadUnfilled,
-    ];
-}

@@ -6,6 +6,7 @@ pub mod convergence;
 pub mod counters;
 pub mod handoff;
 pub mod meeting;
+pub mod owners_told;
 pub mod quiet;
 pub mod regular;
 pub mod replica;

@@ -1,5 +1,8 @@
 //! A disk that forgets in a crash what was not synced.
 //!
+//! A group of changes is there as a whole or not at all, as on a real one: the journal writes a group as one record
+//! with a checksum, and a record that is torn, or lies behind one that was lost, does not count.
+//!
 //! What a change overwrites is kept until it is synced, and put back in a crash: the cost is in proportion to
 //! what changes, never to what is stored.
 

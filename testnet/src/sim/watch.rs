@@ -2,7 +2,7 @@
 
 use super::checkers::meeting::{self, Acknowledged};
 use super::checkers::views::{self, Asked};
-use super::checkers::{sessions, steps};
+use super::checkers::{owners_told, sessions, steps};
 use super::clients::Outcome;
 use super::ledger::label;
 use super::world::{Node, World};
@@ -45,6 +45,13 @@ impl Node {
 }
 
 impl World {
+    pub fn note_told(&mut self, index: usize, input: &Input) {
+        let Input::Received { from, message } = input else { return };
+        let Some((view, partitions)) = owners_told::told(message) else { return };
+        let (id, boot) = (self.nodes[index].id, self.nodes[index].boot);
+        self.told.extend(partitions.into_iter().map(|partition| ((id, boot, *from, partition), view)));
+    }
+
     pub fn judge(&mut self, index: usize, before: &Before, effects: &[Effect]) {
         let node = &self.nodes[index];
         let Some(before_standing) = before.standing else { return };
@@ -52,6 +59,12 @@ impl World {
         let outcome = outcome.and_then(|()| match before.made_for {
             Some(made_for) => sessions::check(node, made_for, effects),
             None => Ok(()),
+        });
+        // Where the table has changed with this very input, nobody can say from outside which came first.
+        let same_table = node.peer.as_ref().is_some_and(|peer| peer.known() == before.known);
+        let outcome = outcome.and_then(|()| match same_table {
+            true => owners_told::check(self, node, effects),
+            false => Ok(()),
         });
         let stepped = node.peer.as_ref().and_then(standing).filter(|now| *now != before_standing);
         let outcome = outcome.and_then(|()| match stepped {

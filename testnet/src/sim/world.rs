@@ -202,6 +202,8 @@ pub struct World {
     pub heals_at: Time,
     /// When tables were last held against their bounds.
     looked_at: Time,
+    /// Under which view a peer, in one start of it, was last told by another what that holds of a partition.
+    pub told: BTreeMap<(PeerId, u32, PeerId, PartitionId), u64>,
     /// Writes that owners alone have acknowledged.
     pub acknowledged: BTreeMap<PartitionId, Vec<Acknowledged>>,
     /// When a disk was last wiped, or put back to an older copy.
@@ -236,6 +238,7 @@ impl World {
             clients: Clients::new(seed),
             faults: Faults::new(seed),
             ledger: Ledger::default(),
+            told: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             counts: Counts::default(),
             trace: 0xcbf2_9ce4_8422_2325,
@@ -298,6 +301,8 @@ impl World {
         let now = self.now_at(index);
         let Some(peer) = self.nodes[index].peer.as_mut() else { return };
         let before = Before::of(peer, &input);
+        self.note_told(index, &input);
+        let Some(peer) = self.nodes[index].peer.as_mut() else { return };
         let effects: Vec<_> = peer.handle(now, input).collect();
         self.judge(index, &before, &effects);
         for effect in effects {
