@@ -41,11 +41,8 @@ impl World {
         } else {
             told
         };
-        if let (Some(partition), Answer::Scrubbed(Scrubbed::Damaged)) = (rotten, &told) {
-            *self.nodes[index].let_go.entry(partition).or_default() += 1;
-        }
-        if rotten.is_some() && told != Answer::Scrubbed(Scrubbed::Damaged) {
-            self.check(Err(format!("damage was overlooked: {told:?}")));
+        if rotten.is_some() || told == Answer::Scrubbed(Scrubbed::Damaged) {
+            self.scrubbed(index, rotten, &told);
         }
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
             let outcome = handoff::check(self, index, partition, &gone);
@@ -90,6 +87,14 @@ impl World {
         self.tell(Some(index), || format!("a bit of partition {partition} is not what was written"));
         (self.nodes[index].rots, self.disk_lost) = (false, self.now);
         Some(*partition)
+    }
+
+    /// What is damaged is found, and nothing else is.
+    fn scrubbed(&mut self, index: usize, rotten: Option<PartitionId>, told: &Answer) {
+        let Some(partition) = rotten.filter(|_| *told == Answer::Scrubbed(Scrubbed::Damaged)) else {
+            return self.check(Err(format!("{rotten:?} was damaged, and the scrub says {told:?}")));
+        };
+        *self.nodes[index].let_go.entry(partition).or_default() += 1;
     }
 
     fn executed(

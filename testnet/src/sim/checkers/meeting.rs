@@ -32,7 +32,8 @@ pub fn check<'a>(
         // It has lost what it knew and held; that is made good when it has been told.
         _ if node.was_put_back => false,
         Some(other) => {
-            node.id == world.nodes[reader].id || !view.is_behind(&other.known()) && is_filled(node)
+            let knows_more = view.is_behind(&other.known());
+            is_whole(node, partition) && (node.id == world.nodes[reader].id || !knows_more && is_filled(node))
         }
         None => false,
     };
@@ -55,6 +56,11 @@ pub fn check<'a>(
         world.nodes[reader].name,
         without.join(" and ")
     ))
+}
+
+/// It was not damaged, or has been filled again.
+fn is_whole(node: &Node, partition: PartitionId) -> bool {
+    node.replica.as_ref().is_some_and(|replica| !replica.given_up().contains(&partition))
 }
 
 fn is_filled(node: &Node) -> bool {
