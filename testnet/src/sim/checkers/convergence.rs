@@ -3,6 +3,7 @@
 use super::super::world::World;
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Health, Step};
+use starling_protocol::peer::Peer;
 use starling_protocol::placement::Placement;
 
 /// `Err`: what is not so yet.
@@ -35,7 +36,9 @@ fn membership(world: &World) -> Result<(), String> {
             }
             let same = world.nodes.iter().find(|node| node.id == record.id);
             let wiped_at = same.and_then(|node| node.wiped_at);
-            if wiped_at.is_some_and(|version| record.standing.version <= version) {
+            let is_as_before = wiped_at.is_some_and(|version| record.standing.version <= version);
+            // One that owns nothing has nothing to be filled with before it is a member again.
+            if is_as_before && node.peer.as_ref().is_some_and(|peer| owns(world, peer, record.id)) {
                 return Err(format!("{} lost its disk and went on as the member it was", record.name));
             }
             count += 1;
@@ -45,6 +48,12 @@ fn membership(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn owns(world: &World, judge: &Peer, id: PeerId) -> bool {
+    let mut placement = Placement::new(world.plan.partitions, world.plan.n);
+    placement.update(judge.members());
+    placement.partitions_of(id).next().is_some()
 }
 
 fn owners(world: &World) -> Result<(), String> {
