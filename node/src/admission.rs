@@ -1,6 +1,7 @@
 //! Who is let into the network, as this peer sees it: its own certificate, those of others, revocations,
 //! and the invites that it has made. All of it survives restarts.
 
+mod clocks;
 mod files;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tokens;
 use crate::error::Error;
 use crate::network::wall_ms;
 use crate::transport::{Keys, peer_text};
+use clocks::Clocks;
 use serde_bytes::{ByteArray, ByteBuf};
 use starling_protocol::admission::certificate::{
     CLOCK_TOLERANCE_MS, Chain, Grant, Refusal, Role, Serial, Terms,
@@ -22,9 +24,10 @@ use starling_protocol::ids::PeerId;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+pub use clocks::ClockDifference;
 pub use files::{load_certificate, save_certificate};
 pub use tokens::TokenRecord;
 
@@ -58,6 +61,7 @@ struct Inner {
     met: BTreeMap<PeerId, Chain>,
     /// Who does not let this peer in, and why.
     refusals: BTreeMap<PeerId, Refusal>,
+    clocks: Clocks,
 }
 
 /// What an inviter wishes.
@@ -95,6 +99,7 @@ impl Admission {
             revocations,
             met: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            clocks: Clocks::default(),
         };
         let admission = Self {
             keys,
@@ -180,6 +185,16 @@ impl Admission {
     /// Who does not let this peer in, in words for its user.
     pub fn refusals(&self) -> Vec<(PeerId, Refusal)> {
         self.state().refusals.iter().map(|(peer, refusal)| (*peer, *refusal)).collect()
+    }
+
+    /// Another peer tells what time it is there.
+    pub fn hear_clock(&self, peer: PeerId, theirs_ms: u64) {
+        self.state().clocks.hear(peer, theirs_ms, wall_ms(), Instant::now());
+    }
+
+    /// `None`: nobody has told lately.
+    pub fn clock_difference(&self) -> Option<ClockDifference> {
+        self.state().clocks.difference(Instant::now())
     }
 
     // Invites.

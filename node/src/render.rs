@@ -38,6 +38,9 @@ pub struct StatusPage {
     pub repairing: u32,
     /// Operations under way.
     pub operations: u32,
+    /// Records of members that came and that their subjects have not signed: somebody lies, or is very old.
+    #[serde(default)]
+    pub forged: u64,
     pub members: Vec<MemberLine>,
     /// Peers that do not let this one in, and why.
     #[serde(default)]
@@ -45,9 +48,20 @@ pub struct StatusPage {
     /// Why this peer may not be in its network any more.
     #[serde(default)]
     pub out: Option<String>,
+    /// How far this machine's clock is ahead of the others'.
+    #[serde(default)]
+    pub clock: Option<ClockLine>,
     /// How others reach this peer.
     #[serde(default)]
     pub reachability: Option<ReachLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockLine {
+    /// How many others have told what time it is there, lately.
+    pub peers: usize,
+    /// In milliseconds, of the median; negative: it is behind.
+    pub ahead_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,9 +148,11 @@ impl StatusPage {
             held_for_others: status.held_for_others,
             repairing: status.repairing,
             operations: status.operations,
+            forged: status.forged,
             members,
             refusals: Vec::new(),
             out: None,
+            clock: None,
             reachability: None,
         }
     }
@@ -144,6 +160,9 @@ impl StatusPage {
     /// Adds whether this peer may be in its network, and who does not let it in.
     pub fn add_admission(&mut self, admission: &Admission) {
         self.out = admission.own_grant().err().map(|refusal| to_oneself(refusal).to_owned());
+        self.clock = admission
+            .clock_difference()
+            .map(|found| ClockLine { peers: found.peers, ahead_ms: found.ahead_ms });
         let refusals = admission.refusals();
         let line = |(peer, refusal): (PeerId, Refusal)| RefusalLine {
             peer_id: peer_text(&peer),
@@ -159,7 +178,9 @@ impl StatusPage {
             format!("\n{name} does not let this peer in: {}", plain(&line.why))
         };
         let out = self.out.iter().map(|why| format!("\nthis peer is out of its network: {why}"));
-        out.chain(self.refusals.iter().map(text)).collect()
+        let forged = (self.forged > 0)
+            .then(|| format!("\n{} records came that no member has signed: somebody forges", self.forged));
+        out.chain(self.refusals.iter().map(text)).chain(forged).collect()
     }
 
     /// A table of the members and two lines about the network and this peer.

@@ -294,6 +294,10 @@ fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another()
     assert_eq!(verdict(&findings, "configuration").as_deref(), Some("fail"));
     let second = Peer::join(&home.dir("p2"), &first);
     first.ask_until(&["STATUS"], "2 of 2 alive");
+    // It tells what time it is there within seconds.
+    first.ask_until(&["STATUS", "JSON"], "\"clock\":{\"peers\":1,");
+    let (_, findings) = doctor(&[]);
+    assert_eq!(verdict(&findings, "others' clocks").as_deref(), Some("ok"), "{findings:?}");
     drop(second);
     first.ask_until(&["STATUS"], "1 of 2 alive");
     let (_, findings) = doctor(&[]);

@@ -184,6 +184,8 @@ pub struct Status {
     pub repairing: u32,
     /// Operations under way.
     pub operations: u32,
+    /// Records of members that came since the start and that their subjects have not signed.
+    pub forged: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -231,7 +231,7 @@ fn a_message_of_admission_has_one_spelling() {
     let (chain, revoked) = (ByteBuf::from([1; 30]), ByteArray::new([2; 32]));
     let refused = || Refused { refusal: Denial::Revoked, revocation: Some(ByteBuf::from([3; 9])) };
     has_one_spelling(Opening::Hello { chain: chain.clone(), revoked });
-    has_one_spelling(Opening::Digest { revoked });
+    has_one_spelling(Opening::Digest { revoked, now_ms: 1 << 40 });
     has_one_spelling(Opening::Push { all: true });
     has_one_spelling(Reply::Welcome { chain: chain.clone(), revoked });
     has_one_spelling(Reply::Refused(refused()));

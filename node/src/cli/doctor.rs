@@ -84,9 +84,9 @@ fn show(finding: &Finding) {
         Verdict::Fail => ("fail", AnsiColor::Red),
     };
     let style = color.on_default();
-    anstream::println!("{style}{word}{style:#}  {:<13}  {}", finding.check, finding.found);
+    anstream::println!("{style}{word}{style:#}  {:<14}  {}", finding.check, finding.found);
     if let Some(fix) = &finding.fix {
-        anstream::println!("{:21}fix: {fix}", "");
+        anstream::println!("{:22}fix: {fix}", "");
     }
 }
 

@@ -199,6 +199,7 @@ async fn starling(session: &Session) -> Section {
             ("partitions_owned", page.owned.to_string()),
             ("partitions_held_for_others", page.held_for_others.to_string()),
             ("operations", page.operations.to_string()),
+            ("forged_records", page.forged.to_string()),
         ]);
     }
     ("Starling", lines)

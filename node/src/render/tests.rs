@@ -35,6 +35,7 @@ fn status() -> Status {
         held_for_others: 2,
         repairing: 0,
         operations: 1,
+        forged: 0,
     }
 }
 

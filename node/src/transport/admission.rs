@@ -3,6 +3,7 @@
 
 use super::keys::peer_text;
 use crate::admission::{Admission, to_oneself};
+use crate::network::wall_ms;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use libp2p::swarm::ConnectionId;
@@ -87,7 +88,8 @@ impl Desk {
                 return;
             }
             Saying::Digest => {
-                timeout(PATIENCE, write(&mut stream, &Opening::Digest { revoked: self.digest() })).await
+                let told = Opening::Digest { revoked: self.digest(), now_ms: wall_ms() };
+                timeout(PATIENCE, write(&mut stream, &told)).await
             }
             Saying::Push => timeout(PATIENCE, self.push(&mut stream)).await,
         };
@@ -138,7 +140,10 @@ impl Desk {
     async fn answered(&self, stream: &mut Stream, peer: PeerId, is_in: bool) -> io::Result<Option<Outcome>> {
         match read(stream).await? {
             Opening::Hello { chain, .. } => self.welcome(stream, peer, &chain).await.map(Some),
-            Opening::Digest { revoked } if is_in => Ok((revoked != self.digest()).then_some(Outcome::Differ)),
+            Opening::Digest { revoked, now_ms } if is_in => {
+                self.admission.hear_clock(peer, now_ms);
+                Ok((revoked != self.digest()).then_some(Outcome::Differ))
+            }
             Opening::Push { all } if is_in => self.pushed(stream, all).await,
             Opening::Digest { .. } | Opening::Push { .. } => Err(invalid("a stranger tells of revocations")),
         }

@@ -22,8 +22,9 @@ const _: () = assert!(ADMISSION_FRAME_MAX > SIGNED_GENESIS_MAX + CHAIN_BYTES_MAX
 pub enum Opening {
     /// Of the one that dialled; answered by `Reply`, and that, if it is a welcome, by `Verdict`.
     Hello { chain: ByteBuf, revoked: ByteArray<32> },
-    /// The digest of all revocations that the sender knows. One who knows others sends a `Push`.
-    Digest { revoked: ByteArray<32> },
+    /// The digest of all revocations that the sender knows. One who knows others sends a `Push`. With it comes
+    /// the sender's clock, in milliseconds since the Unix epoch: for people, when they look for what is wrong.
+    Digest { revoked: ByteArray<32>, now_ms: u64 },
     /// Frames of revocations follow, until the stream ends. `all`: they are all that the sender knows, and
     /// if the receiver knows more, it sends those in turn.
     Push { all: bool },
@@ -85,7 +86,7 @@ mod tests {
     fn messages_are_read_back() {
         let openings = [
             Opening::Hello { chain: ByteBuf::from([1; 9]), revoked: ByteArray::new([2; 32]) },
-            Opening::Digest { revoked: ByteArray::new([2; 32]) },
+            Opening::Digest { revoked: ByteArray::new([2; 32]), now_ms: 1 << 40 },
             Opening::Push { all: true },
         ];
         for opening in openings {
@@ -100,8 +101,16 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(opening) = decode::<Opening>(&bytes) {
-                prop_assert_eq!(encode(&opening), bytes.clone());
+            let spelt = [
+                decode::<Opening>(&bytes).map(|message| encode(&message)),
+                decode::<Reply>(&bytes).map(|message| encode(&message)),
+                decode::<Verdict>(&bytes).map(|message| encode(&message)),
+                decode::<JoinRequest>(&bytes).map(|message| encode(&message)),
+                decode::<JoinReply>(&bytes).map(|message| encode(&message)),
+                decode::<Vec<ByteBuf>>(&bytes).map(|message| encode(&message)),
+            ];
+            for message in spelt.into_iter().flatten() {
+                prop_assert_eq!(&message, &bytes);
             }
         }
     }

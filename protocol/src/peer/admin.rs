@@ -180,6 +180,7 @@ impl Peer {
             held_for_others: count(repair.foreign()),
             repairing: count(repair.repairing()),
             operations: count(coordinator.len()),
+            forged: self.membership.forged(),
         }
     }
 

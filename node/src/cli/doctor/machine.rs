@@ -107,7 +107,7 @@ fn clock(now_ms: u64, created_ms: u64) -> Finding {
             "set it, and let NTP keep it (timedatectl set-ntp true)",
         );
     }
-    Finding::ok("clock", "not before the network was made; how far it is from the others' is not known")
+    Finding::ok("clock", "not before the network was made")
 }
 
 fn certificate(valid_until: Result<u64, Refusal>, now_ms: u64) -> Finding {

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::console::Link;
 use crate::render::paths::{BEHIND_FIREWALL, BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
-use crate::render::{MemberLine, StatusPage, plain};
+use crate::render::{ClockLine, MemberLine, StatusPage, plain};
 use crate::transport::dial_text;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -11,6 +11,11 @@ use std::time::Duration;
 
 /// How long a connection to another peer may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Clocks that are further apart let the older of two writes be shown.
+const CLOCKS_WARN_MS: u64 = 1_000;
+/// Further ahead, what this peer writes is not taken by others (`Config::clock_ahead_ms`), and certificates
+/// do not count yet.
+const CLOCKS_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most other peers that are tried.
 const TRIED_MAX: usize = 32;
 
@@ -21,7 +26,35 @@ pub fn examine(mut link: Link) -> Vec<Finding> {
         return vec![Finding::warn("peer", found, "starling up starts one; --connect names another")];
     };
     let peer = Finding::ok("peer", format!("{} answers at {address}", plain(&status.name)));
-    vec![peer, network(&status), reachable(&status), reaches(&status)]
+    vec![peer, network(&status), clocks(status.clock.as_ref()), reachable(&status), reaches(&status)]
+}
+
+/// Of two strings written at once the later by clock is shown; and who is too far ahead is not believed.
+fn clocks(found: Option<&ClockLine>) -> Finding {
+    const CHECK: &str = "others' clocks";
+    const FIX: &str = "let NTP keep the time, here and there (timedatectl set-ntp true)";
+    let Some(found) = found else {
+        return Finding::ok(CHECK, "no other peer has told lately what time it is there");
+    };
+    let side = if found.ahead_ms < 0 { "behind" } else { "ahead of" };
+    let apart = found.ahead_ms.unsigned_abs();
+    let others = match found.peers {
+        1 => "the other peer's".to_owned(),
+        peers => format!("the median of {peers} others'"),
+    };
+    let text = format!("this peer's is {} {side} {others}", in_words(apart));
+    match apart {
+        _ if apart >= CLOCKS_REFUSED_MS => Finding::fail(CHECK, text, FIX),
+        _ if apart >= CLOCKS_WARN_MS => Finding::warn(CHECK, text, FIX),
+        _ => Finding::ok(CHECK, text),
+    }
+}
+
+fn in_words(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{ms} ms"),
+        _ => format!("{} s", ms / 1000),
+    }
 }
 
 fn network(status: &StatusPage) -> Finding {
@@ -145,4 +178,27 @@ fn start_trying(member: &MemberLine) -> thread::JoinHandle<bool> {
     let sockets = member.addresses.iter().filter_map(|address| dial_text(address)?.parse().ok());
     let sockets: Vec<SocketAddr> = sockets.take(2).collect();
     thread::spawn(move || sockets.iter().any(|at| TcpStream::connect_timeout(at, CONNECT).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn clocks_are_judged_by_how_far_they_are_apart() {
+        let found = |ahead_ms| clocks(Some(&ClockLine { peers: 3, ahead_ms }));
+        for (ahead_ms, verdict) in [
+            (0, Verdict::Ok),
+            (-999, Verdict::Ok),
+            (1_000, Verdict::Warn),
+            (-20_000, Verdict::Warn),
+            (i64::MIN, Verdict::Fail),
+            (86_400_000, Verdict::Fail),
+        ] {
+            assert_eq!(found(ahead_ms).verdict, verdict, "{ahead_ms}");
+        }
+        assert_eq!(found(-20_000).found, "this peer's is 20 s behind the median of 3 others'");
+        assert_eq!(clocks(None).verdict, Verdict::Ok);
+    }
 }
