@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
 use starling_crdt::context::{COUNTER_MAX, RANGES_MAX};
 use starling_crdt::{
-    Actor, Cell, Command, CommandError, Context, Dot, Event, Field, Fingerprint, Key, Missing, Piece, Reply,
-    Scrubbed, Slice, Stamp, Target, Version,
+    Actor, Cell, Command, CommandError, Context, Dot, Event, Field, Fingerprint, Key, Memory, Missing, Piece,
+    Replica, Reply, Scrubbed, Slice, Stamp, Storage, Target, Version,
 };
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -295,7 +295,44 @@ fn flipped(mut bytes: Vec<u8>, at: &prop::sample::Index, to: u8) -> Vec<u8> {
     bytes
 }
 
+/// Rows of a good store, some of them with other bytes, or beside them.
+fn rotten(changes: Vec<(prop::sample::Index, prop::sample::Index, bool, Vec<u8>)>) -> Memory {
+    let good = full().disk;
+    let rows: Vec<_> = good.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
+    let mut disk = good;
+    for (place, at, in_row, new) in changes {
+        let (mut row, mut value) = rows[place.index(rows.len())].clone();
+        let rotten = if in_row { &mut row } else { &mut value };
+        let at = at.index(rotten.len() + 1);
+        let end = rotten.len().min(at + new.len());
+        rotten.splice(at..end, new);
+        disk.put(&row, &value);
+    }
+    disk
+}
+
 proptest! {
+    /// That storage has failed may be said; a panic may not.
+    #[test]
+    fn rows_that_have_rotted_are_read_or_refused(
+        changes in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..6)),
+            1..4,
+        ),
+    ) {
+        let mut disk = rotten(changes);
+        let Ok(mut replica) = Replica::open(&disk, Actor(99), 99) else { return Ok(()) };
+        for key in ["k", "l", "n"] {
+            for command in [Command::Get, Command::IncrBy { by: 3 }, Command::HGetAll, Command::SMembers, Command::Del] {
+                if replica.execute(&mut disk, P, key.as_bytes(), &command, 1).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let _ = (replica.snapshot(&disk, P, 300), replica.missing(&disk, P, &Context::new(), 300));
+        let _ = replica.keys(&disk, P, None, 10);
+    }
+
     #[test]
     fn any_events_leave_a_sound_replica(events in proptest::collection::vec(any_event(), 0..20)) {
         let mut peer = full();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::storage::Durability;
 use clap::{Args, FromArgMatches};
+use proptest::prelude::*;
 use std::fs;
 
 fn flags(args: &[&str]) -> SettingFlags {
@@ -159,5 +160,16 @@ fn limits_that_would_break_a_peer_are_refused() {
     ] {
         let error = options(&[flag, value]).unwrap_err().to_string();
         assert!(error.contains(said), "{flag} {value}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_file_of_settings_is_taken_or_refused_with_its_place(
+        text in prop_oneof![".{0,80}", "(zone|listen|clients|nonsense) = [\"\\[\\]0-9a-f'x\n]{0,20}"],
+    ) {
+        if let Err(error) = resolve(&[], &[], &text) {
+            prop_assert!(error.to_string().contains("starling.toml"), "{error}");
+        }
     }
 }

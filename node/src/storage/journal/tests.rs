@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
@@ -98,4 +99,33 @@ fn what_is_missing_in_the_middle_is_damage() {
     fs::remove_file(file_of(place.path(), 2)).unwrap();
     let error = open(place.path()).err().unwrap();
     assert_eq!(error.0, "its journal is damaged: a file is missing");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    /// Whole records before the damage are played back, nothing else is, and writing goes on.
+    #[test]
+    fn a_journal_of_any_bytes_is_played_back_as_far_as_it_is_whole(
+        tail in prop::collection::vec(any::<u8>(), 0..60),
+        flip in prop::option::of((any::<prop::sample::Index>(), 1..=255u8)),
+    ) {
+        let place = tempfile::tempdir().unwrap();
+        let file = file_of(place.path(), 1);
+        let (mut journal, _) = open(place.path()).unwrap();
+        ["a", "b", "c"].into_iter().for_each(|row| put(&mut journal, row));
+        drop(journal);
+        let mut bytes = [fs::read(&file).unwrap(), tail].concat();
+        if let Some((at, by)) = flip {
+            let at = at.index(bytes.len());
+            bytes[at] ^= by;
+        }
+        fs::write(&file, &bytes).unwrap();
+        let (mut journal, rows) = open(place.path()).unwrap();
+        let names: String = rows.iter().map(|(row, _)| String::from_utf8_lossy(row)).collect();
+        prop_assert!("abc".starts_with(&names), "{names}");
+        prop_assert!(flip.is_some() || names == "abc");
+        put(&mut journal, "d");
+        drop(journal);
+        prop_assert!(played(place.path()).ends_with('d'));
+    }
 }
