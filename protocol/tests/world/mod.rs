@@ -84,6 +84,10 @@ pub struct World {
     /// What peers said of damaged partitions.
     pub damages: Vec<String>,
     pub frames: u64,
+    /// Whether a peer may be stopped: what its disk has synced is kept for that, at the cost of a copy each time.
+    pub may_stop: bool,
+    /// Bytes of what peers said to repair and to compare.
+    pub repair_bytes: u64,
 }
 
 impl World {
@@ -109,6 +113,8 @@ impl World {
             log: None,
             damages: Vec::new(),
             frames: 0,
+            may_stop: true,
+            repair_bytes: 0,
         }
     }
 
@@ -175,6 +181,7 @@ impl World {
     }
 
     pub fn stop(&mut self, index: usize) {
+        assert!(self.may_stop, "what it has synced was not kept");
         self.tell(index, &format!("stops; had it: {}", self.has_watched(index)));
         let node = &mut self.nodes[index];
         node.peer = None;
@@ -266,6 +273,9 @@ impl World {
         match effect {
             Effect::Send { to, message } => {
                 let bytes = message.encode();
+                if matches!(message, Message::Repair(_)) {
+                    self.repair_bytes += bytes.len() as u64;
+                }
                 let message = Message::decode(&bytes).expect("what a peer sends can be read");
                 if let Some(to) = self.nodes.iter().position(|node| node.id == to) {
                     self.frame(index, to, message);
@@ -376,7 +386,9 @@ impl World {
     /// What was changed since the last commit becomes durable at once, and only then is it told.
     fn commit(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        node.synced = node.disk.clone();
+        if self.may_stop {
+            node.synced = node.disk.clone();
+        }
         for (id, answer) in std::mem::take(&mut node.waiting) {
             self.input(index, Input::Stored { id, answer });
         }

@@ -170,7 +170,9 @@ fn play(peers: usize, minutes: u64, seed: u64) -> Row {
 
 fn load(crowd: &mut Crowd, peers: usize, span: Duration) -> Load {
     let (frames, bytes) = (crowd.frames, crowd.bytes);
+    crowd.weighs = true;
     crowd.run_to(crowd.now + span);
+    crowd.weighs = false;
     let each = |count: u64| count as f64 / peers as f64 / span.as_secs_f64();
     Load { messages: each(crowd.frames - frames), bytes: each(crowd.bytes - bytes) }
 }
