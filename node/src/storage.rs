@@ -19,7 +19,8 @@ use worker::Worker;
 
 mod cache;
 mod engine;
-mod journal;
+/// Public for its fuzz target.
+pub mod journal;
 mod recent;
 mod tables;
 mod worker;
