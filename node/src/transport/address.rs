@@ -104,12 +104,11 @@ pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// The same place with the port at which `listening` is, if both are of one transport.
+/// Where `listening` would be seen, were its port kept, by one who sees us at `seen`.
 pub(super) fn at_port_of(seen: &Multiaddr, listening: &Multiaddr) -> Option<Multiaddr> {
-    let (ip, mut parts) = (ip(seen)?, listening.iter().skip(1));
-    let same = is_quic(seen) == is_quic(listening) && !is_relayed(seen) && !is_relayed(listening);
-    let same = same && self::ip(listening)?.is_ipv4() == ip.is_ipv4();
-    same.then(|| Multiaddr::empty().with(ip.into())).map(|at| parts.by_ref().fold(at, Multiaddr::with))
+    let ip = ip(seen).filter(|_| !is_relayed(seen) && !is_relayed(listening))?;
+    let same_family = self::ip(listening)?.is_ipv4() == ip.is_ipv4();
+    same_family.then(|| listening.iter().skip(1).fold(Multiaddr::empty().with(ip.into()), Multiaddr::with))
 }
 
 /// Whether the whole internet may know it: not one of a LAN, of a provider's own net (RFC 6598), of this
@@ -300,7 +299,8 @@ mod tests {
             ["/ip4/5.5.5.1/udp/9/quic-v1", "/ip4/10.0.0.1/udp/1/quic-v1", "/ip4/10.0.0.1/tcp/1"]
                 .map(|text| text.parse::<Multiaddr>().unwrap());
         assert_eq!(at_port_of(&seen, &quic).unwrap().to_string(), "/ip4/5.5.5.1/udp/1/quic-v1");
-        assert_eq!(at_port_of(&seen, &tcp), None);
+        assert_eq!(at_port_of(&seen, &tcp).unwrap().to_string(), "/ip4/5.5.5.1/tcp/1");
+        assert_eq!(at_port_of(&seen, &"/ip6/fd00::1/tcp/1".parse().unwrap()), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ const RELAYED_STAYS: Duration = Duration::from_secs(5);
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// When another hole is asked for after all have failed; doubled each time, up to the last. Each time
 /// what is sent moves to a new relayed connection.
-const PUNCH_AGAIN: Duration = Duration::from_secs(300);
+const PUNCH_AGAIN: Duration = Duration::from_secs(30);
 const PUNCH_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
 impl Driver {
@@ -40,9 +40,9 @@ impl Driver {
             return;
         };
         let is_own = self.own_dials.remove(&id);
-        let connection = self.connection(peer, id, &endpoint);
+        let connection = self.connection(peer, id, &endpoint, is_own);
         if connection.dialled && self.is_needless(peer, &connection, is_own) {
-            return;
+            return self.put_aside(connection, is_own);
         }
         let (now, dialled) = (connection.since, connection.dialled);
         // We ourselves dial again after silence, or because this machine has moved.
@@ -66,20 +66,28 @@ impl Driver {
         self.crowd_out_strangers();
         if is_first_to_speak(&endpoint) {
             self.say(peer, id, Saying::Hello);
-        }
-        if is_in && dialled {
-            self.open_first(peer);
+            if is_in {
+                self.open_first(peer);
+            }
         }
         self.note_path(peer);
     }
 
-    fn connection(&self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) -> Connection {
+    fn connection(
+        &self,
+        peer: PeerId,
+        id: ConnectionId,
+        endpoint: &ConnectedPoint,
+        is_own: bool,
+    ) -> Connection {
         let at = match endpoint {
             ConnectedPoint::Dialer { address, .. } => address,
             ConnectedPoint::Listener { local_addr, .. } if address::is_relayed(local_addr) => local_addr,
             ConnectedPoint::Listener { send_back_addr, .. } => send_back_addr,
         };
-        let is_punched = || self.peers.get(&peer).is_some_and(|entry| entry.has_relayed());
+        // One that we have dialled may have come about because the other side has opened its firewall.
+        let may_be = !is_own || address::is_global(at);
+        let is_punched = || may_be && self.peers.get(&peer).is_some_and(|entry| entry.has_relayed());
         let route = match () {
             () if address::is_relayed(at) => Route::Relayed(self.relay_at(at)),
             () if is_punched() => Route::Punched,
@@ -110,24 +118,30 @@ impl Driver {
 
     /// Of a direct connection that we have made although there is one: by a second dial that was under
     /// way, or by a behaviour, to see whether the other side can be reached.
-    fn is_needless(&mut self, peer: PeerId, connection: &Connection, is_own: bool) -> bool {
+    fn is_needless(&self, peer: PeerId, connection: &Connection, is_own: bool) -> bool {
         let Some(entry) = self.peers.get(&peer) else { return false };
         let moved_at = self.reach.moved_at;
         let serves = |other: &Connection| {
             other.speaks && !other.is_relayed() && moved_at.is_none_or(|moved_at| other.since > moved_at)
         };
         let has_other = entry.admitted.is_some() && entry.connections.iter().any(serves);
-        if connection.is_relayed() || !has_other || (is_own && self.is_silent(&peer)) {
-            return false;
-        }
-        let id = connection.id;
+        has_other && !connection.is_relayed() && !(is_own && self.is_silent(&peer))
+    }
+
+    fn put_aside(&mut self, connection: Connection, is_own: bool) {
         if is_own {
-            self.named.retain(|named| !named.attempts.contains(&id));
-            self.swarm.close_connection(id);
+            self.named.retain(|named| !named.attempts.contains(&connection.id));
+            self.swarm.close_connection(connection.id);
         } else {
-            self.asides.insert(id, connection.since);
+            self.asides.insert(connection.id, connection);
         }
-        true
+    }
+
+    /// The other side speaks over one that was put aside: it sees a use in it.
+    pub(super) fn take_up(&mut self, peer: PeerId, id: ConnectionId) {
+        if let Some(connection) = self.asides.remove(&id) {
+            self.peer(peer).connections.push(connection);
+        }
     }
 
     /// The stream for probes is opened at once, the others where something waits.
@@ -279,7 +293,7 @@ impl Driver {
     pub(super) fn sweep_connections(&mut self, now: Instant) {
         let old = |since: Instant, time| now.duration_since(since) > time;
         let mut needless: Vec<_> =
-            self.asides.iter().filter(|(_, since)| old(**since, STRANGER_TIME)).map(|(id, _)| *id).collect();
+            self.asides.values().filter(|c| old(c.since, STRANGER_TIME)).map(|c| c.id).collect();
         let mut again = Vec::new();
         for (id, entry) in &mut self.peers {
             let best = entry.best().filter(|best| !best.is_relayed() && old(best.since, RELAYED_STAYS));

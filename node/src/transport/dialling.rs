@@ -78,7 +78,10 @@ impl Driver {
         if self.blocked.contains(&peer) {
             return;
         }
-        let rest = address::in_order(&self.peer(peer).addresses);
+        // Nobody is reached through oneself.
+        let me = Some(to_libp2p(&self.me));
+        let addresses = self.peer(peer).addresses.iter().filter(|address| address::relay_of(address) != me);
+        let rest = address::in_order(&addresses.cloned().collect::<Vec<_>>());
         self.peer(peer).dial = Some(Dial { begun: Instant::now(), attempts: Vec::new(), rest });
         self.dial_next(peer, condition);
         self.dial_rest(peer);

@@ -11,7 +11,7 @@ use super::guard::Insiders;
 use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::link::{LINKS_MAX, Links, Stats};
 use super::paths::Paths;
-use super::peers::Peer;
+use super::peers::{Connection, Peer};
 use super::reachability::Reach;
 use super::streams::{Event, OpenError, Purpose};
 use super::swarm::{Behaviour, BehaviourEvent};
@@ -78,7 +78,7 @@ pub(super) struct Driver {
     /// Dials that this peer has begun itself, not one of libp2p's behaviours.
     pub own_dials: HashSet<ConnectionId>,
     /// Connections that a behaviour has made for a question of its own; nothing else is said on them.
-    pub asides: BTreeMap<ConnectionId, Instant>,
+    pub asides: BTreeMap<ConnectionId, Connection>,
     pub insiders: Insiders,
     pub reach: Reach,
     pub paths: Paths,
@@ -214,7 +214,10 @@ impl Driver {
                 match purpose {
                     Purpose::Frames(class) => self.accepted(peer, class, stream),
                     _ if self.blocked.contains(&peer) => {}
-                    Purpose::Admission => self.spoken_to(peer, connection, stream),
+                    Purpose::Admission => {
+                        self.take_up(peer, connection);
+                        self.spoken_to(peer, connection, stream);
+                    }
                     Purpose::Join => self.desk.newcomer(stream, peer),
                     Purpose::Genesis => self.teller.tell(stream),
                 }
