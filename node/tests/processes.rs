@@ -402,6 +402,19 @@ fn an_address_alone_lets_nobody_in() {
 }
 
 #[test]
+fn a_peer_that_admits_anyone_lets_in_by_its_address() {
+    let home = Home::new();
+    let first = Peer::start(peer_command(&["up", "--admit", "anyone"], &home.dir("p1"), &[]));
+    let second = Peer::start(peer_command(&["join", &first.address()], &home.dir("p2"), &[]));
+    first.ask_until(&["get", "greeting"], "");
+    second.ask_until(&["set", "greeting", "hello"], "OK");
+    first.ask_until(&["get", "greeting"], "hello");
+    // The next needs what the second does not give.
+    let (_, said) = refused(peer_command(&["join", &second.address()], &home.dir("p3"), &[]));
+    assert!(said.contains("ticket") && said.contains("--admit anyone"), "{said}");
+}
+
+#[test]
 fn a_ticket_is_taken_from_a_variable_a_file_or_standard_input() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

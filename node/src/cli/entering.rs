@@ -10,7 +10,7 @@ use crate::transport::{
 };
 use futures::future::join_all;
 use starling_protocol::admission::certificate::Chain;
-use starling_protocol::admission::ticket::{Ticket, prefix_of};
+use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
@@ -55,7 +55,7 @@ pub async fn choose_network(
         }
         (None, Some(ticket)) => enter(options, directory, keys, ticket).await,
         (None, None) if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
-        (None, None) => Err(needs_ticket(&options.join, keys.peer()).await),
+        (None, None) => enter_without_ticket(options, directory, keys).await,
     }
 }
 
@@ -70,9 +70,18 @@ async fn enter(
         return Err(copied("that made this ticket"));
     }
     let (genesis, chain) = until_joined(options, keys, ticket, PATIENCE).await?;
+    keep(options, directory, genesis, &chain)
+}
+
+fn keep(
+    options: &Options,
+    directory: &Directory,
+    genesis: SignedGenesis,
+    chain: &Chain,
+) -> Result<SignedGenesis, Error> {
     refuse_other_wishes(options, genesis.genesis())?;
     // The certificate first: with the network alone, the directory could neither enter nor join again.
-    save_certificate(directory.path(), &chain)?;
+    save_certificate(directory.path(), chain)?;
     network::join(directory, &genesis)?;
     Ok(genesis)
 }
@@ -127,21 +136,32 @@ fn place_text(address: &Address) -> String {
     dial_text(&text).unwrap_or(text)
 }
 
-/// An address says where a network is; a ticket, that this machine may enter.
-async fn needs_ticket(places: &[Vec<Address>], me: PeerId) -> Error {
-    let answers = ask_all(places, me).await;
+/// An address says where a network is; that this machine may enter, a ticket says, or the peer there.
+async fn enter_without_ticket(
+    options: &Options,
+    directory: &Directory,
+    keys: &Keys,
+) -> Result<SignedGenesis, Error> {
     let mut name = None;
-    for answer in answers {
-        match answer {
-            Err(copied) => return copied,
-            Ok(Asked { result: Ok((genesis, _)), .. }) => name = Some(genesis.genesis().name.clone()),
-            Ok(_) => {}
+    for answer in ask_all(&options.join, keys.peer()).await {
+        let Ok((theirs, inviter)) = answer?.result else { continue };
+        let network = theirs.network_id();
+        let (secret, expires_s) = (Secret::open_door(&network), u64::MAX);
+        let ticket =
+            Ticket { network: prefix_of(&network), inviter, secret, expires_s, addresses: Vec::new() };
+        match show_ticket(keys, &ticket, options.join.concat(), options.mdns, ONE_TRY).await {
+            Ok((genesis, chain)) => return keep(options, directory, genesis, &chain),
+            Err(why) => tracing::debug!(%why, "nobody enters there without a ticket"),
         }
+        name = Some(theirs.genesis().name.clone());
     }
     let network = name.map_or("that network".into(), |name| format!("the network {name:?}"));
-    Error::usage(format!("to enter {network} this machine needs a ticket"))
+    Err(Error::usage(format!("to enter {network} this machine needs a ticket"))
         .why("an address only says where the network is")
-        .hint("run `starling invite` on a machine that is in, and the line that it prints here")
+        .hint(
+            "run `starling invite` on a machine that is in, and the line that it prints here; \
+             or start a peer there with --admit anyone",
+        ))
 }
 
 /// What came back from one place.

@@ -73,6 +73,7 @@ pub struct Options {
     pub listen: Vec<Address>,
     /// Each entry is one place, with the addresses to try there in turn.
     pub join: Vec<Vec<Address>>,
+    pub admits_anyone: bool,
     pub mdns: bool,
     pub durability: Durability,
     pub zone: String,
@@ -107,6 +108,7 @@ impl Options {
                 .iter()
                 .map(|at| address(values, "join", at))
                 .collect::<Result<_, _>>()?,
+            admits_anyone: admits_anyone(values)?,
             mdns: values.switch("mdns")?,
             durability: durability(values)?,
             zone: short(values, "zone")?,
@@ -161,6 +163,14 @@ fn listen(values: &Values) -> Result<Vec<Address>, Error> {
     }
     let addresses: Result<Vec<_>, _> = texts.iter().map(|text| address(values, "listen", text)).collect();
     Ok(addresses?.concat())
+}
+
+fn admits_anyone(values: &Values) -> Result<bool, Error> {
+    match values.text("admit").unwrap_or_default() {
+        "tickets" => Ok(false),
+        "anyone" => Ok(true),
+        other => Err(values.refuse("admit", other, "tickets or anyone")),
+    }
 }
 
 fn durability(values: &Values) -> Result<Durability, Error> {

@@ -90,6 +90,12 @@ pub const SETTINGS: &[Setting] = &[
         "A peer of the network to enter: host:port or a multiaddr; may be repeated",
     ),
     setting(
+        "admit",
+        One("WHO"),
+        default!("tickets"),
+        "Whom this peer lets into the network: those with tickets, or anyone who knows its address",
+    ),
+    setting(
         "mdns",
         Switch { flag: "no-mdns", sets: false },
         default!("true"),
