@@ -84,7 +84,7 @@ impl World {
     /// What was written before is seen by whoever reads as this peer now would.
     fn all_meet(&self, reader: usize) -> Result<(), String> {
         self.acknowledged.iter().try_for_each(|(partition, writes)| {
-            let writes = writes.iter().filter(|write| write.at > self.disk_lost);
+            let writes = writes.iter().filter(|write| write.began > self.disk_lost);
             meeting::check(self, reader, *partition, writes)
         })
     }
@@ -100,7 +100,7 @@ impl World {
         let events = self.ledger.of(&label).filter(|(_, issued)| issued.at >= op.began);
         let events: Vec<_> = events.map(|(name, _)| name).collect();
         let Some((partition, _)) = events.first().copied() else { return };
-        let write = Acknowledged { at: self.now, label, events };
+        let write = Acknowledged { began: op.began, label, events };
         let meets = |at| meeting::check(self, at, partition, std::iter::once(&write));
         let outcome = self.up().into_iter().try_for_each(meets);
         self.check(outcome);

@@ -11,7 +11,8 @@ use starling_protocol::time::Time;
 
 /// A write that was acknowledged by owners alone.
 pub struct Acknowledged {
-    pub at: Time,
+    /// A copy that was synced before it was acknowledged may have gone with its disk.
+    pub began: Time,
     pub label: String,
     /// The events that may be it: one of them is. At least one, all of one partition.
     pub events: Vec<Name>,

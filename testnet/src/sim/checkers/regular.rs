@@ -18,12 +18,13 @@ pub fn by_owners(trace: &Trace) -> bool {
     copies.len() >= need.min(trace.n.into()) && copies.iter().all(|asked| asked.role == Role::Owner)
 }
 
-/// What `read` was told, against all that was written before it began, but nothing acknowledged before `from`.
+/// What `read` was told, against all that was written before it began, but nothing that began before `from`: of
+/// that a copy may have gone with its disk, after it was synced and before it was acknowledged.
 pub fn check(ops: &[Op], ledger: &Ledger, read: &Op, from: Time) -> Result<(), String> {
     let Outcome::Ok(reply) = &read.outcome else { return Ok(()) };
     let Some(found) = names(reply) else { return Ok(()) };
     let before = |op: &&Op| {
-        op.key == read.key && op.by_owners && op.answered.is_some_and(|at| from < at && at < read.began)
+        op.key == read.key && op.by_owners && from < op.began && op.answered.is_some_and(|at| at < read.began)
     };
     for op in ops.iter().filter(before).filter(|op| matches!(op.outcome, Outcome::Ok(_))) {
         for (name, field) in written(&op.command) {
