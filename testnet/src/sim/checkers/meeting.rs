@@ -25,7 +25,10 @@ pub fn check<'a>(
     partition: PartitionId,
     mut writes: impl Iterator<Item = &'a Acknowledged>,
 ) -> Result<(), String> {
-    let Some(peer) = &world.nodes[reader].peer else { return Ok(()) };
+    // One whose disk was put back to an older copy may ask former owners, until it is told of newer ones.
+    let Some(peer) = world.nodes[reader].peer.as_ref().filter(|_| !world.nodes[reader].was_put_back) else {
+        return Ok(());
+    };
     let (asked, view) = (peer.seats(partition).read, peer.known());
     let r = usize::from(world.plan.r).min(asked.len()).max(1);
     let node = |peer: PeerId| world.nodes.iter().find(|node| node.id == peer);
