@@ -97,15 +97,17 @@ impl PeerHandle {
     pub async fn request(&self, request: Request) -> Response {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(ClientRequest { request, reply }).await.is_err() {
-            return Response::Failed(stopping("Nothing was done."));
+            return Response::Failed(stopping(FailureKind::NotReady, "Nothing was done."));
         }
-        answer.await.unwrap_or_else(|_| Response::Failed(stopping("A write may still take effect.")))
+        // Not `NotReady`: whoever reads that may do it again elsewhere, and then it is done twice.
+        let in_doubt = |_| Response::Failed(stopping(FailureKind::Timeout, "A write may still take effect."));
+        answer.await.unwrap_or_else(in_doubt)
     }
 }
 
-fn stopping(state: &str) -> Failure {
+fn stopping(kind: FailureKind, state: &str) -> Failure {
     Failure {
-        kind: FailureKind::NotReady,
+        kind,
         why: "This peer is stopping.".into(),
         state: state.into(),
         hint: "Ask another peer, or this one once it is up again.".into(),
@@ -134,5 +136,44 @@ impl FaultHandle {
     /// Tells when the set changes.
     pub fn subscribe(&self) -> watch::Receiver<BTreeSet<PeerId>> {
         self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_protocol::config::GENESIS_FORMAT;
+
+    fn facts() -> Facts {
+        let (format, name, nonce, founder) =
+            (GENESIS_FORMAT, String::new(), Default::default(), PeerId::numbered(1));
+        Facts {
+            peer: founder,
+            peer_id: String::new(),
+            name: "p1".into(),
+            resp: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: Vec::new(),
+            genesis: Genesis { format, name, created_ms: 0, nonce, founder, partitions: 1, n: 1, r: 1, w: 1 },
+            dir: PathBuf::new(),
+            started: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_under_way_when_the_peer_stopped_is_in_doubt_and_what_came_later_is_not() {
+        let (sender, mut requests) = mpsc::channel(1);
+        let handle = PeerHandle::new(facts(), sender, None);
+        let asked = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.request(Request::Status).await }
+        });
+        drop(requests.recv().await);
+        let Ok(Response::Failed(failure)) = asked.await else { panic!("it was not answered") };
+        assert_eq!(failure.kind, FailureKind::Timeout);
+        drop(requests);
+        let Response::Failed(failure) = handle.request(Request::Status).await else {
+            panic!("who answered?")
+        };
+        assert_eq!(failure.kind, FailureKind::NotReady);
     }
 }
