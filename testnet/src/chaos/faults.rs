@@ -12,6 +12,8 @@ const BETWEEN_MS: (u64, u64) = (200, 2_000);
 const DOWN_MS: (u64, u64) = (100, 4_000);
 const PAUSE_MS: (u64, u64) = (50, 5_000);
 const CUT_MS: (u64, u64) = (500, 6_000);
+const TWO_MS: (u64, u64) = (1_000, 6_000);
+const FULL_MS: (u64, u64) = (500, 4_000);
 /// How long everything must have worked before a disk is lost: a few turns of repair, so that no event is on
 /// the disk alone.
 const REPAIRED_AFTER: Duration = Duration::from_secs(12);
@@ -44,12 +46,14 @@ impl Faults {
             self.wait(BETWEEN_MS, interrupt)?;
             let peers = network.seats().len();
             let at = usize::try_from(self.chance.below(peers as u64)).unwrap_or(0);
-            match self.chance.below(10) {
+            match self.chance.below(12) {
                 0..=2 => self.kill(at, network, interrupt)?,
                 3 => self.kill_two(at, network, interrupt)?,
                 4..=5 => self.pause(at, network, interrupt)?,
                 6..=7 => self.cut(network, interrupt)?,
                 8 => self.copy_or_roll_back(at, end, network, interrupt)?,
+                9 => self.clone_peer(at, network, interrupt)?,
+                10 => self.fill_disk(at, network, interrupt)?,
                 _ => self.wipe(at, end, network, interrupt)?,
             }
         }
@@ -173,6 +177,41 @@ impl Faults {
             disks::copy(&dir, &copy)?;
         }
         self.copied = (!copied).then_some(at);
+        self.mended(network.start(at))
+    }
+
+    /// A second process from a copy of a peer's directory: the same peer, twice. Either may stop because of the other.
+    fn clone_peer(&mut self, at: usize, network: &mut Network, interrupt: &Interrupt) -> Result<(), Error> {
+        self.tell("clone", &format!("p{} runs twice, from its disk and from a copy of it", at + 1));
+        network.kill(at);
+        let (dir, copy) = (network.dir_of(&network.seats()[at]), network.dir().join("clone"));
+        disks::copy(&dir, &copy)?;
+        network.start(at)?;
+        let second = network.start_copy(at, &copy)?;
+        self.wait(TWO_MS, interrupt)?;
+        drop(second);
+        if network.is_running(at) {
+            return self.mended(Ok(()));
+        }
+        self.mended(network.start(at))
+    }
+
+    /// Nothing more fits on a peer's disk; what it makes of that is its own affair. Then there is room again.
+    fn fill_disk(&mut self, at: usize, network: &mut Network, interrupt: &Interrupt) -> Result<(), Error> {
+        network.kill(at);
+        let small = match disks::Small::under(&network.dir_of(&network.seats()[at])) {
+            Ok(small) => small,
+            Err(why) => {
+                eprintln!("skipped: no disk of p{} can be filled: {why}", at + 1);
+                return self.mended(network.start(at));
+            }
+        };
+        network.start(at)?;
+        self.tell("disk full", &format!("the disk of p{} is full", at + 1));
+        small.fill()?;
+        self.wait(FULL_MS, interrupt)?;
+        network.kill(at);
+        small.take_away()?;
         self.mended(network.start(at))
     }
 

@@ -174,6 +174,20 @@ impl Network {
         command
     }
 
+    /// A second process that is the same peer, as far as it knows: `dir` is a copy of its directory. It gets ports of
+    /// its own. Whether it stays up is its own affair.
+    pub fn start_copy(&self, index: usize, dir: &Path) -> Result<Process, Error> {
+        let mut command = Command::new(&self.program);
+        command.arg("up").args(self.introductions(index).iter().flat_map(|a| ["--join", a]));
+        command.arg("--dir").arg(dir).args(["--name", &self.plan.seats[index].name]);
+        command.args(["--resp", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]).args(&self.flags);
+        let path = dir.join(LOG);
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        command.stderr(log.map_err(Error::io("cannot write", &path))?);
+        Process::start(command).map_err(Error::io("cannot run", &self.program))
+    }
+
     /// A ticket for one that is new, made by a running peer on its side: best by the founder, for the
     /// further from it, the fewer are those whom a peer may let in.
     fn ticket(&self, index: usize) -> Result<String, Error> {
