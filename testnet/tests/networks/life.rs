@@ -34,6 +34,13 @@ fn sigterm_leaves_no_process_and_the_directory_starts_again_with_its_data() {
 fn no_peer_outlives_a_testnet_that_is_killed() {
     let mut net = Net::start(3);
     net.ctl("pause p2");
+    // On a busy machine its threads stop one after another. Only a process that has stopped is woken by the
+    // system when nobody is left to do so.
+    let stat = format!("/proc/{}/stat", net.peer("p2").pid);
+    eventually("p2 to have stopped", || match std::fs::read_to_string(&stat) {
+        Ok(text) if !text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) => Err(text),
+        _ => Ok(()),
+    });
     net.kill();
     await_gone(&net);
 }
