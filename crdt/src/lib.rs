@@ -28,6 +28,23 @@ macro_rules! mutated {
     };
 }
 
+/// Notes that this branch was reached, if the condition holds; without the feature `mutants` it is nothing at all.
+#[cfg(feature = "mutants")]
+macro_rules! marked {
+    ($mark:ident) => {
+        crate::mark::reach(crate::mark::Mark::$mark)
+    };
+    ($mark:ident if $reached:expr) => {
+        if $reached {
+            marked!($mark);
+        }
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! marked {
+    ($($mark:tt)*) => {{}};
+}
+
 pub mod cell;
 pub mod clock;
 pub mod command;
@@ -35,6 +52,8 @@ pub mod context;
 pub mod dot;
 pub mod event;
 pub mod fingerprint;
+#[cfg(feature = "mutants")]
+pub mod mark;
 pub mod memory;
 #[cfg(feature = "mutants")]
 pub mod mutant;

@@ -110,7 +110,11 @@ impl Partition {
         }
         for (cell, value) in &event.puts {
             // No value: rebuilt from a log after its successor had come (rule `newest-first`).
-            let Some(value) = value else { continue };
+            let Some(value) = value else {
+                marked!(ValueReplaced);
+                continue;
+            };
+            marked!(RemovedBefore if self.deferred.covers(cell, event.dot));
             if !self.deferred.covers(cell, event.dot) {
                 let version = Version { dot: event.dot, stamp: event.stamp, value: value.clone() };
                 edits.insert(s, cell, version)?;

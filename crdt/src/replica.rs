@@ -290,6 +290,7 @@ impl Replica {
     ) -> Result<bool, StorageError> {
         self.witness(p, held);
         if !held.contains_all(self.context(p)) && !mutated!(LetGoBlind) {
+            marked!(LetGoRefused);
             return Ok(false);
         }
         let counter = self.own_counter(p);
@@ -297,6 +298,7 @@ impl Replica {
         self.partitions.remove(&p);
         self.given_up.remove(&p);
         if counter > 0 && !mutated!(ForgetCounter) {
+            marked!(CounterKept);
             let row = rows::row(p, Kind::Own);
             s.put(&row, &rows::encode(&(self.actor, counter)));
             self.floors.insert(p, counter);
@@ -307,6 +309,7 @@ impl Replica {
     /// Gives a partition up whatever others have: its rows are damaged (rule `cells-with-context`). It is to be
     /// filled again by others, which is remembered until `filled`, and issues under a new actor.
     pub fn give_up(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
+        marked!(GivenUp);
         rows::delete_all(s, &rows::whole(p))?;
         self.partitions.remove(&p);
         s.put(&rows::row(p, Kind::GivenUp), &rows::encode(&()));

@@ -22,6 +22,23 @@ macro_rules! mutated {
     };
 }
 
+/// Notes that this branch was reached, if the condition holds; without the feature `mutants` it is nothing at all.
+#[cfg(feature = "mutants")]
+macro_rules! marked {
+    ($mark:ident) => {
+        starling_crdt::mark::reach(starling_crdt::mark::Mark::$mark)
+    };
+    ($mark:ident if $reached:expr) => {
+        if $reached {
+            marked!($mark);
+        }
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! marked {
+    ($($mark:tt)*) => {{}};
+}
+
 pub mod admission;
 pub mod canonical;
 pub mod config;

@@ -114,6 +114,7 @@ impl Replica {
         event: Event,
     ) -> Vec<Out> {
         if view.is_behind(&scene.view) && !mutated!(ApplyAnyView) {
+            marked!(WriteBehind);
             return behind(scene, from, op);
         }
         if event.stamp > scene.latest {
@@ -133,9 +134,11 @@ impl Replica {
         digest: bool,
     ) -> Vec<Out> {
         if view.is_behind(&scene.view) && !mutated!(ReadAnyView) {
+            marked!(ReadBehind);
             return behind(scene, from, op);
         }
         if !matches!(scene.step, Step::Arriving | Step::Member | Step::Leaving) && !mutated!(ReadUnfilled) {
+            marked!(ReadNotFilled);
             return refuse(from, op, Refusal::NotFilled);
         }
         if key.len() > KEY_MAX || command.writes() {

@@ -189,6 +189,7 @@ pub fn answer(
         Question::Read { partition, .. } | Question::Keys { partition, .. }
             if replica.given_up().contains(&partition) && !mutated!(ReadUnfilled) =>
         {
+            marked!(ReadDamaged);
             Answer::NotFilled
         }
         Question::Read { partition, key, command } => {

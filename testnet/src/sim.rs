@@ -24,6 +24,7 @@ mod faults;
 mod jobs;
 mod ledger;
 mod links;
+mod marks;
 mod model;
 #[cfg(feature = "mutants")]
 mod mutants;
@@ -36,6 +37,7 @@ mod storage;
 mod watch;
 mod world;
 
+use marks::Marks;
 use plan::{Profile, Wishes};
 use play::Played;
 use serde::Serialize;
@@ -101,6 +103,11 @@ struct Report {
     faults: BTreeMap<String, u64>,
     /// A hash over all that happened in all seeds: the same seeds and options, the same hash.
     trace: String,
+    #[serde(skip)]
+    marks: Marks,
+    /// Rare branches that no seed has reached; known with the feature `mutants` alone.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    unreached: Marks,
     failures: Vec<Failed>,
 }
 
@@ -147,12 +154,13 @@ pub fn run(options: &Options) -> ExitCode {
             told = Instant::now();
             report.progress(simulated, began.elapsed());
         }
-        report.failures.len() < FAILURES_MAX
+        report.failures.len() < FAILURES_MAX && !report.has_enough(options)
     });
     report.simulated_seconds = simulated.as_secs();
     report.seconds = began.elapsed().as_secs_f64();
     report.times_real_time = simulated.as_secs_f64() / report.seconds.max(1e-9);
     report.trace = format!("{trace:016x}");
+    report.unreached = marks::unreached(&report.marks);
     report.end(options)
 }
 
@@ -177,6 +185,7 @@ impl Report {
         for (fault, count) in &played.counts.faults {
             *self.faults.entry(format!("{fault:?}")).or_default() += count;
         }
+        self.marks.extend(played.marks);
         if let Some(what) = played.broken {
             self.fail(seed, what, options);
         }
@@ -220,13 +229,37 @@ impl Report {
             );
             println!("faults: {}\nfailures: {}", faults.join(", "), self.failures.len());
         }
-        if self.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let is_marked = self.end_marks(options);
+        if self.failures.is_empty() && is_marked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// Names the rare branches that were never reached. False if they ought to have been.
+    fn end_marks(&self, options: &Options) -> bool {
+        if options.replay.is_none() && !options.once {
+            for (name, what) in &self.unreached {
+                eprintln!("never reached: {name}: {}", what.trim());
+            }
+        }
+        let must = options.marks() || marks::must_be_reached(options.profile, self.seeds);
+        self.unreached.is_empty() || !must
+    }
+
+    fn has_enough(&self, options: &Options) -> bool {
+        options.marks() && marks::unreached(&self.marks).is_empty()
     }
 }
 
 impl Options {
     fn wishes(&self) -> Wishes {
         Wishes { profile: self.profile, peers: self.peers, minutes: self.minutes }
+    }
+
+    /// Whether rare branches are all that matters.
+    fn marks(&self) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.broken.marks;
+        #[cfg(not(feature = "mutants"))]
+        false
     }
 
     /// The line that plays one seed of this run again.

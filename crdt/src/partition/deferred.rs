@@ -137,6 +137,7 @@ impl Deferred {
             return;
         }
         for (target, dots) in waits {
+            marked!(RemovalWaits);
             s.put(&rows::deferred_row(p, target), &rows::encode(&dots));
             self.waiting.union(&dots);
             self.targets.insert(target.clone(), dots);

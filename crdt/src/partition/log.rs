@@ -60,6 +60,7 @@ impl Partition {
             return Ok(Missing::Cut);
         }
         let Some(mut entries) = self.entries(s, &lacking)? else {
+            marked!(LogGap);
             return Ok(Missing::Cut);
         };
         entries.sort_by_key(|(dot, entry)| std::cmp::Reverse((entry.stamp, *dot)));

@@ -113,6 +113,7 @@ impl Partition {
         }
         let mut edits = Edits::new(self, None);
         for (cell, gone) in self.gone(s, snapshot)? {
+            marked!(StateRemoves);
             edits.remove(s, &Target::Cell(cell), &gone)?;
         }
         for (target, dots) in &snapshot.deferred {
@@ -121,6 +122,7 @@ impl Partition {
         for (cell, versions) in &snapshot.cells {
             for version in versions.iter() {
                 let known = self.context.contains(version.dot) && !mutated!(InstallKnown);
+                marked!(StateKnown if known);
                 if !known && !self.deferred.covers(cell, version.dot) {
                     edits.insert(s, cell, version.clone())?;
                 }
@@ -218,6 +220,7 @@ impl Pieces {
     /// Begins the next piece if `size` more bytes are too many for this one.
     fn make_room(&mut self, size: usize) {
         if self.size > 0 && self.size.saturating_add(size) > self.max {
+            marked!(StateInPieces);
             let full = std::mem::replace(&mut self.current, Piece::empty());
             self.pieces.push(full);
             self.size = 0;

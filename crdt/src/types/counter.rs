@@ -47,6 +47,7 @@ pub(super) fn bases(slice: &Slice, issuer: &Issuer) -> (Vec<(Field, ByteBuf)>, V
         if issuer.owns((actor, chain)) || mutated!(DropTotals) {
             continue;
         }
+        marked!(CounterBase);
         let seen = tally.total.unwrap_or_default().max(tally.base.unwrap_or_default());
         puts.push((Field::Base { actor, chain }, seen.to_bytes()));
         kept.push(Field::Total { actor, chain });
@@ -70,6 +71,7 @@ pub(super) fn increment(slice: &Slice, issuer: &Issuer, by: i64) -> Change {
     let mut change = Change::from(Reply::Int(value));
     for (chain, tally) in &own {
         if !tally.is_live() {
+            marked!(ChainDropped);
             change.drops.extend(end_of(*chain, issuer.context));
         }
     }

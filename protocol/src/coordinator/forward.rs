@@ -92,6 +92,7 @@ impl Forward {
         self.asked.retain(|asked| *asked != from);
         match (result, self.open_until(scene)) {
             (Ok(outcome), Some(bound)) => {
+                marked!(DoneEarly);
                 self.done.get_or_insert(outcome);
                 Next::Wait(bound)
             }
@@ -125,6 +126,7 @@ impl Forward {
             return Next::Keep;
         }
         if alone && how == AnswerKind::Refused && !self.candidates.is_empty() {
+            marked!(IssuerRefused);
             return self.ask_next(scene);
         }
         match self.bound {
@@ -141,6 +143,7 @@ impl Forward {
         if scene.now.time >= self.deadline(scene) {
             return self.fail(scene);
         }
+        marked!(HandedOn if self.has_another());
         self.ask_next(scene)
     }
 

@@ -142,6 +142,7 @@ impl Read {
 
     fn judge(&mut self, scene: &mut Scene<'_>) -> Next {
         if self.digests.len() < self.need || self.knows_nothing() {
+            marked!(ReadWaits if self.digests.len() >= self.need);
             return if self.ballot.is_pending() { self.wait_in(scene) } else { self.fail(scene) };
         }
         let lacking = self.lacking();
@@ -151,6 +152,7 @@ impl Read {
         let mut asked = false;
         for peer in lacking {
             if self.ballot.with(AnswerKind::Ok).contains(&peer) {
+                marked!(DigestDiffers);
                 let seat = Seat { peer, health: Health::Alive };
                 self.ask(scene, seat, None, Want::Cells);
             }
@@ -189,6 +191,7 @@ impl Read {
     /// Who gave a digest and then no cells does not count as an answer.
     fn drop_digests(&mut self, scene: &mut Scene<'_>) -> Next {
         for peer in self.lacking() {
+            marked!(DigestDropped);
             self.digests.remove(&peer);
         }
         self.judge(scene)
@@ -241,6 +244,7 @@ impl Read {
         let former = before.read.iter().map(|seat| seat.peer).filter(|peer| !self.is_owner(*peer));
         let former: Vec<_> = former.filter(|peer| self.ballot.has(*peer)).collect();
         for peer in &former {
+            marked!(ReadReplanned);
             self.digests.remove(peer);
             self.slices.remove(peer);
             self.ballot.set(*peer, AnswerKind::Refused);

@@ -102,6 +102,8 @@ impl Write {
     /// Asks the next stand-in in the place of `peer`; it has the same patience to answer in.
     fn cover(&mut self, scene: &mut Scene<'_>, peer: PeerId) {
         if let Some((spare, owner)) = self.ballot.cover(peer) {
+            marked!(StandIn);
+            marked!(StandInAgain if owner != peer);
             self.copy_to(scene, spare, Some(owner));
             self.patience = Some(scene.now.time + scene.config.patience);
         }
@@ -163,6 +165,7 @@ impl Write {
         let again = |seat: &Seat, write: &Self| behind.contains(&seat.peer) || !write.ballot.has(seat.peer);
         let owners = if self.issued.is_some() { self.seats.owners() } else { Vec::new() };
         for seat in owners.into_iter().filter(|seat| again(seat, self)).collect::<Vec<_>>() {
+            marked!(WriteReplanned);
             self.copy_to(scene, seat, None);
         }
         self.wait_in(scene)

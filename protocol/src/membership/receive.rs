@@ -119,6 +119,7 @@ impl Membership {
     fn said_dead(&mut self, now: Time, peer: PeerId, change: Change, out: &mut Vec<Out>) {
         if let Some(suspicion) = self.suspicions.get_mut(&peer) {
             suspicion.hurry();
+            marked!(SaidDead);
         }
         if change.life {
             self.look_into(now, peer, out);
@@ -178,6 +179,7 @@ impl Membership {
             self.table.change_me(|me| me.standing = claim.standing);
             self.rumors.add(Rumor::About(claim.id));
             self.changed = true;
+            marked!(Overruled);
             out.push(Out::Overruled { standing: claim.standing });
         }
         if claim.incarnation > mine || (claim.incarnation == mine && differs) {
@@ -188,6 +190,7 @@ impl Membership {
             if claim.health != Health::Alive {
                 self.probes.unwell(1);
                 heard.refuted = true;
+                marked!(Refuted);
                 out.push(Out::Refuted { incarnation: claim.incarnation + 1 });
             }
             heard.about_me = true;
@@ -277,6 +280,7 @@ impl Membership {
             self.send(from, GossipBody::Update, first, out);
         }
         if heard.revived {
+            marked!(Revived);
             if self.may_exchange() {
                 self.exchange(now, from, true, out);
             }

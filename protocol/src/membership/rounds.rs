@@ -125,6 +125,7 @@ impl Membership {
                     self.send(origin, GossipBody::Ack { seq }, Vec::new(), out);
                 }
                 Outcome::Nack { origin, seq } => {
+                    marked!(Nack);
                     self.send(origin, GossipBody::Nack { seq }, Vec::new(), out);
                 }
                 Outcome::Answered { .. } => {}

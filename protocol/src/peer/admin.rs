@@ -218,7 +218,10 @@ impl Peer {
         let turn = placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
         match here {
             Step::Waiting if self.leaving.is_none() && turn && !alone => self.take_step(now, Step::Joining),
-            Step::Joining if !turn => self.take_step(now, Step::Waiting),
+            Step::Joining if !turn => {
+                marked!(SteppedBack);
+                self.take_step(now, Step::Waiting)
+            }
             Step::Member if self.leaving.is_some() && self.nobody_changes() => {
                 self.take_step(now, Step::Leaving)
             }

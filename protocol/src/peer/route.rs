@@ -18,7 +18,9 @@ impl Peer {
                 let here = Moment { life: self.life, time: now.time };
                 if !self.coordinator.take_up(from, op) {
                     // It came before, and is being carried out or was refused.
+                    marked!(TakenTwice);
                 } else if until.is_some_and(|until| until.is_past(here)) {
+                    marked!(TooLate);
                     self.send(from, Message::Call(Call::Refused { op, why: Refusal::Late }));
                 } else {
                     let client = Client::Peer { peer: from, op };
@@ -139,6 +141,7 @@ impl Peer {
             return;
         }
         if self.amnesiac || step == Step::Left && self.leaving.is_none() {
+            marked!(BegunAnew);
             self.take_step(now, Step::Waiting);
         }
     }

@@ -51,6 +51,7 @@ impl Repair {
             Pending::Compare { to } => self.compare(scene, to),
             Pending::Check { .. } => {}
             pending => {
+                marked!(ContextsAgain);
                 let partitions = contexts.into_iter().map(|(partition, _)| partition).collect();
                 self.ask_store(pending, Question::Contexts { partitions });
             }
@@ -240,6 +241,7 @@ impl Repair {
         let full = mine.len() >= done + self.config.log_max;
         let below = self.held_by_all(scene, partition, mine).or_else(|| full.then(|| mine.clone()));
         let Some(below) = below else { return };
+        marked!(LogFull if self.held_by_all(scene, partition, mine).is_none());
         if below.len() >= done + self.config.log_step {
             self.cut.insert(partition, below.len());
             self.ask_store(Pending::Cut, Question::CutLog { partition, below });

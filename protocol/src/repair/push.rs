@@ -75,6 +75,7 @@ impl Repair {
                 self.ask_store(Pending::Snapshot { partition, to }, question);
             }
             Missing::Cut => {
+                marked!(StateWaits);
                 self.pushes.remove(&(partition, to));
                 self.todo.insert((partition, to));
             }
@@ -105,6 +106,7 @@ impl Repair {
         self.transfers += 1;
         let id = self.transfers;
         let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+        marked!(StateBegun);
         push.transfer = Some(Transfer { id, pieces, sent: false });
         self.send_nth(scene, partition, to, 0);
     }
@@ -152,6 +154,7 @@ impl Repair {
         }
         self.expecting.remove(&(partition, from));
         if !self.is_current(partition, session) {
+            marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
         }
         self.ask_store(Pending::Learn { partition, from }, Question::Apply { partition, events });
@@ -177,6 +180,7 @@ impl Repair {
         }
         self.expecting.remove(&key);
         if !self.is_current(partition, session) {
+            marked!(StaleSession);
             self.staging.remove(&key);
             return self.report_to(scene, from, vec![partition]);
         }
@@ -186,6 +190,7 @@ impl Repair {
         }
         let Some(staging) = self.staging.get_mut(&key) else { return };
         if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
+            marked!(StateOutOfOrder);
             self.staging.remove(&key);
             return;
         }
@@ -196,6 +201,7 @@ impl Repair {
         staging.pieces.push(piece);
         staging.moved = scene.now.time;
         if index + 1 < count {
+            marked!(StateStaged);
             return self.send(from, Message::Staged { partition, transfer, index });
         }
         self.install(key);
@@ -210,6 +216,7 @@ impl Repair {
     }
 
     pub(super) fn forget_stalled(&mut self, now: Time) {
+        marked!(Stalled if self.pushes.values().any(|push| now.since(push.moved) >= STALLED));
         self.pushes.retain(|_, push| now.since(push.moved) < STALLED);
         self.staging.retain(|_, staging| now.since(staging.moved) < STALLED);
         self.expecting.retain(|_, asked| now.since(*asked) < EXPECT);

@@ -74,6 +74,7 @@ impl Repair {
 
     pub(super) fn refilled(&mut self, partition: PartitionId) {
         if self.refilling.remove(&partition) {
+            marked!(FilledAgain);
             self.out.push(Out::Refilled { partition });
         }
     }

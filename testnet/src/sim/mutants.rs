@@ -15,6 +15,9 @@ pub struct Options {
     /// Break one rule after the other, and tell at which seed each was found
     #[arg(long, conflicts_with_all = ["mutant", "replay"])]
     pub mutants: bool,
+    /// Stop once every rare branch was reached, and fail if one was not
+    #[arg(long, conflicts_with_all = ["mutant", "mutants", "replay"])]
+    pub marks: bool,
 }
 
 fn named(name: &str) -> Result<Mutant, String> {

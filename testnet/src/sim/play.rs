@@ -2,6 +2,7 @@
 
 use super::checkers::{contents, convergence, counters, quiet};
 use super::faults::PAUSE_MS;
+use super::marks::{self, Marks};
 use super::plan::{Plan, Wishes};
 use super::world::{Counts, Event, World};
 use serde_bytes::ByteBuf;
@@ -20,6 +21,7 @@ pub struct Played {
     pub operations: u64,
     pub counts: Counts,
     pub trace: u64,
+    pub marks: Marks,
     pub broken: Option<String>,
 }
 
@@ -33,6 +35,7 @@ pub fn play(seed: u64, wishes: &Wishes, aloud: bool) -> Played {
         operations: world.clients.ops.len() as u64,
         counts: world.counts,
         trace: world.trace,
+        marks: marks::taken(),
         broken: world.broken,
     }
 }
