@@ -25,7 +25,7 @@ const RELAYED_STAYS: Duration = Duration::from_secs(5);
 const FOREIGN_TIME: Duration = Duration::from_secs(600);
 /// When another hole is asked for after all have failed; doubled each time, up to the last. Each time
 /// what is sent moves to a new relayed connection.
-const PUNCH_AGAIN: Duration = Duration::from_secs(30);
+const PUNCH_AGAIN: Duration = Duration::from_secs(300);
 const PUNCH_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
 impl Driver {
@@ -223,17 +223,17 @@ impl Driver {
     }
 
     /// Certificates were shown over this one. Who dials us while a connection stands has lost it, though
-    /// nothing may tell us so: a killed process ends a QUIC connection without a word. A direct one beside a
-    /// relayed one has another reason.
+    /// nothing may tell us so: a killed process ends a QUIC connection without a word.
     pub(super) fn speaks(&mut self, peer: PeerId, on: ConnectionId) {
         let entry = self.peer(peer);
         let Some(connection) = entry.connections.iter_mut().find(|connection| connection.id == on) else {
             return;
         };
         connection.speaks = true;
-        let (dialled, since, relayed) = (connection.dialled, connection.since, connection.is_relayed());
+        let (dialled, since) = (connection.dialled, connection.since);
         let Some(before) = since.checked_sub(AT_ONCE).filter(|_| !dialled) else { return };
-        entry.doubt(|other| other.since < before && (relayed || !other.is_relayed()));
+        // A relayed one may have been replaced only to punch a hole anew: what is on its way arrives still.
+        entry.doubt(|other| other.since < before && !other.is_relayed());
     }
 
     /// This connection of a peer that was let in works: others that were doubted are not needed.
@@ -252,16 +252,18 @@ impl Driver {
         self.note_path(peer);
     }
 
-    /// Opens the streams anew that run over a relay while there is a better way. What was taken from the
-    /// queues before still goes the old way.
+    /// Opens the streams anew that run over a relay while there is a better way, or a newer one. What was
+    /// taken from the queues before still goes the old way.
     pub(super) fn leave_relay(&mut self, peer: PeerId) {
         let Some(link) = self.links.get(&peer) else { return };
         let entry = self.peer(peer);
-        if !(entry.has_relayed() && entry.has_direct()) {
+        if !entry.has_relayed() || entry.connections.len() < 2 {
             return;
         }
+        if entry.has_direct() {
+            (entry.punches, entry.punches_failed, entry.punch_at) = (0, 0, None);
+        }
         let best = entry.best_connection();
-        (entry.punches, entry.punches_failed, entry.punch_at) = (0, 0, None);
         for opening in &mut entry.opening {
             opening.take_if(|on| Some(*on) != best);
         }
@@ -296,10 +298,9 @@ impl Driver {
             self.asides.values().filter(|c| old(c.since, STRANGER_TIME)).map(|c| c.id).collect();
         let mut again = Vec::new();
         for (id, entry) in &mut self.peers {
-            let best = entry.best().filter(|best| !best.is_relayed() && old(best.since, RELAYED_STAYS));
-            let is_left = best.is_some();
-            let closes =
-                |c: &&Connection| (c.is_relayed() && is_left) || (!c.speaks && old(c.since, STRANGER_TIME));
+            let best = entry.best().filter(|best| old(best.since, RELAYED_STAYS));
+            let is_left = |c: &Connection| best.is_some_and(|best| is_left_for(c, best));
+            let closes = |c: &&Connection| is_left(c) || (!c.speaks && old(c.since, STRANGER_TIME));
             needless.extend(entry.connections.iter().filter(closes).map(|connection| connection.id));
             let dialled = entry.best().is_some_and(|best| best.is_relayed() && best.dialled);
             if dialled && entry.dial.is_none() && entry.punch_at.take_if(|at| *at <= now).is_some() {
@@ -312,6 +313,12 @@ impl Driver {
         }
         again.into_iter().for_each(|peer| self.dial(peer, PeerCondition::NotDialing));
     }
+}
+
+/// Of two relayed ones that came at once, each side might take the other for the newer: both stay.
+fn is_left_for(connection: &Connection, best: &Connection) -> bool {
+    let is_newer = best.since.saturating_duration_since(connection.since) > AT_ONCE;
+    connection.is_relayed() && connection.id != best.id && (!best.is_relayed() || is_newer)
 }
 
 /// Of a hole that both have punched, each is the dialler; they have agreed on who speaks first.

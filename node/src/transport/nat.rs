@@ -78,9 +78,11 @@ impl Behaviour {
         }
     }
 
-    /// Others may reach this peer there.
-    pub fn suggest(&mut self, address: &Multiaddr, is_global: bool) {
-        self.dcutr.suggest(address);
+    /// Others may reach this peer there, or punch a hole.
+    pub fn suggest(&mut self, address: &Multiaddr, punches: bool, is_global: bool) {
+        if punches {
+            self.dcutr.suggest(address);
+        }
         if is_global {
             self.autonat.suggest(address);
         }

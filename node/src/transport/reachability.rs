@@ -195,8 +195,10 @@ impl Driver {
         if !has_room || !self.reach.suggested.insert(address.clone()) {
             return;
         }
+        // Of two transports, one side would settle on the hole that the other has just given up.
+        let punches = address::is_quic(address) || !self.swarm.listeners().any(address::is_quic);
         if let Some(nat) = self.swarm.behaviour_mut().nat.as_mut() {
-            nat.suggest(address, address::is_global(address));
+            nat.suggest(address, punches, address::is_global(address));
         }
     }
 
