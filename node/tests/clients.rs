@@ -709,7 +709,8 @@ fn what_is_no_good_token_lets_nobody_in_and_three_of_them_end_the_connection() {
     let (_other_home, other, _other_peer) = guarded_peer(None);
     let good = admission.give_token(scope("", true, false), HOUR).unwrap().text();
     let mut client = Client::of(&peer);
-    let mistyped = format!("{}a", &good[..good.len() - 1]);
+    let wrong = if good.ends_with('a') { 'b' } else { 'a' };
+    let mistyped = format!("{}{wrong}", &good[..good.len() - 1]);
     assert!(client.error(&format!("AUTH {mistyped}")).starts_with("WRONGPASS "));
     let foreign = other.give_token(scope("", true, true), HOUR).unwrap().text();
     assert_eq!(client.error(&format!("AUTH {foreign}")), "WRONGPASS the token is of another network");
