@@ -16,12 +16,16 @@
 
 /// True while this rule is broken on purpose; without the feature `mutants`, never.
 #[cfg(feature = "mutants")]
+#[macro_export]
+#[doc(hidden)]
 macro_rules! mutated {
     ($mutant:ident) => {
-        crate::mutant::is(crate::mutant::Mutant::$mutant)
+        $crate::mutant::is($crate::mutant::Mutant::$mutant)
     };
 }
 #[cfg(not(feature = "mutants"))]
+#[macro_export]
+#[doc(hidden)]
 macro_rules! mutated {
     ($mutant:ident) => {
         false
@@ -30,17 +34,21 @@ macro_rules! mutated {
 
 /// Notes that this branch was reached, if the condition holds; without the feature `mutants` it is nothing at all.
 #[cfg(feature = "mutants")]
+#[macro_export]
+#[doc(hidden)]
 macro_rules! marked {
     ($mark:ident) => {
-        crate::mark::reach(crate::mark::Mark::$mark)
+        $crate::mark::reach($crate::mark::Mark::$mark)
     };
     ($mark:ident if $reached:expr) => {
         if $reached {
-            marked!($mark);
+            $crate::marked!($mark);
         }
     };
 }
 #[cfg(not(feature = "mutants"))]
+#[macro_export]
+#[doc(hidden)]
 macro_rules! marked {
     ($($mark:tt)*) => {{}};
 }

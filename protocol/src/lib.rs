@@ -8,36 +8,9 @@
 //! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
 //! `peer` knows them all, and it only routes.
 
-/// True while this rule is broken on purpose; without the feature `mutants`, never.
-#[cfg(feature = "mutants")]
-macro_rules! mutated {
-    ($mutant:ident) => {
-        starling_crdt::mutant::is(starling_crdt::mutant::Mutant::$mutant)
-    };
-}
-#[cfg(not(feature = "mutants"))]
-macro_rules! mutated {
-    ($mutant:ident) => {
-        false
-    };
-}
-
-/// Notes that this branch was reached, if the condition holds; without the feature `mutants` it is nothing at all.
-#[cfg(feature = "mutants")]
-macro_rules! marked {
-    ($mark:ident) => {
-        starling_crdt::mark::reach(starling_crdt::mark::Mark::$mark)
-    };
-    ($mark:ident if $reached:expr) => {
-        if $reached {
-            marked!($mark);
-        }
-    };
-}
-#[cfg(not(feature = "mutants"))]
-macro_rules! marked {
-    ($($mark:tt)*) => {{}};
-}
+// Rules broken on purpose and branches marked, by tests alone: `mutated!` and `marked!`.
+#[macro_use(mutated, marked)]
+extern crate starling_crdt;
 
 pub mod admission;
 pub mod canonical;

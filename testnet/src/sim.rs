@@ -1,20 +1,6 @@
 //! Whole networks from one seed each: the very peers that run in real processes, on simulated machines,
 //! thousands of times faster than life, under faults that are drawn from the seed, watched by checkers.
 
-/// True while this rule is broken on purpose; without the feature `mutants`, never.
-#[cfg(feature = "mutants")]
-macro_rules! mutated {
-    ($mutant:ident) => {
-        starling_crdt::mutant::is(starling_crdt::mutant::Mutant::$mutant)
-    };
-}
-#[cfg(not(feature = "mutants"))]
-macro_rules! mutated {
-    ($mutant:ident) => {
-        false
-    };
-}
-
 pub mod chance;
 pub mod checkers;
 pub mod clients;
@@ -33,6 +19,7 @@ mod plan;
 mod play;
 mod power;
 mod scale;
+mod schedule;
 mod storage;
 mod watch;
 mod world;

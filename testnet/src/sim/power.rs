@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use super::world::{DiskCopy, Event, Node, World};
+use starling_crdt::mutated;
 use starling_crdt::{Actor, Replica};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;

@@ -3,6 +3,7 @@
 use super::checkers::{handoff, replica};
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
+use starling_crdt::mutated;
 use starling_crdt::{Command, Context, Scrubbed};
 use starling_protocol::ids::{PartitionId, StoreId};
 use starling_protocol::input::Input;

@@ -9,6 +9,7 @@ use super::faults::{Faults, Mend};
 use super::ledger::Ledger;
 use super::links::Links;
 use super::plan::{Fault, Plan};
+use super::schedule::Scheduled;
 use super::watch::Before;
 use starling_crdt::{Context, Replica};
 use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
@@ -139,29 +140,6 @@ pub enum Event {
     Mend(Mend),
 }
 
-struct Scheduled {
-    at: Time,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
 /// How much of what there was.
 #[derive(Default)]
 pub struct Counts {
@@ -179,7 +157,7 @@ pub struct World {
     pub config: Config,
     pub now: Time,
     pub nodes: Vec<Node>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: BinaryHeap<Reverse<Scheduled<Event>>>,
     sequence: u64,
     pub links: Links,
     /// Frames to be replayed: from, to, connection.

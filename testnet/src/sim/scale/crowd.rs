@@ -2,6 +2,7 @@
 //! between them, and one queue of all that is to happen.
 
 use super::super::chance::{Chance, Concern};
+use super::super::schedule::Scheduled;
 use starling_protocol::config::Config;
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Health, Record, Standing, Step};
@@ -48,12 +49,6 @@ enum Event {
     Wake { at: usize, due: Time },
 }
 
-struct Scheduled {
-    at: Time,
-    sequence: u64,
-    event: Event,
-}
-
 /// What a peer has come to believe of another.
 pub struct Belief {
     pub at: Time,
@@ -65,7 +60,7 @@ pub struct Belief {
 pub struct Crowd {
     pub now: Time,
     machines: Vec<Machine>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: BinaryHeap<Reverse<Scheduled<Event>>>,
     sequence: u64,
     chance: Chance,
     pub frames: u64,
@@ -252,23 +247,6 @@ impl Event {
             Event::Connected { at, .. } | Event::Disconnected { at, .. } => *at,
             Event::Unreachable { at, .. } | Event::Wake { at, .. } => *at,
         }
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
     }
 }
 
