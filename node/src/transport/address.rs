@@ -96,6 +96,20 @@ pub(super) fn through(relay: Multiaddr, peer: libp2p::PeerId) -> Multiaddr {
     without_peer(relay).with(Protocol::P2p(peer)).with(Protocol::P2pCircuit)
 }
 
+/// Every way through a relay: the reservation was made over one transport, and others may have only another
+/// to the same machine. `relay`: what it has told of itself.
+pub(super) fn ways_through(relayed: &Multiaddr, relay: &[Multiaddr]) -> Vec<Multiaddr> {
+    let mut ways = vec![without_peer(relayed.clone())];
+    let Some(peer) = relay_of(relayed) else { return ways };
+    let there = relay.iter().filter(|at| !is_relayed(at) && ip(at).is_some() && ip(at) == ip(relayed));
+    for way in there.map(|at| through(at.clone(), peer)) {
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
+}
+
 pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(ip.into()),
@@ -301,6 +315,16 @@ mod tests {
         assert_eq!(at_port_of(&seen, &quic).unwrap().to_string(), "/ip4/5.5.5.1/udp/1/quic-v1");
         assert_eq!(at_port_of(&seen, &tcp).unwrap().to_string(), "/ip4/5.5.5.1/tcp/1");
         assert_eq!(at_port_of(&seen, &"/ip6/fd00::1/tcp/1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_relay_is_told_over_each_transport_that_it_has() {
+        let relayed = read(&[RELAY]).remove(0);
+        let own = relayed.clone().with(Protocol::P2p(relay_of(&relayed).unwrap()));
+        let relay = read(&["/ip4/5.5.5.1/udp/1/quic-v1", "/ip4/10.0.0.1/tcp/1", "/ip4/5.5.5.1/tcp/2", RELAY]);
+        let tcp = RELAY.replace("udp/1/quic-v1", "tcp/2");
+        assert_eq!(ways_through(&own, &relay), read(&[RELAY, &tcp]));
+        assert_eq!(ways_through(&own, &[]), read(&[RELAY]));
     }
 
     #[test]

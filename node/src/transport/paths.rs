@@ -2,7 +2,7 @@
 
 use super::address;
 use super::driver::Driver;
-use super::peers::{Connection, Route};
+use super::peers::{Connection, Peer, Route};
 use starling_protocol::ids::PeerId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,16 +94,57 @@ impl Paths {
 impl Driver {
     pub(super) fn note_path(&self, peer: PeerId) {
         let entry = self.peers.get(&peer).filter(|entry| entry.admitted.is_some());
-        let path = entry.and_then(|entry| Some(path_of(entry.best()?, entry.punches_failed)));
+        let path = entry.and_then(|entry| {
+            let best = entry.best()?;
+            let relay =
+                if let Route::Relayed(Some(relay)) = best.route { self.peers.get(&relay) } else { None };
+            Some(path_of(best, relay, entry.punches_failed))
+        });
         self.paths.tell(peer, path);
     }
 }
 
-fn path_of(connection: &Connection, punches_failed: u32) -> Path {
+/// A relayed connection runs over the one to its relay, whatever address was dialled.
+fn path_of(connection: &Connection, relay: Option<&Peer>, punches_failed: u32) -> Path {
+    let direct = relay.and_then(|relay| relay.connections.iter().find(|other| !other.is_relayed()));
     let way = match connection.route {
         Route::Direct => Way::Direct,
         Route::Punched => Way::Punched,
         Route::Relayed(by) => Way::Relayed(by),
     };
-    Path { way, quic: address::is_quic(&connection.remote), punches_failed }
+    Path { way, quic: address::is_quic(&direct.unwrap_or(connection).remote), punches_failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::swarm::ConnectionId;
+    use tokio::time::Instant;
+
+    fn connection(route: Route, remote: &str) -> Connection {
+        Connection {
+            id: ConnectionId::new_unchecked(0),
+            dialled: true,
+            since: Instant::now(),
+            doubted: false,
+            speaks: true,
+            route,
+            remote: remote.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_relayed_path_has_the_transport_that_leads_to_the_relay() {
+        let by = PeerId([1; 32]);
+        let circuit =
+            "/ip4/5.5.5.1/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
+        let relayed = connection(Route::Relayed(Some(by)), circuit);
+        let mut relay = Peer::new();
+        assert!(path_of(&relayed, Some(&relay), 0).quic, "nothing better is known");
+        relay.connections.push(connection(Route::Direct, "/ip4/5.5.5.1/tcp/1"));
+        assert_eq!(
+            path_of(&relayed, Some(&relay), 2),
+            Path { way: Way::Relayed(Some(by)), quic: false, punches_failed: 2 }
+        );
+    }
 }

@@ -98,11 +98,20 @@ impl Driver {
 
     /// Tells the protocol, and so all others, where this peer is reached.
     pub(super) fn tell_listening(&mut self) {
-        let addresses = address::to_tell(self.reach.external().into_iter(), self.swarm.listeners());
+        let listening: Vec<_> = self.swarm.listeners().flat_map(|at| self.ways_to(at)).collect();
+        let addresses = address::to_tell(self.reach.external().into_iter(), listening.iter());
         self.note_reach();
         if *self.listening.borrow() != addresses {
             self.listening.send_replace(addresses.clone());
             self.tell(Input::Listening { addresses });
+        }
+    }
+
+    fn ways_to(&self, listening: &Multiaddr) -> Vec<Multiaddr> {
+        let relay = address::relay_of(listening).filter(|_| address::is_relayed(listening));
+        match relay.and_then(|relay| self.peers.get(&from_libp2p(&relay)?)) {
+            Some(relay) => address::ways_through(listening, &relay.addresses),
+            None => vec![listening.clone()],
         }
     }
 
