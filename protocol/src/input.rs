@@ -19,6 +19,9 @@ pub enum Input {
     Disconnected { peer: PeerId },
     /// A connection was needed and could not be had; what was sent to this peer lately is lost.
     Unreachable { peer: PeerId },
+    /// No connection to this peer stands, and the machine where the last one led says that nobody listens at
+    /// its address any more.
+    Refused { peer: PeerId },
     /// Somebody may be at these addresses: a hint, never membership.
     Discovered { peer: PeerId, addresses: Vec<String> },
     /// Where this peer itself listens now.

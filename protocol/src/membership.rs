@@ -131,6 +131,8 @@ pub struct Membership {
     burst_after: Time,
     /// Those with a connection, members or not.
     connected: BTreeSet<PeerId>,
+    /// Those whose machine says that they do not run, until there is a connection or another life.
+    refused: BTreeSet<PeerId>,
     /// Those who were told something they had not asked for, in this period.
     answered: BTreeSet<PeerId>,
     /// When a full table was last sent to whom; only those of the last `EXCHANGE_GAP`.
@@ -176,6 +178,7 @@ impl Membership {
             exchange_at: now,
             burst_after: now,
             connected: BTreeSet::new(),
+            refused: BTreeSet::new(),
             answered: BTreeSet::new(),
             exchanged: BTreeMap::new(),
             exchanges: 0,
@@ -194,6 +197,11 @@ impl Membership {
     pub fn connected(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         if self.connected.len() < self.config.members_max * 2 {
             self.connected.insert(peer);
+        }
+        if self.refused.remove(&peer)
+            && let Some(suspicion) = self.suspicions.get_mut(&peer)
+        {
+            suspicion.refused(false);
         }
         match self.table.other(peer).map(|record| record.health) {
             None if self.table.is_full() => {}
@@ -229,6 +237,18 @@ impl Membership {
             self.look_into(now, peer, out);
         }
         self.finish(out);
+    }
+
+    /// The machine where the last connection to this peer led says that it does not run: nothing that is
+    /// paused, slow or cut off says so. It is probed as if unreachable, and dead sooner if others agree.
+    pub fn refused(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
+        if self.table.other(peer).is_some_and(|record| record.health != Health::Dead) {
+            self.refused.insert(peer);
+        }
+        if let Some(suspicion) = self.suspicions.get_mut(&peer) {
+            suspicion.refused(true);
+        }
+        self.unreachable(now, peer, out);
     }
 
     /// Somebody may be at these addresses. Whether it is a peer of this network shows once it speaks.

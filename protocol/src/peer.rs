@@ -126,6 +126,7 @@ impl Peer {
             Input::Connected { peer } => self.connected(now, peer),
             Input::Disconnected { peer } => self.gone(now, peer, Membership::disconnected),
             Input::Unreachable { peer } => self.gone(now, peer, Membership::unreachable),
+            Input::Refused { peer } => self.gone(now, peer, Membership::refused),
             Input::Discovered { peer, addresses } => {
                 self.gossip(now, |membership, out| membership.discovered(now.time, peer, addresses, out))
             }

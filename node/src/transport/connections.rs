@@ -163,6 +163,11 @@ impl Driver {
         };
         entry.used_at = entry.used_at.map(|_| Instant::now());
         let dialled = entry.connection(id).is_some_and(|connection| connection.dialled);
+        if entry.admitted.is_some()
+            && let Some(gone) = entry.connection(id).filter(|connection| !connection.is_relayed())
+        {
+            entry.last_at = address::ip(&gone.remote);
+        }
         entry.connections.retain(|connection| connection.id != id);
         while entry.take_saying(id).is_some() {}
         let interrupted = entry.opening.map(|opening| opening == Some(id));

@@ -2,7 +2,7 @@
 
 use super::address;
 use super::driver::{Driver, SWEEP};
-use super::genesis::why;
+use super::genesis::{innermost, why};
 use super::keys::{peer_text, to_libp2p};
 use super::link::Stats;
 use super::peers::Dial;
@@ -12,6 +12,7 @@ use libp2p::swarm::{ConnectionId, DialError};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::Class;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -133,9 +134,19 @@ impl Driver {
 
     fn attempt_failed(&mut self, peer: PeerId, attempt: ConnectionId, error: &DialError) {
         tracing::debug!(peer = peer_text(&peer), why = why(error), "a peer could not be reached");
+        self.tell_if_refused(peer, error);
         let Some(dial) = &mut self.peer(peer).dial else { return };
         dial.attempts.retain(|other| *other != attempt);
         self.dial_rest(peer);
+    }
+
+    /// A paused or busy process still has its connections taken by its machine. One that refuses them at the
+    /// address where the peer was says that its process is gone, and need not be waited for.
+    fn tell_if_refused(&mut self, peer: PeerId, error: &DialError) {
+        let Some(entry) = self.peers.get(&peer).filter(|entry| !entry.is_connected()) else { return };
+        if entry.last_at.is_some_and(|last_at| refusing(error).any(|ip| ip == last_at)) {
+            self.tell(Input::Refused { peer });
+        }
     }
 
     fn dial_failed_if_over(&mut self, peer: PeerId) {
@@ -201,4 +212,12 @@ impl Driver {
             tracing::info!(address, why = why(error), "no answer yet from an address that was named");
         }
     }
+}
+
+/// The machines that have said that nobody listens there. The kind of the error is lost in the layers above
+/// it; every system's words for ECONNREFUSED have this one in them.
+fn refusing(error: &DialError) -> impl Iterator<Item = IpAddr> + '_ {
+    let failures = if let DialError::Transport(failures) = error { failures.as_slice() } else { &[] };
+    let direct = failures.iter().filter(|(at, _)| !address::is_relayed(at));
+    direct.filter(|(_, why)| innermost(why).contains("refused")).filter_map(|(at, _)| address::ip(at))
 }

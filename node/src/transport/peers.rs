@@ -10,6 +10,7 @@ use starling_protocol::ids::PeerId;
 use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -70,6 +71,8 @@ pub(super) struct Peer {
     /// The protocol has been told that it is connected.
     pub told: bool,
     pub addresses: Vec<Multiaddr>,
+    /// The machine at which it had its last direct connection, once it had been let in.
+    pub last_at: Option<IpAddr>,
     /// What it has said of itself and of us, and over which connection.
     pub seen: Option<Seen>,
     /// Holes that could not be punched since the last direct connection.
@@ -125,6 +128,7 @@ impl Peer {
             answers: VecDeque::new(),
             told: false,
             addresses: Vec::new(),
+            last_at: None,
             seen: None,
             punches_failed: 0,
             punch_at: None,

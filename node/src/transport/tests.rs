@@ -269,6 +269,29 @@ async fn frames_for_a_peer_that_is_gone_are_dropped_and_counted() {
     .await;
 }
 
+/// Whether a dial of this peer was refused by its machine, once it has failed.
+async fn is_refused(a: &mut Node, peer: PeerId, addresses: Vec<String>) -> bool {
+    a.transport.connect(peer, addresses);
+    a.until(|input| match input {
+        Input::Refused { .. } => Some(true),
+        Input::Unreachable { .. } => Some(false),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn where_a_peer_was_connected_a_refusal_says_that_it_is_gone() {
+    let (mut a, b) = pair(TCP).await;
+    let (b_id, at) = (b.me, b.transport.listening());
+    b.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: b_id }).await;
+    assert!(is_refused(&mut a, b_id, at.clone()).await);
+    a.until_input(Input::Unreachable { peer: b_id }).await;
+    let other = Keys::generate().peer();
+    assert!(!is_refused(&mut a, other, at).await, "it never was there");
+}
+
 #[tokio::test]
 async fn a_peer_without_an_address_is_unreachable() {
     let mut a = Node::start(plan(TCP)).await;

@@ -156,10 +156,13 @@ impl Membership {
         if record.health == Health::Suspect {
             let incarnation = record.incarnation;
             if self.suspicions.get(&peer).is_none_or(|known| known.incarnation != incarnation) {
-                self.suspicions.insert(peer, Suspicion::new(now, incarnation, living, &self.config));
+                let mut suspicion = Suspicion::new(now, incarnation, living, &self.config);
+                suspicion.refused(self.refused.contains(&peer));
+                self.suspicions.insert(peer, suspicion);
             }
         } else {
             self.suspicions.remove(&peer);
+            self.refused.remove(&peer);
         }
         let is_new = was.is_none_or(|was| was == Health::Dead);
         if is_new && record.health != Health::Dead {

@@ -55,6 +55,7 @@ impl Membership {
     /// gets its time again, for the refutation may lie unread.
     fn resume(&mut self, now: Time) {
         self.probes.paused();
+        self.refused.clear();
         for suspicion in self.suspicions.values_mut() {
             suspicion.restart(now);
         }

@@ -6,6 +6,10 @@ use crate::log2::{LOG2_POINT, log2};
 use crate::time::{Duration, Time};
 use std::collections::BTreeSet;
 
+/// How long a suspicion lasts that others confirm and the suspect's machine as well: a peer that was only
+/// started again, or has moved, dials the others meanwhile and refutes.
+const REFUSED_PERIODS: u32 = 1;
+
 /// A suspect has until a deadline to refute. The deadline begins far off, and comes nearer with each
 /// independent accusation: one accuser may be the one that is slow.
 #[derive(Clone, Debug)]
@@ -18,6 +22,9 @@ pub(super) struct Suspicion {
     confirmations_max: usize,
     least: Duration,
     most: Duration,
+    /// How long it lasts at least where the suspect's machine says that it does not run.
+    least_refused: Duration,
+    refused: bool,
     /// Worked out when anything else here changes: it is asked for with every input.
     deadline: Time,
 }
@@ -32,10 +39,26 @@ impl Suspicion {
         let confirmations_max = if waits { wanted } else { 0 };
         let least = least(members, config);
         let most = least * config.suspicion_max_factor;
-        let (accusers, deadline) = (BTreeSet::new(), Time::default());
-        let mut new = Self { incarnation, since: now, accusers, confirmations_max, least, most, deadline };
+        let mut new = Self {
+            incarnation,
+            since: now,
+            accusers: BTreeSet::new(),
+            confirmations_max,
+            least,
+            most,
+            least_refused: if config.lifeguard { config.probe_period * REFUSED_PERIODS } else { least },
+            refused: false,
+            deadline: Time::default(),
+        };
         new.deadline = new.worked_out();
         new
+    }
+
+    /// Whether this peer itself has heard from the suspect's machine that it does not run. That takes the
+    /// place of time, not of other accusers: the machine may be another that has the address now.
+    pub fn refused(&mut self, refused: bool) {
+        self.refused = refused;
+        self.deadline = self.worked_out();
     }
 
     /// True if this accuser is new and counts. Accusers beyond K + 1 change nothing and are not kept, so
@@ -59,7 +82,7 @@ impl Suspicion {
 
     /// The suspicion begins anew: this peer was paused, and may have missed the refutation.
     pub fn restart(&mut self, now: Time) {
-        self.since = now;
+        (self.since, self.refused) = (now, false);
         self.deadline = self.worked_out();
     }
 
@@ -71,7 +94,7 @@ impl Suspicion {
     fn worked_out(&self) -> Time {
         let confirmations = self.accusers.len().saturating_sub(1);
         if confirmations >= self.confirmations_max {
-            return self.since + self.least;
+            return self.since + if self.refused { self.least_refused } else { self.least };
         }
         let share = |part: usize| log2(part as u64 + 1) >> (LOG2_POINT - 16);
         let range = (self.most - self.least).as_micros() as u64;
@@ -108,6 +131,22 @@ mod tests {
         assert_eq!(deadlines[1], Time(6_000_000));
         assert!((3_470_000..3_480_000).contains(&deadlines[2].0), "{:?}", deadlines[2]);
         assert_eq!(deadlines[3], Time(2_000_000));
+    }
+
+    #[test]
+    fn a_refusal_brings_it_nearer_once_others_agree() {
+        let mut suspicion = suspicion(10);
+        suspicion.refused(true);
+        suspicion.accuse(PeerId::numbered(1));
+        assert_eq!(suspicion.deadline(), Time(6_000_000), "one alone may be deceived");
+        suspicion.accuse(PeerId::numbered(2));
+        suspicion.accuse(PeerId::numbered(3));
+        assert_eq!(suspicion.deadline(), Time(500_000));
+        suspicion.refused(false);
+        assert_eq!(suspicion.deadline(), Time(2_000_000), "it is connected again, and may refute");
+        suspicion.refused(true);
+        suspicion.restart(Time(1));
+        assert_eq!(suspicion.deadline(), Time(2_000_001), "a pause makes it old");
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl World {
             self.schedule_input(from, LATENCY, Input::Connected { peer: b });
             self.schedule_input(to, LATENCY, Input::Connected { peer: a });
         } else if self.reaches(from, to) {
-            self.schedule_input(from, LATENCY, Input::Unreachable { peer: b });
+            self.schedule_input(from, LATENCY, Input::Refused { peer: b });
         }
     }
 

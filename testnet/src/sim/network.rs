@@ -159,7 +159,11 @@ impl World {
         }
         let after = self.latency();
         if self.nodes[to].peer.is_none() {
-            return self.schedule_input(from, after, Input::Unreachable { peer: peer_to });
+            // The machine says that nobody listens there, or is off.
+            let refuses = self.network.one_in(2);
+            let input =
+                if refuses { Input::Refused { peer: peer_to } } else { Input::Unreachable { peer: peer_to } };
+            return self.schedule_input(from, after, input);
         }
         let (boot_from, boot_to) = (self.nodes[from].boot, self.nodes[to].boot);
         let stands =

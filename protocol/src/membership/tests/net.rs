@@ -21,6 +21,7 @@ enum Event {
     Connected { peer: usize },
     Disconnected { peer: usize },
     Unreachable { peer: usize },
+    Refused { peer: usize },
 }
 
 struct Host {
@@ -315,6 +316,9 @@ impl Net {
             Event::Unreachable { peer: other } => {
                 self.act(to, |peer, now, out| peer.unreachable(now, id(other), out));
             }
+            Event::Refused { peer: other } => {
+                self.act(to, |peer, now, out| peer.refused(now, id(other), out));
+            }
         }
     }
 
@@ -373,9 +377,12 @@ impl Net {
             self.event(from, CONNECT_TIMEOUT, Event::Unreachable { peer: to });
             return false;
         }
-        let is_up = self.hosts.get(to).is_some_and(|host| host.peer.is_some());
-        if !is_up || !self.hosts[from].reaches.contains(&to) {
+        if !self.hosts[from].reaches.contains(&to) {
             self.event(from, Duration::from_millis(1), Event::Unreachable { peer: to });
+            return false;
+        }
+        if self.hosts[to].peer.is_none() {
+            self.event(from, Duration::from_millis(1), Event::Refused { peer: to });
             return false;
         }
         self.connections.insert(pair(from, to));

@@ -27,12 +27,44 @@ fn five_that_know_one_address_soon_know_each_other() {
 }
 
 #[test]
-fn one_that_is_killed_is_dead_everywhere_within_about_two_seconds() {
-    play(50, |seed| {
+fn one_that_is_killed_is_dead_everywhere_within_a_second() {
+    for hosts in [3, 5, 20] {
+        play(20, |seed| {
+            let mut net = Net::settled(seed, hosts);
+            let victim = net.draw(hosts);
+            net.kill(victim);
+            net.run_until("dead everywhere", millis(1000), |net| net.all_believe(victim, Health::Dead));
+        });
+    }
+}
+
+/// It dials the others before they have decided: who was killed and is back was never dead.
+#[test]
+fn one_that_is_killed_and_soon_back_was_never_dead() {
+    play(20, |seed| {
         let mut net = Net::settled(seed, 5);
         let victim = net.draw(5);
         net.kill(victim);
-        net.run_until("dead everywhere", millis(2200), |net| net.all_believe(victim, Health::Dead));
+        net.run(millis(300));
+        net.start(victim);
+        net.run_until("all agree", secs(2), Net::agree);
+        assert!(!net.told_dead(victim));
+    });
+}
+
+/// As where somebody else has its address now: what one alone is told decides nothing.
+#[test]
+fn one_whose_machine_refuses_some_is_not_dead_while_others_reach_it() {
+    play(20, |seed| {
+        let mut net = Net::settled(seed, 5);
+        for _ in 0..20 {
+            for host in [1, 2] {
+                net.disconnect(host, 0);
+                net.act(host, |peer, now, out| peer.refused(now, id(0), out));
+            }
+            net.run(millis(700));
+        }
+        assert!(!net.told_dead(0));
     });
 }
 

@@ -46,6 +46,7 @@ enum Event {
     Connected { at: usize, to: usize },
     Disconnected { at: usize, from: usize },
     Unreachable { at: usize, to: usize },
+    Refused { at: usize, to: usize },
     Wake { at: usize, due: Time },
 }
 
@@ -156,6 +157,10 @@ impl Crowd {
                 self.machines[at].dials.remove(&to);
                 self.act(at, |peers, now, out| peers.unreachable(now, id(to), out));
             }
+            Event::Refused { at, to } => {
+                self.machines[at].dials.remove(&to);
+                self.act(at, |peers, now, out| peers.refused(now, id(to), out));
+            }
             Event::Wake { at, due } => {
                 if self.machines[at].wake == Some(due) {
                     self.machines[at].wake = None;
@@ -225,7 +230,7 @@ impl Crowd {
                 }
             }
             Fate::Runs => {}
-            Fate::Killed => self.schedule(at, Event::Unreachable { at: from, to }),
+            Fate::Killed => self.schedule(at, Event::Refused { at: from, to }),
             Fate::Gone => {
                 let at = self.now + self.chance.span_ms(DIAL_MS);
                 self.schedule(at, Event::Unreachable { at: from, to });
@@ -245,7 +250,7 @@ impl Event {
         match self {
             Event::Frame { to, .. } | Event::Dial { to, .. } => *to,
             Event::Connected { at, .. } | Event::Disconnected { at, .. } => *at,
-            Event::Unreachable { at, .. } | Event::Wake { at, .. } => *at,
+            Event::Unreachable { at, .. } | Event::Refused { at, .. } | Event::Wake { at, .. } => *at,
         }
     }
 }
