@@ -15,6 +15,7 @@ mod frames;
 mod gate;
 mod genesis;
 mod guard;
+mod half_open;
 mod hearing;
 mod joining;
 mod keys;

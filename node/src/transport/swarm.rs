@@ -2,6 +2,7 @@
 //! our streams, ways through NATs.
 
 use super::guard::Insiders;
+use super::half_open::HalfOpen;
 use super::keys::Keys;
 use super::nat::{self, NatOptions};
 use super::streams::{self, Protocols};
@@ -25,7 +26,7 @@ const CONNECTION_EVENTS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Handshakes under way that others began. Each lasts 5 s at most, so a flood of half-open
-    /// connections holds this many sockets and no more.
+    /// connections holds this many sockets and no more, and from one address half of them.
     pub pending_incoming: u32,
     pub pending_outgoing: u32,
     /// Connections that others made. Peers of one network talk to all others.
@@ -63,6 +64,7 @@ impl Default for Limits {
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
+    half_open: HalfOpen,
     pub streams: streams::Behaviour,
     identify: identify::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -94,6 +96,7 @@ impl Behaviour {
             .with_cache_size(0);
         Self {
             limits: connection_limits::Behaviour::new(connection_limits_of(limits)),
+            half_open: HalfOpen::new(limits.pending_incoming),
             streams: streams::Behaviour::new(protocols),
             identify: identify::Behaviour::new(identify),
             mdns: mdns_or_none(me, extras.mdns).into(),
@@ -105,7 +108,6 @@ impl Behaviour {
 
 fn connection_limits_of(limits: &Limits) -> ConnectionLimits {
     ConnectionLimits::default()
-        .with_max_pending_incoming(Some(limits.pending_incoming))
         .with_max_pending_outgoing(Some(limits.pending_outgoing))
         .with_max_established_incoming(Some(limits.incoming))
         .with_max_established_outgoing(Some(limits.outgoing))

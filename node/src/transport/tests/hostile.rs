@@ -22,6 +22,28 @@ async fn strangers_crowd_out_one_another_and_no_member() {
     assert!(member.open(Purpose::Frames(Class::Probe)).await.is_ok(), "the member is in still");
 }
 
+#[tokio::test]
+async fn half_open_connections_from_one_address_keep_nobody_else_out() {
+    let limits = Limits { pending_incoming: 8, ..Limits::default() };
+    let mut a = Node::start(Plan { limits, ..plan(TCP) }).await;
+    let at = address::tcp_socket(&a.address()).unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(at).await.unwrap());
+    }
+    let mut b = Node::start(plan(TCP)).await;
+    b.connect_to(&a);
+    let is_in = |input| match input {
+        Input::Connected { .. } => Some(true),
+        Input::Unreachable { .. } => Some(false),
+        _ => None,
+    };
+    assert!(b.until(is_in).await, "it gets in at once");
+    a.until_input(Input::Connected { peer: b.me }).await;
+}
+
 /// How many streams one without a certificate gets, of many that it keeps open.
 async fn streams_got(listen: &'static str, streams: u32) -> usize {
     let limits = Limits { streams, ..Limits::default() };
