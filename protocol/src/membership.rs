@@ -131,6 +131,8 @@ pub struct Membership {
     burst_after: Time,
     /// Those with a connection, members or not.
     connected: BTreeSet<PeerId>,
+    /// Those of them of whom nothing was held when the connection came.
+    strangers: BTreeSet<PeerId>,
     /// Those whose machine says that they do not run, until there is a connection or another life.
     refused: BTreeSet<PeerId>,
     /// Those who were told something they had not asked for, in this period.
@@ -178,6 +180,7 @@ impl Membership {
             exchange_at: now,
             burst_after: now,
             connected: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             refused: BTreeSet::new(),
             answered: BTreeSet::new(),
             exchanged: BTreeMap::new(),
@@ -197,6 +200,9 @@ impl Membership {
     pub fn connected(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         if self.connected.len() < self.config.members_max * 2 {
             self.connected.insert(peer);
+            if !self.table.holds(peer) {
+                self.strangers.insert(peer);
+            }
         }
         if self.refused.remove(&peer)
             && let Some(suspicion) = self.suspicions.get_mut(&peer)
@@ -218,6 +224,7 @@ impl Membership {
     /// The last connection to this peer is gone: it is probed at once.
     pub fn disconnected(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         self.connected.remove(&peer);
+        self.strangers.remove(&peer);
         self.look_into(now, peer, out);
         self.finish(out);
     }
@@ -231,6 +238,7 @@ impl Membership {
     /// probed.
     pub fn unreachable(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
         self.connected.remove(&peer);
+        self.strangers.remove(&peer);
         let outcomes = self.probes.unreachable(peer);
         self.probes_came_to(now, outcomes, out);
         if self.health(peer) == Health::Alive && self.probes.probing(peer).is_none() {

@@ -168,9 +168,8 @@ impl Membership {
         self.exchanged.retain(|_, last| now.since(*last) < EXCHANGE_GAP);
         self.try_dead(1, out);
         if !self.table.is_full() {
-            let unknown = |peer: &&PeerId| self.table.held(**peer).is_none();
-            let strangers: Vec<PeerId> =
-                self.connected.iter().filter(unknown).take(GREETINGS).copied().collect();
+            self.strangers.retain(|peer| !self.table.holds(*peer));
+            let strangers: Vec<PeerId> = self.strangers.iter().take(GREETINGS).copied().collect();
             for peer in strangers {
                 self.exchange(now, peer, true, out);
             }
@@ -179,12 +178,13 @@ impl Membership {
 
     /// The next of the dead, in turn, are pinged: what they are told makes them refute.
     pub(super) fn try_dead(&mut self, count: usize, out: &mut Vec<Out>) {
+        if self.table.all_live() || mutated!(ForgetDead) {
+            return;
+        }
         let dead = |r: &&Record| r.health == Health::Dead && r.standing.step != Step::Left;
-        let mut dead: Vec<PeerId> = self.table.others().filter(dead).map(|r| r.id).collect();
-        let after = dead.partition_point(|id| self.tried.is_some_and(|tried| *id <= tried));
-        dead.rotate_left(after);
-        let count = if mutated!(ForgetDead) { 0 } else { count };
-        for peer in dead.into_iter().take(count) {
+        let dead: Vec<PeerId> =
+            self.table.others_after(self.tried).filter(dead).map(|r| r.id).take(count).collect();
+        for peer in dead {
             self.tried = Some(peer);
             let seq = self.probes.fresh_seq();
             self.ping(peer, seq, out);

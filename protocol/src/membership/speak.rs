@@ -14,7 +14,8 @@ impl Membership {
     pub(super) fn send(&mut self, to: PeerId, body: GossipBody, first: Vec<Record>, out: &mut Vec<Out>) {
         let mut records = first;
         if self.config.lifeguard
-            && let Some(held) = self.table.held(to).filter(|record| record.health != Health::Alive)
+            && self.health(to) != Health::Alive
+            && let Some(held) = self.table.held(to)
         {
             push_new(&mut records, held);
         }

@@ -5,6 +5,7 @@ use crate::member::{Health, Record, Standing, Step, View};
 use crate::time::{Duration, Time};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// How long a peer that has left and is dead stays in the table, for people to see.
 const RETENTION: Duration = Duration::from_secs(3600);
@@ -106,6 +107,14 @@ impl Table {
         self.members.values().map(|member| &member.record)
     }
 
+    /// All others, from the one after this on, and then those before.
+    pub fn others_after(&self, peer: Option<PeerId>) -> impl Iterator<Item = &Record> {
+        let from = peer.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.members.range((from, Bound::Unbounded));
+        let before = peer.map(|peer| self.members.range(..=peer)).into_iter().flatten();
+        after.chain(before).map(|(_, member)| &member.record)
+    }
+
     /// This peer's own first.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         std::iter::once(&self.me).chain(self.others())
@@ -117,10 +126,14 @@ impl Table {
         self.records().cloned().chain(forgotten).collect()
     }
 
+    /// True if none is dead and none has left.
+    pub fn all_live(&self) -> bool {
+        self.living() > self.members.len()
+    }
+
     /// How many answer or may yet, this peer among them.
     pub fn living(&self) -> usize {
-        let lives = |r: &&Record| r.health != Health::Dead && r.standing.step != Step::Left;
-        let living = self.living.get().unwrap_or_else(|| self.records().filter(lives).count());
+        let living = self.living.get().unwrap_or_else(|| self.records().filter(|r| lives(r)).count());
         self.living.set(Some(living));
         living
     }
@@ -133,6 +146,11 @@ impl Table {
     pub fn held(&self, peer: PeerId) -> Option<Record> {
         let forgotten = || self.forgotten.get(&peer).map(|standing| bare(peer, *standing));
         self.other(peer).cloned().or_else(forgotten)
+    }
+
+    /// True if anything is held of another.
+    pub fn holds(&self, peer: PeerId) -> bool {
+        self.members.contains_key(&peer) || self.is_forgotten(peer)
     }
 
     pub fn is_forgotten(&self, peer: PeerId) -> bool {
@@ -154,12 +172,17 @@ impl Table {
     /// section 4.2); the standing merges by itself. The order in which claims come makes no difference. A
     /// peer that is unknown is admitted, unless the table is full: then it is ignored, until there is room.
     pub fn merge(&mut self, now: Time, claim: Record) -> Change {
-        let change = match self.members.get_mut(&claim.id) {
-            Some(member) => merge_known(&mut member.record, claim, now, &mut member.gone_since),
-            None => self.admit(claim),
+        let (change, as_many) = match self.members.get_mut(&claim.id) {
+            Some(Member { record, gone_since, .. }) => {
+                let lived = lives(record);
+                (merge_known(record, claim, now, gone_since), lived == lives(record))
+            }
+            None => (self.admit(claim), false),
         };
         if change != Change::default() {
+            let living = self.living.get().filter(|_| as_many);
             self.forget_cached(change.view);
+            self.living.set(living);
         }
         change
     }
@@ -265,6 +288,10 @@ impl Table {
         self.digest.set(None);
         self.living.set(None);
     }
+}
+
+fn lives(record: &Record) -> bool {
+    record.health != Health::Dead && record.standing.step != Step::Left
 }
 
 fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Option<Time>) -> Change {
