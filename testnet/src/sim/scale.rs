@@ -4,7 +4,7 @@
 mod crowd;
 
 use super::chance::{Chance, Concern};
-use crowd::Crowd;
+use crowd::{Belief, Crowd};
 use serde::Serialize;
 use starling_protocol::config::Config;
 use starling_protocol::member::Health;
@@ -17,10 +17,17 @@ const SIZES: [usize; 2] = [100, 1_000];
 /// Until this all have connections, and their tables are compared.
 const FORMED: Duration = Duration::from_secs(20);
 const PEERS_MIN: usize = 20;
-/// In so many rounds one in so many crashes; all must agree on them before the next.
-const ROUNDS_MAX: u64 = 10;
-const CRASH_ONE_IN: usize = 20;
-const CRASH_EVERY: Duration = Duration::from_secs(15);
+/// In each simulated minute so many machines go, one after the other, and peers are killed; no more than that in all.
+const GONE: (u64, u64) = (2, 20);
+const KILLED: (u64, u64) = (1, 5);
+/// In the end one in so many goes at the same moment.
+const AT_ONCE: usize = 20;
+/// How long all may take to agree, and how often they are asked.
+const AGREE_MAX: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(100);
+/// Of each minute, in seconds: how long nothing happens, and how long some are slow.
+const CALM: u64 = 6;
+const SLOW: u64 = 24;
 /// One peer in so many is slow: for one of these spans, in milliseconds, it neither sends nor reads, then it does so
 /// for one of those, again and again (Lifeguard, section V).
 const SLOW_ONE_IN: usize = 8;
@@ -39,10 +46,12 @@ const LOAD_MAX: f64 = 1.25;
 struct Row {
     peers: usize,
     load: Load,
-    /// After machines were gone without a word.
+    /// After a machine was gone without a word.
     gone: Noticed,
-    /// After peers were killed on machines that went on.
+    /// After a peer was killed on a machine that went on.
     killed: Noticed,
+    /// After many machines were gone at once.
+    at_once: Noticed,
     /// While some were slow.
     mistaken: Mistaken,
     /// The same, of plain SWIM.
@@ -64,6 +73,7 @@ struct Noticed {
     /// Until somebody suspects it.
     median_suspicion: f64,
     /// Until all that run take it for dead.
+    median_agreement: f64,
     worst_agreement: f64,
 }
 
@@ -98,11 +108,15 @@ fn print(rows: &[Row]) {
     for Row { peers, load: Load { messages, bytes }, .. } in rows {
         println!("{peers:>6} peers   {messages:.1} messages/s, {bytes:.0} bytes/s");
     }
-    println!("After a crash, in protocol periods: median first suspicion; all agree, at the latest:");
-    for Row { peers, gone, killed, .. } in rows {
-        for (what, noticed) in [("machine gone", gone), ("peer killed", killed)] {
-            let Noticed { median_suspicion, worst_agreement } = noticed;
-            println!("{peers:>6} peers   {what:<12}   {median_suspicion:<5.2}   {worst_agreement:.1}");
+    println!(
+        "After a crash, in protocol periods, first suspicion (median), and until all agree (median, worst):"
+    );
+    for Row { peers, gone, killed, at_once, .. } in rows {
+        for (what, noticed) in [("machine gone", gone), ("peer killed", killed), ("5 % at once", at_once)] {
+            let Noticed { median_suspicion, median_agreement, worst_agreement } = noticed;
+            println!(
+                "{peers:>6} peers   {what:<12}   {median_suspicion:<5.2}   {median_agreement:.1}   {worst_agreement:.1}"
+            );
         }
     }
     println!("One in {SLOW_ONE_IN} slow: others taken for dead; by those that were not slow:");
@@ -122,7 +136,7 @@ fn missed(rows: &[Row]) -> Vec<String> {
                 missed.push(format!("with {peers} peers {what}"));
             }
         };
-        for Noticed { median_suspicion, worst_agreement } in [gone, killed] {
+        for Noticed { median_suspicion, worst_agreement, .. } in [gone, killed] {
             let met = *median_suspicion <= SUSPICION_MAX;
             goal(met, format!("a crash was first suspected after {median_suspicion:.2} periods"));
             let met = *worst_agreement <= AGREEMENT_MAX;
@@ -142,28 +156,39 @@ fn missed(rows: &[Row]) -> Vec<String> {
 
 fn play(peers: usize, minutes: u64, seed: u64) -> Row {
     let began = std::time::Instant::now();
+    let tell = |what| eprintln!("{:6.0} s  {peers} peers: {what}", began.elapsed().as_secs_f64());
     let config = Config::default();
     let mut crowd = Crowd::new(peers, seed, &config);
     crowd.run_to(Time(0) + FORMED);
-    let load = load(&mut crowd, peers, Duration::from_secs(6 * minutes));
-    let (mut gone, mut killed, mut left) = (Vec::new(), Vec::new(), peers);
-    for round in 0..ROUNDS_MAX.min(minutes + 2) {
-        let victims = left - peers / CRASH_ONE_IN..left;
-        left = victims.start;
-        let (how, delays): (fn(&mut Crowd, usize), _) =
-            if round % 4 == 3 { (Crowd::kill, &mut killed) } else { (Crowd::vanish, &mut gone) };
-        delays.extend(delays_of(&mut crowd, victims, how, &config));
-    }
-    let span = Duration::from_secs(60 * minutes).saturating_sub(crowd.now - Time(0));
+    tell("all are connected");
+    let load = load(&mut crowd, peers, Duration::from_secs(CALM * minutes));
+    let mut last = peers;
+    let mut crashes = |count: u64, at_once: usize, how: fn(&mut Crowd, usize)| {
+        let delays = (0..count).flat_map(|_| {
+            last -= at_once;
+            delays_of(&mut crowd, last..last + at_once, how, &config)
+        });
+        noticed(delays.collect())
+    };
+    let of = |(each, most): (u64, u64)| (each * minutes).min(most);
+    let gone = crashes(of(GONE), 1, Crowd::vanish);
+    let killed = crashes(of(KILLED), 1, Crowd::kill);
+    tell("machines are gone, one after the other");
+    let at_once = crashes(1, peers / AT_ONCE, Crowd::vanish);
+    tell("many are gone at once");
     drop(crowd);
-    let plain = Config { lifeguard: false, ..config.clone() };
+    let (plain, span) = (Config { lifeguard: false, ..config.clone() }, Duration::from_secs(SLOW * minutes));
+    let mistaken = mistaken_with(peers, seed, &config, span);
+    tell("some were slow");
+    let mistaken_plain = mistaken_with(peers, seed, &plain, span);
     Row {
         peers,
         load,
-        gone: noticed(gone),
-        killed: noticed(killed),
-        mistaken: mistaken(peers, seed, &config, span),
-        mistaken_plain: mistaken(peers, seed, &plain, span),
+        gone,
+        killed,
+        at_once,
+        mistaken,
+        mistaken_plain,
         seconds: began.elapsed().as_secs_f64(),
     }
 }
@@ -187,24 +212,34 @@ fn delays_of(
     let at = crowd.now;
     victims.clone().for_each(|victim| how(crowd, victim));
     crowd.beliefs.clear();
-    crowd.run_to(at + CRASH_EVERY);
+    let all = crowd.running() * victims.len();
+    while crowd.now < at + AGREE_MAX && crowd.beliefs.iter().filter(|belief| is_death(belief)).count() < all {
+        crowd.run_to(crowd.now + GLANCE);
+    }
     let since = |time: Time| time.since(at).as_secs_f64() / config.probe_period.as_secs_f64();
     let delays = victims.map(|victim| {
         let of_it = || crowd.beliefs.iter().filter(|belief| belief.of == victim);
         let first = of_it().next().map_or(f64::INFINITY, |belief| since(belief.at));
-        let dead: Vec<_> = of_it().filter(|belief| belief.health == Health::Dead).collect();
+        let dead: Vec<_> = of_it().filter(|belief| is_death(belief)).collect();
         let last = dead.last().filter(|_| dead.len() == crowd.running());
         (first, last.map_or(f64::INFINITY, |belief| since(belief.at)))
     });
     delays.collect()
 }
 
+fn is_death(belief: &Belief) -> bool {
+    belief.health == Health::Dead
+}
+
 fn noticed(delays: Vec<(f64, f64)>) -> Noticed {
-    let (mut suspicions, agreements): (Vec<f64>, Vec<f64>) = delays.into_iter().unzip();
+    let (mut suspicions, mut agreements): (Vec<f64>, Vec<f64>) = delays.into_iter().unzip();
     suspicions.sort_by(f64::total_cmp);
+    agreements.sort_by(f64::total_cmp);
+    let median = |sorted: &[f64]| sorted.get(sorted.len() / 2).copied().unwrap_or(f64::INFINITY);
     Noticed {
-        median_suspicion: suspicions.get(suspicions.len() / 2).copied().unwrap_or(f64::INFINITY),
-        worst_agreement: agreements.into_iter().fold(0.0, f64::max),
+        median_suspicion: median(&suspicions),
+        median_agreement: median(&agreements),
+        worst_agreement: agreements.last().copied().unwrap_or(f64::INFINITY),
     }
 }
 
@@ -213,22 +248,34 @@ fn drawn(chance: &mut Chance, spans_ms: &[u64]) -> Duration {
 }
 
 /// Some stall again and again.
-fn mistaken(peers: usize, seed: u64, config: &Config, span: Duration) -> Mistaken {
+fn mistaken_with(peers: usize, seed: u64, config: &Config, span: Duration) -> Mistaken {
     let mut crowd = Crowd::new(peers, seed, config);
     crowd.run_to(Time(0) + FORMED);
     crowd.beliefs.clear();
     let (mut chance, slow) = (Chance::new(seed, Concern::Faults), peers / SLOW_ONE_IN);
     let mut next: Vec<Time> = (0..slow).map(|_| crowd.now + drawn(&mut chance, &READS_MS)).collect();
     let end = crowd.now + span;
+    let mut mistaken = Mistaken { all: 0, healthy: 0 };
     while let Some((index, at)) = next.iter().copied().enumerate().min_by_key(|(_, at)| *at)
         && at < end
     {
         crowd.run_to(at);
+        mistaken.count(&mut crowd, slow);
         let until = at + drawn(&mut chance, &STALLS_MS);
         crowd.stall(index, until);
         next[index] = until + drawn(&mut chance, &READS_MS);
     }
     crowd.run_to(end);
-    let wrong = || crowd.beliefs.iter().filter(|belief| belief.health == Health::Dead && belief.of >= slow);
-    Mistaken { all: wrong().count(), healthy: wrong().filter(|belief| belief.by >= slow).count() }
+    mistaken.count(&mut crowd, slow);
+    mistaken
+}
+
+impl Mistaken {
+    /// Those who came to be believed dead; the first `slow` are slow.
+    fn count(&mut self, crowd: &mut Crowd, slow: usize) {
+        for belief in crowd.beliefs.drain(..).filter(|belief| is_death(belief) && belief.of >= slow) {
+            self.all += 1;
+            self.healthy += usize::from(belief.by >= slow);
+        }
+    }
 }
