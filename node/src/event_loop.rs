@@ -14,9 +14,10 @@ use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
 use starling_protocol::time::{Now, Time};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Inputs from the transport that wait, per queue; while one is full, reading from other peers waits.
 pub const INPUTS_MAX: usize = 4096;
@@ -64,6 +65,7 @@ pub struct EventLoop {
     pub storage: StorageHandle,
     pub saver: Saver,
     pub clock: Clock,
+    alarm: Alarm,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
     last_request: u64,
 }
@@ -80,7 +82,8 @@ enum Woken {
 
 impl EventLoop {
     pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
-        Self { peer, transport, storage, saver, clock, waiting: HashMap::new(), last_request: 0 }
+        let (alarm, waiting) = (Alarm::new(), HashMap::new());
+        Self { peer, transport, storage, saver, clock, alarm, waiting, last_request: 0 }
     }
 
     /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
@@ -111,7 +114,7 @@ impl EventLoop {
             Some(answers) = sources.answers.recv() => Woken::Answers(answers),
             Some(input) = sources.work.recv(), if takes_work => Woken::Input(input),
             Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
-            () = sleep_until(due) => Woken::Timeout,
+            () = self.alarm.rings(due) => Woken::Timeout,
             Some(failure) = sources.failure.recv() => Woken::Failed(failure),
             _ = &mut sources.stop => Woken::Stop,
         }
@@ -205,7 +208,7 @@ impl EventLoop {
                 Some(answers) = sources.answers.recv() => Woken::Answers(answers),
                 Some(input) = sources.work.recv() => Woken::Input(input),
                 Some(request) = sources.requests.recv() => Woken::Request(request),
-                () = sleep_until(due) => Woken::Timeout,
+                () = self.alarm.rings(due) => Woken::Timeout,
                 Some(failure) = sources.failure.recv() => return Err(failure),
             };
             self.handle(woken);
@@ -215,10 +218,24 @@ impl EventLoop {
     }
 }
 
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
+/// Rings at the time that was asked for, or before it.
+///
+/// What is due next moves on with every operation that ends. Telling the runtime each time costs a call to the
+/// system and a wake-up; so it is told only of an earlier time, and a later one when it has rung.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(Box::pin(tokio::time::sleep(Duration::ZERO)))
+    }
+
+    /// `None`: never. May be given up and asked again.
+    async fn rings(&mut self, due: Option<Instant>) {
+        let Some(due) = due else { return std::future::pending().await };
+        if self.0.is_elapsed() || due < self.0.deadline() {
+            self.0.as_mut().reset(due);
+        }
+        self.0.as_mut().await;
     }
 }
 
