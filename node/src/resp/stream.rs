@@ -15,15 +15,14 @@ impl Stream {
     /// again without loss.
     pub async fn read(&mut self, bytes: &mut Vec<u8>, at_once: usize) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => loop {
+            Self::Plain(stream) => {
                 // Memory is taken once there is something to put there: most clients are idle.
                 stream.readable().await?;
                 bytes.reserve(at_once);
-                match stream.try_read_buf(bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return read,
-                }
-            },
+                // Unlike `try_read_buf` it knows after less than was asked for that no more is there, which
+                // saves asking the system for it before the next wait.
+                stream.read_buf(bytes).await
+            }
             Self::Tls(stream) => {
                 bytes.reserve(at_once);
                 stream.read_buf(bytes).await
