@@ -3,6 +3,9 @@
 //! Files are numbered from 1. A file is left once what it holds is enough for tables, and goes when it
 //! lies in them. Played back from the oldest that is there, the files give the same rows as the first time.
 //!
+//! Behind its last record the last file holds zeros, which records overwrite: then the length of the file
+//! stays as it is, and a sync writes the record alone, not the file's metadata beside it.
+//!
 //! ```text
 //! record:  length of the body (8 bytes)  blake3 of the body, the first 8 bytes  body: changes
 //! change:  (length of the value + 1, or 0 where the row is deleted) << 16 | length of the row (8 bytes)  row  value
@@ -10,7 +13,7 @@
 
 use starling_crdt::StorageError;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
@@ -19,10 +22,19 @@ mod tests;
 const HEAD: usize = 16;
 /// Capacity that is kept between commits.
 const KEPT_BYTES: usize = 1024 * 1024;
+/// So many zeros are written ahead: room for some hundred small records.
+const ROOM: u64 = 256 * 1024;
+/// So many at once. The system keeps what was written at once as one page, and writes it whole again each time
+/// that some of it is overwritten.
+const PAGE: [u8; 4096] = [0; 4096];
 
 pub struct Journal {
     directory: PathBuf,
+    /// Stands where its last record ends.
     file: File,
+    end: u64,
+    /// Zeros behind that.
+    room: u64,
     number: u64,
     oldest: u64,
     /// The next record, its head still empty.
@@ -53,9 +65,10 @@ impl Journal {
                 return Err(damaged("a record is not what was written"));
             }
         }
-        let file = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
+        let (file, end) = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
         sync_directory(directory).map_err(refused)?;
-        Ok(Self { directory: directory.to_path_buf(), file, number, oldest, record: vec![0; HEAD] })
+        let (directory, record) = (directory.to_path_buf(), vec![0; HEAD]);
+        Ok(Self { directory, file, end, room: 0, number, oldest, record })
     }
 
     /// A change that belongs to the next commit.
@@ -75,10 +88,26 @@ impl Journal {
             head[..8].copy_from_slice(&(body.len() as u64).to_be_bytes());
             head[8..].copy_from_slice(&check(body));
             self.file.write_all(&self.record)?;
+            self.end += self.record.len() as u64;
+            self.room = self.room.saturating_sub(self.record.len() as u64);
+            if self.room == 0 {
+                self.make_room()?;
+            }
             self.record.truncate(HEAD);
             self.record.shrink_to(KEPT_BYTES);
         }
         if synced { self.sync() } else { Ok(()) }
+    }
+
+    fn make_room(&mut self) -> io::Result<()> {
+        let rest = PAGE.len() - self.end as usize % PAGE.len();
+        self.file.write_all(&PAGE[..rest])?;
+        for _ in 0..ROOM / PAGE.len() as u64 {
+            self.file.write_all(&PAGE)?;
+        }
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.room = ROOM + rest as u64;
+        Ok(())
     }
 
     pub fn sync(&mut self) -> io::Result<()> {
@@ -87,10 +116,11 @@ impl Journal {
 
     /// Begins the next file. Returns the number of the one before, which is whole and synced.
     pub fn turn(&mut self) -> io::Result<u64> {
-        self.sync()?;
+        self.file.set_len(self.end)?;
+        self.file.sync_all()?;
         let before = self.number;
-        let next = file_of(&self.directory, before + 1);
-        self.file = OpenOptions::new().append(true).create_new(true).open(next)?;
+        self.file = File::create_new(file_of(&self.directory, before + 1))?;
+        (self.end, self.room) = (0, 0);
         sync_directory(&self.directory)?;
         self.number = before + 1;
         Ok(before)
@@ -108,21 +138,37 @@ impl Journal {
     }
 }
 
-/// The last file, ready to be appended to.
-fn open_last(path: &Path, new: bool, replay: Replay<'_>) -> Result<File, StorageError> {
-    let mut options = OpenOptions::new();
+/// The last file, ready to be written to, and where its last record ends.
+fn open_last(path: &Path, new: bool, replay: Replay<'_>) -> Result<(File, u64), StorageError> {
     if new {
-        return options.append(true).create_new(true).open(path).map_err(refused);
+        return Ok((File::create_new(path).map_err(refused)?, 0));
     }
     let (good, length) = play_back(path, replay)?;
-    let file = options.append(true).open(path).map_err(refused)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(refused)?;
+    file.seek(SeekFrom::Start(good)).map_err(refused)?;
     if good != length {
-        tracing::warn!(bytes = length - good, "the journal ends in a record that was not written to its end");
+        if !is_zeros(&mut file).map_err(refused)? {
+            tracing::warn!(at = good, "the journal ends in a record that was not written to its end");
+        }
+        // Were it left there, records of what clients sent could come to lie behind a shorter one.
         file.set_len(good).map_err(refused)?;
+        file.seek(SeekFrom::Start(good)).map_err(refused)?;
     }
     // What is acknowledged from now on may build on what was read, synced before or not.
     file.sync_all().map_err(refused)?;
-    Ok(file)
+    Ok((file, good))
+}
+
+/// True if from here on to its end the file holds nothing else.
+fn is_zeros(file: &mut File) -> io::Result<bool> {
+    let mut piece = [0; 4096];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(true),
+            read if piece[..read].iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
+        }
+    }
 }
 
 /// How many bytes hold whole records, and how many there are.

@@ -15,6 +15,14 @@ fn put(journal: &mut Journal, row: &str) {
     journal.commit(true).unwrap();
 }
 
+/// The bytes of a file up to the end of its last record.
+fn records(file: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(length);
+    bytes
+}
+
 /// The rows that were put, in order.
 fn played(directory: &Path) -> String {
     let (_, rows) = open(directory).unwrap();
@@ -45,9 +53,9 @@ fn a_record_cut_short_or_garbled_is_dropped_and_writing_goes_on_before_it() {
     let file = file_of(place.path(), 1);
     let (mut journal, _) = open(place.path()).unwrap();
     put(&mut journal, "a");
-    let whole = fs::read(&file).unwrap();
+    let whole = records(&file);
     put(&mut journal, "b");
-    let both = fs::read(&file).unwrap();
+    let both = records(&file);
     for cut in whole.len()..both.len() {
         fs::write(&file, &both[..cut]).unwrap();
         assert_eq!(played(place.path()), "a", "cut at {cut}");
@@ -61,6 +69,30 @@ fn a_record_cut_short_or_garbled_is_dropped_and_writing_goes_on_before_it() {
     }
     put(&mut open(place.path()).unwrap().0, "c");
     assert_eq!(played(place.path()), "a c");
+}
+
+#[test]
+fn a_file_grows_by_many_records_at_once_and_ends_with_its_last_one_when_it_is_left() {
+    let place = tempfile::tempdir().unwrap();
+    let file = file_of(place.path(), 1);
+    let length = || fs::metadata(&file).unwrap().len();
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "a");
+    let first = length();
+    put(&mut journal, "b");
+    assert_eq!(length(), first);
+    let long = vec![7; ROOM as usize * 2];
+    journal.push(b"c", Some(&long));
+    journal.commit(true).unwrap();
+    assert!(length() > first + ROOM);
+    put(&mut journal, "d");
+    assert_eq!(played(place.path()), "a b c d");
+    let (mut journal, _) = open(place.path()).unwrap();
+    put(&mut journal, "e");
+    journal.turn().unwrap();
+    assert_eq!(length(), records(&file).len() as u64);
+    put(&mut journal, "f");
+    assert_eq!(played(place.path()), "a b c d e f");
 }
 
 #[test]
