@@ -98,6 +98,8 @@ impl Generation {
 
 fn change(rows: &mut Rows, row: &[u8], value: Option<&[u8]>) {
     match (rows.binary_search_by(|(known, _)| known[..].cmp(row)), value) {
+        // As almost always.
+        (Ok(at), Some(value)) if rows[at].1.len() == value.len() => rows[at].1.copy_from_slice(value),
         (Ok(at), Some(value)) => rows[at].1 = value.to_vec(),
         (Err(at), Some(value)) => {
             // Most keys have one row and no more.

@@ -1,6 +1,8 @@
 //! Rows that were changed since tables were last written, in order.
 
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 /// What a row takes beside its bytes, roughly.
@@ -9,10 +11,13 @@ const OVERHEAD: usize = 96;
 /// Partition and kind of a row: rows of one kind lie close together, and so are found in few steps.
 type Shelf = [u8; 3];
 
+/// A row of the usual length lies in the tree itself: to look for one, no other memory is touched.
+type Row = SmallVec<[u8; 40]>;
+
 /// Changed rows. No value: deleted.
 #[derive(Default)]
 pub struct Recent {
-    shelves: BTreeMap<Shelf, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    shelves: BTreeMap<Shelf, BTreeMap<Row, Option<Vec<u8>>>>,
     bytes: usize,
 }
 
@@ -20,12 +25,19 @@ impl Recent {
     pub fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
         let rows = self.shelves.entry(shelf(row)).or_default();
         self.bytes += value.map_or(0, <[u8]>::len);
-        if let Some(known) = rows.get_mut(row) {
-            self.bytes -= known.as_ref().map_or(0, Vec::len);
-            *known = value.map(<[u8]>::to_vec);
-        } else {
-            self.bytes += row.len() + OVERHEAD;
-            rows.insert(row.to_vec(), value.map(<[u8]>::to_vec));
+        match rows.entry(Row::from_slice(row)) {
+            Entry::Vacant(place) => {
+                self.bytes += row.len() + OVERHEAD;
+                place.insert(value.map(<[u8]>::to_vec));
+            }
+            Entry::Occupied(mut place) => {
+                self.bytes -= place.get().as_ref().map_or(0, Vec::len);
+                match (place.get_mut(), value) {
+                    // As almost always.
+                    (Some(known), Some(value)) if known.len() == value.len() => known.copy_from_slice(value),
+                    (known, value) => *known = value.map(<[u8]>::to_vec),
+                }
+            }
         }
     }
 
