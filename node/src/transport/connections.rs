@@ -42,7 +42,7 @@ impl Driver {
         let is_own = self.own_dials.remove(&id);
         let connection = self.connection(peer, id, &endpoint, is_own);
         if connection.dialled && self.is_needless(peer, &connection, is_own) {
-            return self.put_aside(connection, is_own);
+            return self.put_aside(peer, connection, is_own);
         }
         let (now, dialled) = (connection.since, connection.dialled);
         // We ourselves dial again after silence, or because this machine has moved.
@@ -128,9 +128,11 @@ impl Driver {
         has_other && !connection.is_relayed() && !(is_own && self.is_silent(&peer))
     }
 
-    fn put_aside(&mut self, connection: Connection, is_own: bool) {
+    fn put_aside(&mut self, peer: PeerId, connection: Connection, is_own: bool) {
         if is_own {
             self.named.retain(|named| !named.attempts.contains(&connection.id));
+            // One came through: this dial is over.
+            self.peer(peer).dial.take_if(|dial| dial.attempts.contains(&connection.id));
             self.swarm.close_connection(connection.id);
         } else {
             self.asides.insert(connection.id, connection);

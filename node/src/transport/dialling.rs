@@ -5,7 +5,7 @@ use super::driver::{Driver, SWEEP};
 use super::genesis::{innermost, why};
 use super::keys::{peer_text, to_libp2p};
 use super::link::Stats;
-use super::peers::Dial;
+use super::peers::{Connection, Dial};
 use libp2p::Multiaddr;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 /// How often an address that was named at the start is tried while nobody answers there.
 const NAMED_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Silence that is worth a question: a probe period, in which somebody probes each peer.
+const DOUBTFUL: Duration = Duration::from_millis(500);
 
 /// An address that a person named: who is there is not known yet.
 pub(super) struct Named {
@@ -143,10 +146,26 @@ impl Driver {
     /// A paused or busy process still has its connections taken by its machine. One that refuses them at the
     /// address where the peer was says that its process is gone, and need not be waited for.
     fn tell_if_refused(&mut self, peer: PeerId, error: &DialError) {
-        let Some(entry) = self.peers.get(&peer).filter(|entry| !entry.is_connected()) else { return };
-        if entry.last_at.is_some_and(|last_at| refusing(error).any(|ip| ip == last_at)) {
+        let Some(entry) = self.peers.get(&peer) else { return };
+        let at = match entry.connections.first() {
+            Some(connection) => address::ip(&connection.remote).filter(|_| self.may_be_gone(&peer)),
+            None => entry.last_at,
+        };
+        if at.is_some_and(|at| refusing(error).any(|ip| ip == at)) {
+            self.close_all(peer);
             self.tell(Input::Refused { peer });
         }
+    }
+
+    /// A killed process ends its QUIC connections without a word; whether it still listens over TCP is asked
+    /// once it has been silent for a while. Not over the internet, where a NAT may forward one and not the other.
+    pub(super) fn may_be_gone(&self, peer: &PeerId) -> bool {
+        let Some(entry) = self.peers.get(peer).filter(|entry| entry.is_connected()) else { return false };
+        let says_nothing = |at: &Connection| {
+            !at.is_relayed() && address::is_quic(&at.remote) && !address::is_global(&at.remote)
+        };
+        let silent = self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > DOUBTFUL);
+        silent && entry.connections.iter().all(says_nothing)
     }
 
     fn dial_failed_if_over(&mut self, peer: PeerId) {

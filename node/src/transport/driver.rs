@@ -156,7 +156,7 @@ impl Driver {
         }
         if !self.peer(peer).is_connected() {
             self.want(peer);
-        } else if self.is_silent(&peer) && self.peer(peer).dial.is_none() {
+        } else if (self.is_silent(&peer) || self.may_be_gone(&peer)) && self.peer(peer).dial.is_none() {
             tracing::debug!(peer = peer_text(&peer), "a peer is silent; trying another connection");
             self.dial(peer, PeerCondition::NotDialing);
         }

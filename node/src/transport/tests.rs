@@ -292,6 +292,25 @@ async fn where_a_peer_was_connected_a_refusal_says_that_it_is_gone() {
     assert!(!is_refused(&mut a, other, at).await, "it never was there");
 }
 
+/// As when its process is killed: nothing says so over QUIC.
+#[tokio::test]
+async fn one_that_is_silent_over_quic_is_asked_for_over_tcp_and_gone_if_refused() {
+    let (mut a, b) = pair("/ip4/127.0.0.1/udp/0/quic-v1").await;
+    b.faults.block([a.me].into());
+    let gone = async {
+        let nobody_there = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        loop {
+            a.transport.connect(b.me, vec![format!("/ip4/127.0.0.1/tcp/{}", nobody_there.port())]);
+            let refused = a.until_input(Input::Refused { peer: b.me });
+            if timeout(Duration::from_millis(50), refused).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(SILENCE, gone).await.expect("sooner than its silence is believed");
+    a.until_input(Input::Disconnected { peer: b.me }).await;
+}
+
 #[tokio::test]
 async fn a_peer_without_an_address_is_unreachable() {
     let mut a = Node::start(plan(TCP)).await;
