@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream::Stream;
+use tls::Tls;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 /// How long to wait when the system has no file descriptor for a new client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ pub struct Port {
     pub pending: usize,
     /// Bytes of unfinished commands of all clients together; one that needs more is let go.
     pub unfinished: usize,
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
 }
 
 impl Default for Port {
@@ -63,10 +63,12 @@ pub async fn serve(listener: TcpListener, peer: PeerHandle, port: Port, stop: im
     let places = Arc::new(Semaphore::new(port.clients));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
-    tokio::pin!(stop);
+    let fresh = keep_fresh(port.tls.clone());
+    tokio::pin!(stop, fresh);
     loop {
         let (stream, address) = tokio::select! {
             () = &mut stop => break,
+            () = &mut fresh => continue,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -102,7 +104,7 @@ pub async fn serve(listener: TcpListener, peer: PeerHandle, port: Port, stop: im
 /// A client that has just come, and what it gets.
 struct Guest {
     session: Session,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     share: Share,
     lobby: Arc<Lobby>,
     stopped: watch::Receiver<bool>,
@@ -131,7 +133,15 @@ impl Guest {
     }
 }
 
-async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream> {
+/// Never ends.
+async fn keep_fresh(tls: Option<Tls>) {
+    match tls {
+        Some(tls) => tls.keep_fresh().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn begin(stream: TcpStream, tls: Option<Tls>) -> io::Result<Stream> {
     let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await;
     Ok(Stream::Tls(Box::new(stream.map_err(|_| io::ErrorKind::TimedOut)??)))

@@ -11,7 +11,7 @@ use starling_node::password::Password;
 use starling_node::peer_handle::{FaultHandle, PeerHandle};
 use starling_node::resp::Port;
 use starling_node::resp::frame::{Frame, decode, encode_command};
-use starling_node::resp::tls::{self, Trust};
+use starling_node::resp::tls::{self, Tls, Trust};
 use starling_node::transport::Keys;
 use starling_protocol::admission::token::Scope;
 use starling_protocol::request::FailureKind;
@@ -758,7 +758,7 @@ fn certificate(home: &std::path::Path) -> (std::path::PathBuf, std::path::PathBu
 fn over_tls_everything_is_as_without() {
     let home = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate(home.path());
-    let tls = Some(tls::acceptor(&certificate, &key).unwrap());
+    let tls = Some(Tls::open(&certificate, &key).unwrap());
     let peer = FakePeer::start_at(Port { tls, ..Port::default() }, |facts, requests| {
         PeerHandle::new(facts, requests, None)
     });

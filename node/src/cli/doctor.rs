@@ -6,8 +6,11 @@ mod peers;
 use crate::config::{Options, SettingFlags, Values};
 use crate::console::Reach;
 use crate::error::{Error, FAILURE};
+use crate::network::wall_ms;
+use crate::resp::tls;
 use anstyle::AnsiColor;
 use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -61,6 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     match Options::new(&values) {
         Ok(options) => {
             findings.push(configuration(&options));
+            findings.extend(options.tls_cert.as_deref().map(client_certificate));
             findings.extend(machine::examine(&options.dir));
         }
         Err(error) => {
@@ -101,4 +105,42 @@ fn configuration(options: &Options) -> Finding {
         return Finding::warn(CHECK, format!("clients at {resp} need no password"), fix);
     }
     Finding::fail(CHECK, format!("clients at {resp} would need no password, so no peer starts"), fix)
+}
+
+/// Days before its end at which a certificate should have been renewed: those who renew by themselves do so a
+/// month before.
+const RENEWED_BEFORE: u64 = 14;
+
+fn client_certificate(path: &Path) -> Finding {
+    const FIX: &str = "renew it and put the new one in its place; a running peer takes it up within a minute";
+    match tls::ends_at(path) {
+        Ok(end) => ending(&path.display().to_string(), end.saturating_sub(wall_ms() / 1000), FIX),
+        Err(error) => Finding::fail(TLS, error.to_string(), FIX),
+    }
+}
+
+const TLS: &str = "tls";
+
+fn ending(path: &str, seconds: u64, fix: &str) -> Finding {
+    let days = seconds / 86_400;
+    match seconds {
+        0 => Finding::fail(TLS, format!("the certificate in {path} has ended: clients refuse it"), fix),
+        _ if days < RENEWED_BEFORE => {
+            Finding::warn(TLS, format!("the certificate in {path} ends in {days} days"), fix)
+        }
+        _ => Finding::ok(TLS, format!("the certificate in {path} counts for {days} days more")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_failure() {
+        let verdict = |seconds| ending("cert.pem", seconds, "renew it").verdict;
+        assert_eq!(verdict(0), Verdict::Fail);
+        assert_eq!(verdict(13 * 86_400), Verdict::Warn);
+        assert_eq!(verdict(14 * 86_400), Verdict::Ok);
+    }
 }

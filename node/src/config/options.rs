@@ -4,8 +4,9 @@ use super::{Origin, Values};
 use crate::error::Error;
 use crate::network::Wishes;
 use crate::password::Password;
+use crate::resp::Port;
 use crate::resp::request::COMMAND_MAX;
-use crate::resp::{Port, tls};
+use crate::resp::tls::Tls;
 use crate::storage::Durability;
 use crate::transport::{Address, CIRCUITS_MAX, Limits, NatOptions, Serve, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
@@ -238,7 +239,7 @@ fn limits(values: &Values) -> Result<Limits, Error> {
 fn port(values: &Values) -> Result<Port, Error> {
     let file = |key| values.text(key).map(Path::new);
     let tls = match (file("tls-cert"), file("tls-key")) {
-        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(Tls::open(certificate, key)?),
         (None, None) => None,
         _ => {
             return Err(Error::usage("TLS needs both, --tls-cert and --tls-key")

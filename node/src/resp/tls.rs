@@ -6,35 +6,123 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     StreamOwned,
 };
 use std::io;
 use std::net::TcpStream;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Most certificates of a file that are read.
 const CERTIFICATES_MAX: usize = 1024;
+/// How often the files of the client port are looked at: they are renewed every few weeks, days before the
+/// old ones end.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Shows the certificate, and those between it and one that clients trust, of one PEM file; the private key
-/// is in another. Errors: a file cannot be used; the two do not belong together.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
+/// The peer's side of the client port. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    shown: Arc<Shown>,
+}
+
+/// What clients are shown, and the files that it comes from.
+#[derive(Debug)]
+struct Shown {
+    certificate: PathBuf,
+    key: PathBuf,
+    now: RwLock<Arc<CertifiedKey>>,
+}
+
+impl Tls {
+    /// Shows the certificate, and those between it and one that clients trust, of one PEM file; the private
+    /// key is in another. Errors: a file cannot be used; the two do not belong together.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let now = RwLock::new(Arc::new(certified(certificate, key)?));
+        let shown = Arc::new(Shown { certificate: certificate.into(), key: key.into(), now });
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|why| Error::new("TLS cannot be used").why(why))?
+            .with_no_client_auth()
+            .with_cert_resolver(shown.clone());
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), shown })
+    }
+
+    pub async fn accept(
+        &self,
+        stream: tokio::net::TcpStream,
+    ) -> io::Result<TlsStream<tokio::net::TcpStream>> {
+        self.acceptor.accept(stream).await
+    }
+
+    /// Reads the files again every minute, for ever: certificates are renewed while peers run. Files that
+    /// cannot be used, as one half of a pair that is being replaced, change nothing.
+    pub async fn keep_fresh(&self) {
+        let mut complained = false;
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let shown = self.shown.clone();
+            match tokio::task::spawn_blocking(move || shown.renew()).await {
+                Ok(Ok(renewed)) => {
+                    complained = false;
+                    if renewed {
+                        tracing::info!("clients are shown the renewed certificate");
+                    }
+                }
+                Ok(Err(error)) if !complained => {
+                    complained = true;
+                    tracing::warn!(%error, "the certificate of the client port cannot be renewed; the old one goes on");
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Shown {
+    /// True: the files have changed, and new clients are shown what is in them now. Errors: as of `open`.
+    fn renew(&self) -> Result<bool, Error> {
+        let found = certified(&self.certificate, &self.key)?;
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = now.cert != found.cert;
+        if renewed {
+            *now = Arc::new(found);
+        }
+        Ok(renewed)
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello) -> Option<Arc<CertifiedKey>> {
+        Some(self.now.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable("private key", key, why))?;
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|why| Error::new("TLS cannot be used").why(why))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|why| unusable("certificate and its key", certificate, why))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    CertifiedKey::from_der(chain, private, &provider())
+        .map_err(|why| unusable("certificate and its key", certificate, why))
+}
+
+/// Until when the first certificate of a PEM file counts, in seconds since the Unix epoch. Errors: it cannot
+/// be read.
+pub fn ends_at(certificate: &Path) -> Result<u64, Error> {
+    let chain = certificates(certificate)?;
+    let (_, first) = x509_parser::parse_x509_certificate(&chain[0])
+        .map_err(|why| unusable("certificate", certificate, why))?;
+    Ok(u64::try_from(first.validity().not_after.timestamp()).unwrap_or(0))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -140,5 +228,47 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.usual.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(home: &Path) -> (PathBuf, PathBuf) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (home.join("cert.pem"), home.join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_shown_and_what_cannot_be_used_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let (certificate, key) = write(home.path());
+        let tls = Tls::open(&certificate, &key).unwrap();
+        let shown = || tls.shown.now.read().unwrap().cert.clone();
+        let first = shown();
+        assert!(!tls.shown.renew().unwrap(), "nothing has changed");
+        let old_key = std::fs::read(&key).unwrap();
+        write(home.path());
+        let new_key = std::fs::read(&key).unwrap();
+        std::fs::write(&key, old_key).unwrap();
+        assert!(tls.shown.renew().is_err(), "half of the pair is new");
+        assert_eq!(shown(), first);
+        std::fs::write(&key, new_key).unwrap();
+        assert!(tls.shown.renew().unwrap());
+        assert_eq!(shown(), certificates(&certificate).unwrap());
+        assert_ne!(shown(), first);
+    }
+
+    #[test]
+    fn until_when_a_certificate_counts_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let (certificate, key) = write(home.path());
+        // 4096-01-01, which rcgen writes unless it is told otherwise.
+        assert_eq!(ends_at(&certificate).unwrap(), 67_090_118_400);
+        assert!(ends_at(&key).is_err());
     }
 }
