@@ -1,17 +1,19 @@
 //! Dialling: peers that somebody wants, and addresses that a person named.
 
-use super::address;
+use super::address::{self, Stage};
 use super::driver::{Driver, SWEEP};
 use super::genesis::{innermost, why};
 use super::keys::{peer_text, to_libp2p};
 use super::link::Stats;
 use super::peers::{Connection, Dial};
 use libp2p::Multiaddr;
+use libp2p::core::transport::TransportError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::Class;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,6 +23,11 @@ const NAMED_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Silence that is worth a question: a probe period, in which somebody probes each peer.
 const DOUBTFUL: Duration = Duration::from_millis(500);
+
+/// How long a machine may take to end a process.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How a connection ends that was taken for a process which then ended.
+const BROKEN: [&str; 3] = ["reset", "broken pipe", "end of file"];
 
 /// An address that a person named: who is there is not known yet.
 pub(super) struct Named {
@@ -86,7 +93,8 @@ impl Driver {
         let me = Some(to_libp2p(&self.me));
         let addresses = self.peer(peer).addresses.iter().filter(|address| address::relay_of(address) != me);
         let rest = address::in_order(&addresses.cloned().collect::<Vec<_>>());
-        self.peer(peer).dial = Some(Dial { begun: Instant::now(), attempts: Vec::new(), rest });
+        self.peer(peer).dial =
+            Some(Dial { begun: Instant::now(), attempts: Vec::new(), rest, is_again: false });
         self.dial_next(peer, condition);
         self.dial_rest(peer);
     }
@@ -138,6 +146,7 @@ impl Driver {
     fn attempt_failed(&mut self, peer: PeerId, attempt: ConnectionId, error: &DialError) {
         tracing::debug!(peer = peer_text(&peer), why = why(error), "a peer could not be reached");
         self.tell_if_refused(peer, error);
+        self.ask_again(peer, error);
         let Some(dial) = &mut self.peer(peer).dial else { return };
         dial.attempts.retain(|other| *other != attempt);
         self.dial_rest(peer);
@@ -154,6 +163,24 @@ impl Driver {
         if at.is_some_and(|at| refusing(error).any(|ip| ip == at)) {
             self.close_all(peer);
             self.tell(Input::Refused { peer });
+        }
+    }
+
+    /// A machine that is just ending the process breaks what it had taken for it, and refuses a moment later.
+    /// What is tried next is not waited for, which may take until its timeout.
+    fn ask_again(&mut self, peer: PeerId, error: &DialError) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let last_at = entry.last_at;
+        let Some(dial) = entry.dial.as_mut().filter(|dial| !dial.is_again && last_at.is_some()) else {
+            return;
+        };
+        let broken = failures(error).filter(|(at, _)| address::ip(at) == last_at);
+        let broken = broken.filter(|(_, why)| BROKEN.iter().any(|words| innermost(why).contains(words)));
+        let addresses: Vec<_> = broken.map(|(at, _)| address::without_peer(at.clone())).collect();
+        if !addresses.is_empty() {
+            dial.is_again = true;
+            let stage = Stage { after: dial.begun.elapsed() + AGAIN, addresses, own_port: false };
+            dial.rest.insert(dial.rest.len().min(1), stage);
         }
     }
 
@@ -233,10 +260,15 @@ impl Driver {
     }
 }
 
+fn failures(error: &DialError) -> impl Iterator<Item = &(Multiaddr, TransportError<io::Error>)> {
+    let failures = if let DialError::Transport(failures) = error { failures.as_slice() } else { &[] };
+    failures.iter().filter(|(at, _)| !address::is_relayed(at))
+}
+
 /// The machines that have said that nobody listens there. The kind of the error is lost in the layers above
 /// it; every system's words for ECONNREFUSED have this one in them.
-fn refusing(error: &DialError) -> impl Iterator<Item = IpAddr> + '_ {
-    let failures = if let DialError::Transport(failures) = error { failures.as_slice() } else { &[] };
-    let direct = failures.iter().filter(|(at, _)| !address::is_relayed(at));
-    direct.filter(|(_, why)| innermost(why).contains("refused")).filter_map(|(at, _)| address::ip(at))
+fn refusing(error: &DialError) -> impl Iterator<Item = IpAddr> {
+    failures(error)
+        .filter(|(_, why)| innermost(why).contains("refused"))
+        .filter_map(|(at, _)| address::ip(at))
 }

@@ -109,6 +109,8 @@ pub(super) struct Dial {
     pub attempts: Vec<ConnectionId>,
     /// What is tried when those have failed, or at the latest when its time has come.
     pub rest: VecDeque<Stage>,
+    /// One address is tried twice.
+    pub is_again: bool,
 }
 
 impl Dial {

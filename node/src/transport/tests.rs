@@ -292,6 +292,23 @@ async fn where_a_peer_was_connected_a_refusal_says_that_it_is_gone() {
     assert!(!is_refused(&mut a, other, at).await, "it never was there");
 }
 
+#[tokio::test]
+async fn where_a_connection_breaks_at_once_it_is_tried_again_before_that_is_believed() {
+    let (mut a, b) = pair(TCP).await;
+    let (b_id, at) = (b.me, b.transport.listening());
+    let socket = address::tcp_socket(&b.address()).unwrap();
+    b.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: b_id }).await;
+    let ending = std::net::TcpListener::bind(socket).unwrap();
+    let ends = std::thread::spawn(move || {
+        let taken = ending.accept().unwrap();
+        drop(ending);
+        drop(taken);
+    });
+    assert!(is_refused(&mut a, b_id, at).await);
+    ends.join().unwrap();
+}
+
 /// As when its process is killed: nothing says so over QUIC.
 #[tokio::test]
 async fn one_that_is_silent_over_quic_is_asked_for_over_tcp_and_gone_if_refused() {
