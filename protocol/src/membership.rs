@@ -212,7 +212,9 @@ impl Membership {
         match self.table.other(peer).map(|record| record.health) {
             None if self.table.is_full() => {}
             None => self.exchange(now, peer, true, out),
-            Some(Health::Dead) if self.may_exchange() => self.exchange(now, peer, true, out),
+            Some(Health::Dead) if self.is_one_of_some() && self.may_exchange() => {
+                self.exchange(now, peer, true, out)
+            }
             Some(_) => {
                 let digest = self.table.digest();
                 self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);

@@ -286,9 +286,11 @@ impl Membership {
         if !first.is_empty() && (heard.refuted || self.may_answer(from)) {
             self.send(from, GossipBody::Update, first, out);
         }
+        // One that was paused is heard by all who pinged it meanwhile; were a table exchanged with each, it would
+        // read a million records in a network of a thousand.
         if heard.revived {
             marked!(Revived);
-            if self.may_exchange() {
+            if self.is_one_of_some() && self.may_exchange() {
                 self.exchange(now, from, true, out);
             }
             self.burst(now, out);

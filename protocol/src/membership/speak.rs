@@ -6,6 +6,7 @@ use crate::ids::PeerId;
 use crate::member::{Accusation, Health, Record};
 use crate::message::{Gossip, GossipBody};
 use crate::time::Time;
+use rand::Rng;
 use rand::seq::SliceRandom;
 
 impl Membership {
@@ -56,6 +57,12 @@ impl Membership {
         if !stands && !record.addresses.is_empty() {
             out.push(Out::Connect { peer, addresses: record.addresses.clone() });
         }
+    }
+
+    /// Always in a small network; in a large one of about `TELL_SOME` peers, where all are asked.
+    pub(super) fn is_one_of_some(&mut self) -> bool {
+        let living = self.table.living();
+        living <= TELL_ALL_MAX || self.rng.random_range(0..living) < TELL_SOME
     }
 
     /// True, and one less is left, while this period has an exchange left.

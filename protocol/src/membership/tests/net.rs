@@ -52,6 +52,7 @@ pub struct Net {
     pub sent: u64,
     pub bytes: u64,
     pub records_sent: u64,
+    pub tables_sent: u64,
     /// What each peer told, and when.
     pub told: Vec<(Time, usize, Out)>,
 }
@@ -124,6 +125,7 @@ impl Net {
             sent: 0,
             bytes: 0,
             records_sent: 0,
+            tables_sent: 0,
             told: Vec::new(),
         }
     }
@@ -351,6 +353,7 @@ impl Net {
         }
         self.sent += 1;
         self.records_sent += gossip.records.len() as u64;
+        self.tables_sent += u64::from(matches!(gossip.body, GossipBody::Exchange { .. }));
         let gossip = if self.over_the_wire { self.carry(gossip) } else { gossip };
         let lost = self.rng.random_range(0..1000) < self.loss || self.cut.contains(&pair(from, to));
         if !lost {

@@ -117,6 +117,22 @@ fn one_that_wakes_after_a_long_pause_accuses_nobody() {
     });
 }
 
+/// All of them have pinged it meanwhile, and hear of it at once.
+#[test]
+fn one_that_wakes_in_a_large_network_exchanges_tables_with_a_few() {
+    play(2, |seed| {
+        let mut net = Net::settled(seed, 100);
+        net.pause(3);
+        net.run_until("dead everywhere", secs(30), |net| net.all_believe(3, Health::Dead));
+        net.run(secs(30));
+        let before = net.tables_sent;
+        net.resume(3);
+        net.run_until("all agree", secs(10), Net::agree);
+        let tables = net.tables_sent - before;
+        assert!(tables <= 50, "{tables}");
+    });
+}
+
 #[test]
 fn lost_messages_kill_nobody() {
     play(10, |seed| {
