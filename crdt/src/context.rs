@@ -5,6 +5,7 @@
 //! predecessors lie beyond it, as intervals (Malkhi and Terry, "Concise Version Vectors in WinFS", 2005).
 //! Every operation works on ranges, never dot by dot: an honest context can hold billions of dots.
 
+mod beyond;
 mod ranges;
 mod wire;
 
@@ -12,9 +13,9 @@ mod wire;
 mod tests;
 
 use crate::{Actor, Dot};
+use beyond::Beyond;
 use crdts::VClock;
 use ranges::Range;
-use std::collections::BTreeMap;
 
 /// The last counter a dot may have. Far more than any actor can issue, and far from overflow.
 pub const COUNTER_MAX: u64 = 1 << 48;
@@ -29,8 +30,7 @@ pub const RANGES_MAX: usize = 65_536;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
     clock: VClock<Actor>,
-    /// Start and end, both inclusive.
-    beyond: BTreeMap<Actor, BTreeMap<u64, u64>>,
+    beyond: Beyond,
 }
 
 impl Context {
@@ -54,27 +54,23 @@ impl Context {
             return;
         }
         // As almost always: the next dot, and nothing beyond it.
-        if start <= clock + 1 && !self.beyond.contains_key(&actor) {
+        if start <= clock + 1 && !self.beyond.has(actor) {
             self.clock.dots.insert(actor, end);
             return;
         }
-        let beyond = self.beyond.entry(actor).or_default();
         // Swallow every interval that touches the new one, last first.
-        while let Some((&first, &last)) = beyond.range(..=end + 1).next_back() {
+        while let Some((first, last)) = self.beyond.before(actor, end + 1) {
             if last + 1 < start {
                 break;
             }
-            beyond.remove(&first);
+            self.beyond.remove(actor, first);
             start = start.min(first);
             end = end.max(last);
         }
         if start <= clock + 1 {
             self.clock.dots.insert(actor, end);
         } else {
-            beyond.insert(start, end);
-        }
-        if beyond.is_empty() {
-            self.beyond.remove(&actor);
+            self.beyond.insert(actor, (start, end));
         }
     }
 
@@ -82,10 +78,7 @@ impl Context {
         if dot.counter == 0 || dot.counter <= self.clock.get(&dot.actor) {
             return dot.counter != 0;
         }
-        self.beyond
-            .get(&dot.actor)
-            .and_then(|beyond| beyond.range(..=dot.counter).next_back())
-            .is_some_and(|(_, &end)| dot.counter <= end)
+        self.beyond.before(dot.actor, dot.counter).is_some_and(|(_, end)| dot.counter <= end)
     }
 
     /// True where `other` is a part of this.
@@ -128,7 +121,7 @@ impl Context {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.clock.dots.is_empty() && self.beyond.is_empty()
+        self.clock.dots.is_empty() && self.beyond.len() == 0
     }
 
     /// How many dots; more than `u64::MAX` saturates.
@@ -143,8 +136,7 @@ impl Context {
 
     /// The highest counter of `actor`; 0 where there is none.
     pub fn max(&self, actor: Actor) -> u64 {
-        let beyond = self.beyond.get(&actor).and_then(BTreeMap::last_key_value);
-        beyond.map_or_else(|| self.clock.get(&actor), |(_, &end)| end)
+        self.beyond.before(actor, u64::MAX).map_or_else(|| self.clock.get(&actor), |(_, end)| end)
     }
 
     /// The first 64 bits of blake3 over the set: equal sets, equal hashes.
@@ -160,7 +152,7 @@ impl Context {
 
     /// How many ranges: what the set costs.
     pub fn range_count(&self) -> usize {
-        self.clock.dots.len() + self.beyond.values().map(BTreeMap::len).sum::<usize>()
+        self.clock.dots.len() + self.beyond.len()
     }
 
     /// True where `dot` can be added without going beyond [`RANGES_MAX`].
@@ -171,24 +163,25 @@ impl Context {
 
     /// Every actor with a dot in the set, in order.
     pub fn actors(&self) -> impl Iterator<Item = Actor> + '_ {
-        ranges::merged(self.clock.dots.keys(), self.beyond.keys())
+        ranges::merged(self.clock.dots.keys().copied(), self.beyond.actors())
     }
 
     fn has(&self, actor: Actor) -> bool {
-        self.clock.dots.contains_key(&actor) || self.beyond.contains_key(&actor)
+        self.clock.dots.contains_key(&actor) || self.beyond.has(actor)
     }
 
     /// The ranges of one actor, in order.
     fn of(&self, actor: Actor) -> impl Iterator<Item = Range> + '_ {
         let clock = self.clock.dots.get(&actor).map(|&end| (1, end));
-        let beyond = self.beyond.get(&actor).into_iter().flatten();
-        clock.into_iter().chain(beyond.map(|(&start, &end)| (start, end)))
+        clock.into_iter().chain(self.beyond.of(actor))
     }
 
     /// Sets what is held of one actor: canonical ranges, in order.
     fn replace(&mut self, actor: Actor, ranges: Vec<Range>) {
         self.clock.dots.remove(&actor);
-        self.beyond.remove(&actor);
+        while let Some((start, _)) = self.beyond.before(actor, u64::MAX) {
+            self.beyond.remove(actor, start);
+        }
         for (start, end) in ranges {
             self.insert_range(actor, start, end);
         }

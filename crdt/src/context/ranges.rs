@@ -56,19 +56,19 @@ fn skip_before(ranges: &mut Peekable<impl Iterator<Item = Range>>, start: u64) {
 }
 
 /// The actors of two ordered lists, each once, in order.
-pub(super) fn merged<'a>(
-    left: impl Iterator<Item = &'a Actor> + 'a,
-    right: impl Iterator<Item = &'a Actor> + 'a,
-) -> impl Iterator<Item = Actor> + 'a {
+pub(super) fn merged(
+    left: impl Iterator<Item = Actor>,
+    right: impl Iterator<Item = Actor>,
+) -> impl Iterator<Item = Actor> {
     let (mut left, mut right) = (left.peekable(), right.peekable());
     iter::from_fn(move || {
         let next = match (left.peek(), right.peek()) {
-            (Some(&&a), Some(&&b)) => a.min(b),
-            (Some(&&a), None) | (None, Some(&&a)) => a,
+            (Some(&a), Some(&b)) => a.min(b),
+            (Some(&a), None) | (None, Some(&a)) => a,
             (None, None) => return None,
         };
-        left.next_if_eq(&&next);
-        right.next_if_eq(&&next);
+        left.next_if_eq(&next);
+        right.next_if_eq(&next);
         Some(next)
     })
 }
