@@ -13,6 +13,7 @@ use starling_crdt::Piece;
 use starling_crdt::Slice;
 use starling_crdt::{Command, Context, Event};
 use std::convert::Infallible;
+use std::sync::Arc;
 
 /// The first byte of every frame.
 pub const WIRE_VERSION: u8 = 1;
@@ -114,7 +115,9 @@ pub enum Call {
         op: OpId,
         view: View,
         partition: PartitionId,
-        event: Event,
+        /// One for all that it is sent to.
+        #[serde(with = "shared")]
+        event: Arc<Event>,
         held_for: Option<PeerId>,
     },
     /// It is synced.
@@ -296,6 +299,22 @@ impl Write for Compared<'_> {
     fn push(&mut self, written: &[u8]) -> Result<(), Differs> {
         self.0 = self.0.strip_prefix(written).ok_or(Differs)?;
         Ok(())
+    }
+}
+
+/// What several share is on the wire as if each had its own.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }
 

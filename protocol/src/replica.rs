@@ -12,6 +12,7 @@ use serde_bytes::ByteBuf;
 use starling_crdt::cell::KEY_MAX;
 use starling_crdt::{Command, Event, Stamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Most keys in one answer to a scan.
 pub const KEYS_MAX: u16 = 1024;
@@ -87,7 +88,7 @@ impl Replica {
     pub fn called(&mut self, scene: Scene, from: PeerId, call: Call) -> Vec<Out> {
         match call {
             Call::Apply { op, view, partition, event, held_for } => {
-                let mut out = self.apply(scene, from, op, view, partition, event);
+                let mut out = self.apply(scene, from, op, view, partition, Arc::unwrap_or_clone(event));
                 if held_for.is_some() && mutated!(StandInUnsynced) {
                     out.push(Out::Send { to: from, call: Call::Applied { op } });
                 }
@@ -207,7 +208,7 @@ mod tests {
     fn apply(view: View, partition: PartitionId, stamp: u64) -> Call {
         let dot = Dot::new(Actor(1), 1);
         let event = Event { dot, stamp: Stamp(stamp), puts: Vec::new(), drops: Vec::new() };
-        Call::Apply { op: OpId(1), view, partition, event, held_for: None }
+        Call::Apply { op: OpId(1), view, partition, event: Arc::new(event), held_for: None }
     }
 
     fn read(view: View) -> Call {

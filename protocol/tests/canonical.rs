@@ -122,7 +122,7 @@ fn calls() -> Vec<Message> {
         Call::Forward { op, key: key.clone(), command: command.clone(), r: 2, w: 2, explain: true, until },
         Call::Forwarded { op, result: Ok(outcome()) },
         Call::Forwarded { op, result: Err(failure) },
-        Call::Apply { op, view, partition, event, held_for: Some(PeerId::numbered(9)) },
+        Call::Apply { op, view, partition, event: event.into(), held_for: Some(PeerId::numbered(9)) },
         Call::Applied { op },
         Call::Read { op, view, partition, key: key.clone(), command, digest: true },
         Call::ReadSlice { op, slice },

@@ -63,7 +63,7 @@ fn hint(n: u64) -> Message {
     // It claims to know every step that there is, or it were told to learn first.
     let (view, held_for) = (View { steps: u64::MAX, hash: 0 }, Some(PeerId::numbered(5)));
     let partition = (n % 8) as u16;
-    Message::Call(Call::Apply { op: OpId(n), view, partition, event, held_for })
+    Message::Call(Call::Apply { op: OpId(n), view, partition, event: event.into(), held_for })
 }
 
 fn is_busy(effect: &Effect) -> bool {

@@ -30,7 +30,7 @@ fn message() -> impl Strategy<Value = Message> {
     let view = View { steps: 7, hash: 9 };
     let apply = (any::<u64>(), any::<u16>(), event()).prop_map(move |(op, partition, event)| {
         let held_for = Some(PeerId::numbered(3));
-        Message::Call(Call::Apply { op: OpId(op), view, partition, event, held_for })
+        Message::Call(Call::Apply { op: OpId(op), view, partition, event: event.into(), held_for })
     });
     let forward = (bytes(), bytes(), any::<bool>()).prop_map(|(key, value, explain)| {
         Message::Call(Call::Forward {

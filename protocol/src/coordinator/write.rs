@@ -11,6 +11,7 @@ use crate::seats::{Seat, Seats};
 use crate::store::{Answer, Question};
 use crate::time::Time;
 use starling_crdt::{Event, Reply};
+use std::sync::Arc;
 
 pub(super) struct Write {
     client: Client,
@@ -28,7 +29,7 @@ pub(super) struct Write {
 }
 
 struct Issued {
-    event: Event,
+    event: Arc<Event>,
     reply: Reply,
     hidden: u32,
 }
@@ -54,7 +55,7 @@ impl Write {
                 Next::Over
             }
             Answer::Executed { reply, hidden, event: Some(event) } => {
-                self.issued = Some(Issued { event, reply, hidden });
+                self.issued = Some(Issued { event: Arc::new(event), reply, hidden });
                 self.patience = Some(scene.now.time + scene.config.patience);
                 self.send_copies(scene);
                 if mutated!(OwnUnsynced) {
@@ -94,7 +95,7 @@ impl Write {
     fn copy_to(&mut self, scene: &mut Scene<'_>, seat: Seat, held_for: Option<PeerId>) {
         let Some(issued) = &self.issued else { return };
         let (op, view, partition, event) =
-            (scene.op, self.seats.view, self.seats.partition, issued.event.clone());
+            (scene.op, self.seats.view, self.seats.partition, Arc::clone(&issued.event));
         scene.send(seat.peer, Call::Apply { op, view, partition, event, held_for });
         self.ballot.ask(scene.now.time, seat, held_for);
     }
