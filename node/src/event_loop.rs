@@ -10,6 +10,7 @@ use crate::transport::{Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
+use starling_protocol::member::Health;
 use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
 use starling_protocol::time::{Now, Time};
@@ -182,7 +183,13 @@ impl EventLoop {
                     }
                 }
                 Effect::Save { table } => saver.save(table),
-                Effect::Notify(notice) => log(notice),
+                Effect::Notify(notice) => {
+                    if let Notice::Health { peer, health: Health::Suspect, .. } = notice {
+                        // A connection that seems to stand may lead nowhere: it is asked whether it does.
+                        transport.connect(peer, Vec::new());
+                    }
+                    log(notice);
+                }
             }
         }
     }
