@@ -14,6 +14,7 @@ mod hashes;
 mod help;
 mod introspection;
 mod keys;
+mod list;
 mod network;
 mod refused;
 mod server;

@@ -185,21 +185,18 @@ impl StatusPage {
 
     /// A table of the members and two lines about the network and this peer.
     pub fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["NAME", "PEER ID", "STATE", "SHARE", "PATH", "ADDRESS"]);
-        for member in &self.members {
+        let rows = self.members.iter().map(|member| {
             let me = if member.peer_id == self.peer_id { " (here)" } else { "" };
-            table.add_row([
+            vec![
                 format!("{}{me}", plain(&member.name)),
                 short(&member.peer_id),
                 member.state(),
                 format!("{:.1} %", member.share * 100.0),
                 member.path.as_ref().map_or_else(|| "-".into(), PathLine::text),
                 member.addresses.first().map(|address| plain(address)).unwrap_or_default(),
-            ]);
-        }
-        let rows = table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+            ]
+        });
+        let rows = table(&["NAME", "PEER ID", "STATE", "SHARE", "PATH", "ADDRESS"], rows);
         format!(
             "network {} ({})   {} of {} alive   N={} R={} W={}   {} partitions\n{}\n\
              {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}{}",
@@ -211,7 +208,7 @@ impl StatusPage {
             self.r,
             self.w,
             self.partitions,
-            rows.join("\n"),
+            rows,
             plain(&self.name),
             self.owned,
             self.held_for_others,
@@ -290,6 +287,15 @@ impl Seat {
             (health, step) => format!("{} ({health}, {step})", plain(&self.name)),
         }
     }
+}
+
+/// Columns without lines between them.
+pub fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().copied());
+    table.add_rows(rows);
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// A peer id as far as it is needed to tell peers apart: its end, since all begin alike.

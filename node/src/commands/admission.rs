@@ -2,13 +2,12 @@
 
 use super::network::resolve;
 use super::session::Session;
-use super::{Arguments, BASE, Group, Kind, Run, Spec, call, shown, subcommand, upper};
+use super::{Arguments, BASE, Group, Kind, Run, Spec, call, list, shown, subcommand, upper};
 use crate::admission::{Admission, InviteLine, Wish};
 use crate::network::wall_ms;
 use crate::render::json;
 use crate::resp::frame::Frame;
 use crate::transport::{peer_text, ticket_addresses};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
 use starling_protocol::admission::certificate::Role;
 use starling_protocol::admission::invite::{State, USES_MAX};
@@ -232,22 +231,14 @@ async fn withdraw(admission: Arc<Admission>, args: &[Vec<u8>]) -> Frame {
 }
 
 async fn invites(session: &mut Session, args: Arguments) -> Frame {
-    let as_json = match args.as_slice() {
-        [] => false,
-        [word] if upper(word) == "JSON" => true,
-        _ => return Frame::error("ERR syntax error; usage: INVITES [JSON]"),
-    };
-    let lines: Vec<_> = match admission(session) {
-        Ok(admission) => admission.invites().iter().map(InvitesLine::new).collect(),
-        Err(line) => return Frame::error(line),
-    };
-    if as_json {
-        return Frame::bulk(json(&lines));
-    }
-    if lines.is_empty() {
-        return session.page("no tickets were made here; INVITE makes one");
-    }
-    session.page(&table(&lines))
+    let lines =
+        admission(session).map(|admission| admission.invites().iter().map(InvitesLine::new).collect());
+    list::answer::<InvitesLine>(
+        session,
+        ("INVITES", &args),
+        lines,
+        "no tickets were made here; INVITE makes one",
+    )
 }
 
 impl InvitesLine {
@@ -269,17 +260,15 @@ impl InvitesLine {
     }
 }
 
-fn table(lines: &[InvitesLine]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["ID", "STATE", "ROLE", "USED", "LEFT", "BY"]);
-    for line in lines {
-        let left = if line.state == "open" { duration_text(line.seconds) } else { String::new() };
-        let taken: Vec<_> = line.taken.iter().map(|peer| crate::render::short(peer)).collect();
-        let used = format!("{} of {}", taken.len(), line.uses);
-        table.add_row([line.id.clone(), line.state.clone(), line.role.clone(), used, left, taken.join(" ")]);
+impl list::Line for InvitesLine {
+    const HEADER: &'static [&'static str] = &["ID", "STATE", "ROLE", "USED", "LEFT", "BY"];
+
+    fn row(&self) -> Vec<String> {
+        let left = if self.state == "open" { duration_text(self.seconds) } else { String::new() };
+        let taken: Vec<_> = self.taken.iter().map(|peer| crate::render::short(peer)).collect();
+        let used = format!("{} of {}", taken.len(), self.uses);
+        vec![self.id.clone(), self.state.clone(), self.role.clone(), used, left, taken.join(" ")]
     }
-    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 async fn revoke(session: &mut Session, args: Arguments) -> Frame {

@@ -2,12 +2,11 @@
 
 use super::admission::{admission, blocking, done, duration_text, ttl};
 use super::session::Session;
-use super::{Arguments, BASE, Group, Kind, Run, Spec, shown, subcommand, unknown_subcommand, upper};
+use super::{Arguments, BASE, Group, Kind, Run, Spec, list, shown, subcommand, unknown_subcommand, upper};
 use crate::admission::TokenRecord;
 use crate::network::wall_ms;
 use crate::render::json;
 use crate::resp::frame::Frame;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use starling_protocol::admission::certificate::Serial;
@@ -164,22 +163,13 @@ async fn revoke(session: &Session, words: &[Vec<u8>]) -> Result<Frame, String> {
 }
 
 async fn tokens(session: &mut Session, args: Arguments) -> Frame {
-    let as_json = match args.as_slice() {
-        [] => false,
-        [word] if upper(word) == "JSON" => true,
-        _ => return Frame::error("ERR syntax error; usage: TOKENS [JSON]"),
-    };
-    let lines: Vec<_> = match admission(session) {
-        Ok(admission) => admission.tokens().iter().map(TokensLine::new).collect(),
-        Err(line) => return Frame::error(line),
-    };
-    if as_json {
-        return Frame::bulk(json(&lines));
-    }
-    if lines.is_empty() {
-        return session.page("no tokens were given here; TOKEN CREATE gives one");
-    }
-    session.page(&table(&lines))
+    let lines = admission(session).map(|admission| admission.tokens().iter().map(TokensLine::new).collect());
+    list::answer::<TokensLine>(
+        session,
+        ("TOKENS", &args),
+        lines,
+        "no tokens were given here; TOKEN CREATE gives one",
+    )
 }
 
 impl TokensLine {
@@ -200,16 +190,14 @@ impl TokensLine {
     }
 }
 
-fn table(lines: &[TokensLine]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["ID", "STATE", "ALLOWS", "LEFT", "PREFIX"]);
-    for line in lines {
-        let left = if line.state == "open" { duration_text(line.seconds) } else { String::new() };
-        let prefix = shown(line.prefix.as_bytes());
-        table.add_row([line.id.clone(), line.state.clone(), line.allow.clone(), left, prefix]);
+impl list::Line for TokensLine {
+    const HEADER: &'static [&'static str] = &["ID", "STATE", "ALLOWS", "LEFT", "PREFIX"];
+
+    fn row(&self) -> Vec<String> {
+        let left = if self.state == "open" { duration_text(self.seconds) } else { String::new() };
+        let prefix = shown(self.prefix.as_bytes());
+        vec![self.id.clone(), self.state.clone(), self.allow.clone(), left, prefix]
     }
-    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn text(bytes: &[u8]) -> String {
