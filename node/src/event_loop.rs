@@ -66,6 +66,8 @@ pub struct EventLoop {
     pub storage: StorageHandle,
     pub saver: Saver,
     pub clock: Clock,
+    /// At the beginning of this turn.
+    now: Now,
     alarm: Alarm,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
     last_request: u64,
@@ -83,8 +85,8 @@ enum Woken {
 
 impl EventLoop {
     pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
-        let (alarm, waiting) = (Alarm::new(), HashMap::new());
-        Self { peer, transport, storage, saver, clock, alarm, waiting, last_request: 0 }
+        let (now, alarm, waiting) = (clock.now(), Alarm::new(), HashMap::new());
+        Self { peer, transport, storage, saver, clock, now, alarm, waiting, last_request: 0 }
     }
 
     /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
@@ -93,13 +95,16 @@ impl EventLoop {
         self.timeout();
         loop {
             self.storage.flush();
-            match self.next(&mut sources).await {
+            let woken = self.next(&mut sources).await;
+            self.now = self.clock.now();
+            match woken {
                 Woken::Stop => break,
                 Woken::Failed(failure) => return Err(failure),
                 woken => self.handle(woken),
             }
             // Others that are ready have their turn first, so that what they bring is taken together with this.
             tokio::task::yield_now().await;
+            self.now = self.clock.now();
             self.drain(&mut sources);
             self.timeout();
         }
@@ -163,15 +168,14 @@ impl EventLoop {
     }
 
     fn timeout(&mut self) {
-        let now = self.clock.now().time;
-        if self.peer.next_timeout().is_some_and(|due| due <= now) {
+        if self.peer.next_timeout().is_some_and(|due| due <= self.now.time) {
             self.feed(Input::Timeout);
         }
     }
 
     fn feed(&mut self, input: Input) {
-        let Self { peer, transport, storage, saver, waiting, clock, .. } = self;
-        for effect in peer.handle(clock.now(), input) {
+        let Self { peer, transport, storage, saver, waiting, now, .. } = self;
+        for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
@@ -218,6 +222,7 @@ impl EventLoop {
                 () = self.alarm.rings(due) => Woken::Timeout,
                 Some(failure) = sources.failure.recv() => return Err(failure),
             };
+            self.now = self.clock.now();
             self.handle(woken);
             self.timeout();
         }
