@@ -8,8 +8,9 @@ use std::ops::Bound;
 /// What a row takes beside its bytes, roughly.
 const OVERHEAD: usize = 96;
 
-/// Partition and kind of a row: rows of one kind lie close together, and so are found in few steps.
-type Shelf = [u8; 3];
+/// Partition and kind of a row: rows of one kind lie close together, and so are found in few steps. A number,
+/// since those are compared without a call.
+type Shelf = u32;
 
 /// A row of the usual length lies in the tree itself: to look for one, no other memory is touched.
 type Row = SmallVec<[u8; 40]>;
@@ -67,5 +68,6 @@ impl Recent {
 
 /// Keeps the order of rows: a shorter one is filled up with zeros.
 fn shelf(row: &[u8]) -> Shelf {
-    std::array::from_fn(|i| row.get(i).copied().unwrap_or(0))
+    let byte = |at: usize| row.get(at).copied().unwrap_or(0);
+    u32::from_be_bytes([0, byte(0), byte(1), byte(2)])
 }
