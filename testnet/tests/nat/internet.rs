@@ -14,6 +14,14 @@ pub fn world(lab: &mut Lab, mapping: [Mapping; 2]) {
     lab.machine("c", "192.168.2.2/24", Some("192.168.2.1"), "n2-lan");
 }
 
+/// Peers on the three: the one in the open has made the network, the others joined it by ticket.
+pub fn members(lab: &Lab) -> [Peer<'_>; 3] {
+    let p = lab.start("p", &["up"]);
+    let b = lab.start("b", &["join", &p.must("invite -q")]);
+    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    [p, b, c]
+}
+
 pub fn alive(peer: &Peer, count: u64) {
     eventually("all to be alive", || match peer.status()?["alive"].as_u64() {
         Some(found) if found == count => Ok(()),
@@ -25,10 +33,7 @@ pub fn alive(peer: &Peer, count: u64) {
 fn machines_behind_nats_join_by_ticket_and_read_and_write() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Random]);
-    let p = lab.start("p", &["up"]);
-    let b = lab.start("b", &["join", &p.must("invite -q")]);
-    let c = lab.start("c", &["join", &p.must("invite -q")]);
-    let peers = [p, b, c];
+    let peers = members(&lab);
     peers.iter().for_each(|peer| alive(peer, 3));
     for writer in &peers {
         writer.must(&format!("set from-{} hello", writer.host));
@@ -57,9 +62,7 @@ pub fn await_path(from: &Peer, to: &str, is_right: impl Fn(&Value) -> bool) {
 fn holes_are_punched_into_two_nats_that_keep_ports() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Kept]);
-    let p = lab.start("p", &["up"]);
-    let b = lab.start("b", &["join", &p.must("invite -q")]);
-    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    let [_p, b, c] = members(&lab);
     await_path(&b, "c", |path| path["kind"] == "punched");
     await_path(&c, "b", |path| path["kind"] == "punched");
     await_path(&b, "p", |path| path["kind"] == "direct");
@@ -69,9 +72,7 @@ fn holes_are_punched_into_two_nats_that_keep_ports() {
 fn through_a_symmetric_nat_a_member_in_the_open_relays() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Random]);
-    let p = lab.start("p", &["up"]);
-    let b = lab.start("b", &["join", &p.must("invite -q")]);
-    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    let [p, b, c] = members(&lab);
     await_path(&b, "c", |path| path["kind"] == "relayed" && path["via"] == "p");
     await_path(&c, "b", |path| path["kind"] == "relayed" && path["via"] == "p");
     let words = b.must("status");
@@ -86,9 +87,7 @@ fn where_no_udp_passes_peers_meet_over_tcp() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Random]);
     lab.block_udp("n1");
-    let p = lab.start("p", &["up"]);
-    let b = lab.start("b", &["join", &p.must("invite -q")]);
-    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    let [p, b, c] = members(&lab);
     await_path(&b, "p", |path| path["kind"] == "direct" && path["transport"] == "tcp");
     await_path(&b, "c", |path| path["kind"] == "relayed" && path["transport"] == "tcp");
     await_path(&c, "b", |path| path["kind"] == "relayed");

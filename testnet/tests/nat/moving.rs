@@ -1,6 +1,6 @@
 //! Machines and NATs whose addresses change while everything runs.
 
-use crate::internet::{alive, await_path, world};
+use crate::internet::{alive, await_path, members, world};
 use crate::lab::{Lab, Mapping, Peer, eventually};
 use std::time::Instant;
 
@@ -20,9 +20,7 @@ fn await_agreement(b: &Peer, c: &Peer, value: &str) {
 fn a_laptop_that_moves_to_another_lan_and_a_nat_with_a_new_address_go_on_without_a_restart() {
     let Some(mut lab) = Lab::open(true) else { return };
     world(&mut lab, [Mapping::Kept, Mapping::Kept]);
-    let p = lab.start("p", &["up"]);
-    let b = lab.start("b", &["join", &p.must("invite -q")]);
-    let c = lab.start("c", &["join", &p.must("invite -q")]);
+    let [p, b, c] = members(&lab);
     await_path(&b, "c", |path| path["kind"] == "punched");
 
     let begun = Instant::now();
