@@ -169,12 +169,15 @@ pub(super) fn to_tell<'a>(
     listening: impl Iterator<Item = &'a Multiaddr>,
 ) -> Vec<String> {
     let (relayed, direct): (Vec<_>, Vec<_>) = listening.cloned().partition(is_relayed);
+    let mut all: Vec<Multiaddr> = external.take(TOLD_MAX).cloned().collect();
     let mut direct = of_use(direct.into_iter());
+    if !all.is_empty() {
+        direct.retain(|address| !is_loopback(address));
+    }
     direct.sort();
     let mut relayed: Vec<_> = relayed.into_iter().map(without_peer).take(TOLD_MAX).collect();
     relayed.sort();
     direct.truncate(ADDRESSES_MAX - relayed.len());
-    let mut all: Vec<Multiaddr> = external.take(TOLD_MAX).cloned().collect();
     for address in direct {
         if all.len() + relayed.len() < ADDRESSES_MAX && !all.contains(&address) {
             all.push(address);
@@ -258,6 +261,8 @@ mod tests {
         let lan: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
         assert_eq!(to_tell([].into_iter(), [&loopback].into_iter()), [loopback.to_string()]);
         assert_eq!(to_tell([].into_iter(), [&loopback, &lan].into_iter()), [lan.to_string()]);
+        let given: Multiaddr = "/ip4/127.0.0.1/tcp/2".parse().unwrap();
+        assert_eq!(to_tell([&given].into_iter(), [&loopback].into_iter()), [given.to_string()]);
     }
 
     #[test]
