@@ -1,5 +1,5 @@
-//! Real processes under faults: peers are killed, stopped, cut off, and lose their disks while clients work; in
-//! the end all must agree, and hold what was acknowledged.
+//! Real processes under faults: peers are killed, stopped, cut off, and lose their disks while clients work, and the
+//! network between them loses, delays and reorders; in the end all must agree, and hold what was acknowledged.
 //!
 //! The seed decides which faults come when. What the processes make of them differs from run to run.
 
@@ -7,11 +7,13 @@ mod check;
 mod clients;
 mod disks;
 mod faults;
+mod proxy;
 
-use crate::local::{self, Error, Home, Interrupt, Network, Plan, Wishes, peer_program};
+use crate::local::{self, Error, Home, Interrupt, Network, Plan, Wishes, multiaddrs, peer_program};
 use check::Verdict;
 use clients::Clients;
 use faults::Faults;
+use proxy::Proxies;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,6 +52,8 @@ struct Report {
     /// Neither acknowledged nor refused: they may have taken effect.
     unknown: usize,
     faults: BTreeMap<&'static str, u32>,
+    /// What became of datagrams and of pieces of streams.
+    network: BTreeMap<&'static str, u64>,
     /// Until all peers agreed after the last fault was mended.
     agreed_after_seconds: Option<f64>,
     /// Elements that are there though a removal had seen them: additions that were carried out late.
@@ -66,19 +70,36 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
     let wishes = Wishes { peers, base_port: Some(0), ..Wishes::default() };
     let plan = Plan::prepare(home.dir(), &wishes)?;
     let mut network = Network::new(home.dir().to_owned(), program, plan, interrupt.clone());
+    let listening: Vec<u16> = network.seats().iter().map(|seat| seat.listen).collect();
+    let proxies = Proxies::start(&listening, options.seed)?;
+    network.set_through(through(proxies.ports()));
     network.start_all()?;
     eprintln!("{} peers know one another; faults come for {} s", options.peers, options.seconds);
-    let report = play(options, &mut network, &interrupt);
+    let report = play(options, &mut network, proxies, &interrupt);
     network.stop_all();
     let report = report?;
     report.print(options.json);
     Ok(if report.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn play(options: &Options, network: &mut Network, interrupt: &Interrupt) -> Result<Report, Error> {
+/// Every second peer is reached over QUIC alone, so that datagrams carry something too.
+fn through(ports: &[u16]) -> Vec<Vec<String>> {
+    let ways = ports.iter().map(|port| multiaddrs(*port));
+    (0..)
+        .zip(ways)
+        .map(|(number, [tcp, quic])| if number % 2 == 0 { vec![tcp, quic] } else { vec![quic] })
+        .collect()
+}
+
+fn play(
+    options: &Options,
+    network: &mut Network,
+    proxies: Proxies,
+    interrupt: &Interrupt,
+) -> Result<Report, Error> {
     let began = Instant::now();
     let clients = Clients::start(network.seats().iter().map(|seat| seat.resp).collect(), options.seed);
-    let mut faults = Faults::new(options.seed, began);
+    let mut faults = Faults::new(options.seed, began, proxies);
     let end = began + Duration::from_secs(options.seconds);
     let outcome = faults.strike_until(end, network, interrupt).and_then(|()| faults.mend_all(network));
     let ops = clients.stop();
@@ -93,6 +114,7 @@ fn play(options: &Options, network: &mut Network, interrupt: &Interrupt) -> Resu
         acknowledged: count(clients::Kind::Acknowledged),
         refused: count(clients::Kind::Refused),
         unknown: count(clients::Kind::Unknown),
+        network: faults.network_counts(),
         faults: faults.counts,
         agreed_after_seconds: agreed.map(|span| span.as_secs_f64()),
         came_back,
@@ -111,6 +133,8 @@ impl Report {
         );
         let faults: Vec<_> = self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
         println!("faults: {}", faults.join(", "));
+        let network: Vec<_> = self.network.iter().map(|(what, count)| format!("{what} {count}")).collect();
+        println!("network: {}", network.join(", "));
         match self.agreed_after_seconds {
             Some(after) => println!("all agreed {after:.1} s after the last fault"),
             None => println!("they do not agree"),

@@ -15,7 +15,7 @@ mod table;
 pub use build::peer_program;
 pub use error::Error;
 pub use network::Network;
-pub use plan::{PEERS_MAX, Plan, Wishes};
+pub use plan::{PEERS_MAX, Plan, Wishes, multiaddrs};
 pub use process::{Interrupt, Missed, Process, until};
 
 use control::Shared;

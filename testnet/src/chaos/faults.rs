@@ -1,6 +1,8 @@
-//! What befalls the processes: one fault after the other, each mended before the next.
+//! What befalls the processes: one fault after the other, each mended before the next; but the network may be bad
+//! meanwhile.
 
 use super::disks;
+use super::proxy::{Proxies, Weather};
 use crate::local::cut::Cut;
 use crate::local::{Error, Interrupt, Missed, Network, resp, until};
 use crate::sim::chance::{Chance, Concern};
@@ -14,6 +16,10 @@ const PAUSE_MS: (u64, u64) = (50, 5_000);
 const CUT_MS: (u64, u64) = (500, 6_000);
 const TWO_MS: (u64, u64) = (1_000, 6_000);
 const FULL_MS: (u64, u64) = (500, 4_000);
+const WEATHER_MS: (u64, u64) = (2_000, 15_000);
+/// How much a bad network delays at most, in milliseconds, and how many of ten thousand it loses.
+const DELAY_MS: (u64, u64) = (1, 60);
+const LOSS: (u64, u64) = (10, 1_000);
 /// How long everything must have worked before a disk is lost: a few turns of repair, so that no event is on
 /// the disk alone.
 const REPAIRED_AFTER: Duration = Duration::from_secs(12);
@@ -27,13 +33,20 @@ pub struct Faults {
     whole_since: Instant,
     /// Whose data directory was copied.
     copied: Option<usize>,
+    proxies: Proxies,
+    /// Until when the network is bad.
+    bad_until: Option<Instant>,
     pub counts: BTreeMap<&'static str, u32>,
 }
 
 impl Faults {
-    pub fn new(seed: u64, began: Instant) -> Self {
+    pub fn new(seed: u64, began: Instant, proxies: Proxies) -> Self {
         let (chance, counts) = (Chance::new(seed, Concern::Faults), BTreeMap::new());
-        Self { chance, began, whole_since: began, copied: None, counts }
+        Self { chance, began, whole_since: began, copied: None, proxies, bad_until: None, counts }
+    }
+
+    pub fn network_counts(&self) -> BTreeMap<&'static str, u64> {
+        self.proxies.counts().into_iter().collect()
     }
 
     pub fn strike_until(
@@ -42,11 +55,14 @@ impl Faults {
         network: &mut Network,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
+        // Short runs have it too.
+        self.turn_bad();
         while Instant::now() < end {
             self.wait(BETWEEN_MS, interrupt)?;
+            self.calm_down();
             let peers = network.seats().len();
             let at = usize::try_from(self.chance.below(peers as u64)).unwrap_or(0);
-            match self.chance.below(12) {
+            match self.chance.below(15) {
                 0..=2 => self.kill(at, network, interrupt)?,
                 3 => self.kill_two(at, network, interrupt)?,
                 4..=5 => self.pause(at, network, interrupt)?,
@@ -54,10 +70,34 @@ impl Faults {
                 8 => self.copy_or_roll_back(at, end, network, interrupt)?,
                 9 => self.clone_peer(at, network, interrupt)?,
                 10 => self.fill_disk(at, network, interrupt)?,
-                _ => self.wipe(at, end, network, interrupt)?,
+                11 => self.wipe(at, end, network, interrupt)?,
+                _ => self.turn_bad(),
             }
         }
         Ok(())
+    }
+
+    /// From now on, whatever else happens, all that passes between peers is delayed, and some of it lost.
+    fn turn_bad(&mut self) {
+        let most = self.chance.between(DELAY_MS);
+        let weather =
+            Weather { delay_ms: (self.chance.below(most + 1), most), loss: self.chance.between(LOSS) };
+        let Weather { delay_ms: (least, _), loss } = weather;
+        let what = format!(
+            "the network delays by {least} to {most} ms, and loses {}.{:02} %",
+            loss / 100,
+            loss % 100
+        );
+        self.tell("bad network", &what);
+        self.proxies.set(weather);
+        self.bad_until = Some(Instant::now() + self.chance.span_ms(WEATHER_MS));
+    }
+
+    fn calm_down(&mut self) {
+        if self.bad_until.take_if(|until| *until <= Instant::now()).is_some() {
+            self.proxies.set(Weather::default());
+            eprintln!("{:6.1} s  the network is good again", self.began.elapsed().as_secs_f32());
+        }
     }
 
     fn tell(&mut self, fault: &'static str, what: &str) {
@@ -217,6 +257,7 @@ impl Faults {
 
     /// Whatever is still wrong is put right.
     pub fn mend_all(&mut self, network: &mut Network) -> Result<(), Error> {
+        self.proxies.set(Weather::default());
         for index in 0..network.seats().len() {
             if network.is_paused(index) {
                 network.resume(index)?;

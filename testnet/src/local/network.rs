@@ -67,6 +67,13 @@ impl Network {
         self.flags = flags;
     }
 
+    /// Others reach each peer at these addresses only, which lead to where it listens.
+    pub fn set_through(&mut self, addresses: Vec<Vec<String>>) {
+        for (seat, through) in self.plan.seats.iter_mut().zip(addresses) {
+            seat.through = through;
+        }
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -168,6 +175,7 @@ impl Network {
         command.arg("--dir").arg(self.dir_of(seat)).args(["--name", &seat.name]);
         command.args(["--resp", &seat.resp_address()]);
         command.args(seat.multiaddrs().iter().flat_map(|address| ["--listen", address]));
+        command.args(seat.through.iter().flat_map(|address| ["--external", address]));
         command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]);
         command.args(&self.flags);
         command.env("STARLING_BLOCK", self.blocked(seat).join(","));

@@ -48,6 +48,9 @@ pub struct Seat {
     pub listen: u16,
     /// Known once it has run: from then on it has a network.
     pub peer_id: Option<String>,
+    /// Where others are told to reach it, instead of where it listens: proxies.
+    #[serde(skip)]
+    pub through: Vec<String>,
 }
 
 impl Seat {
@@ -57,12 +60,18 @@ impl Seat {
 
     /// Where others reach it.
     pub fn multiaddr(&self) -> String {
-        format!("/ip4/127.0.0.1/tcp/{}", self.listen)
+        self.through.first().cloned().unwrap_or_else(|| multiaddrs(self.listen)[0].clone())
     }
 
+    /// Where it listens.
     pub fn multiaddrs(&self) -> [String; 2] {
-        [self.multiaddr(), format!("/ip4/127.0.0.1/udp/{}/quic-v1", self.listen)]
+        multiaddrs(self.listen)
     }
+}
+
+/// A port of this machine, over TCP and over QUIC.
+pub fn multiaddrs(port: u16) -> [String; 2] {
+    [format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
 impl Plan {
@@ -153,7 +162,7 @@ impl Plan {
             return Err(Error::Words(format!("there is a peer {name} already; choose another name")));
         }
         let (resp, listen) = self.next_ports()?;
-        self.seats.push(Seat { name, resp, listen, peer_id: None });
+        self.seats.push(Seat { name, resp, listen, peer_id: None, through: Vec::new() });
         Ok(self.seats.last().expect("one was pushed"))
     }
 
