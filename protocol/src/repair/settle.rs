@@ -1,7 +1,9 @@
 //! This peer's own way in and out, step by step (rule `settling`).
 //!
-//! Of each partition that changes hands, a step is taken only when N-W+1 of the owners that matter know
-//! the last one: then any W that acknowledge a write include one that knows.
+//! Of each partition that changes hands, a step is taken only when N-W+1 of the owners that matter, and more than
+//! half of them, know the last one. Then any W that acknowledge a write include one that knows, and of two changes
+//! on the two sides of a cut one has to wait for the other. The price: of two owners cut from each other neither
+//! side admits a third.
 
 use super::{Out, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
@@ -19,9 +21,9 @@ impl Repair {
         }
         match scene.step {
             Step::Joining => self.fill(scene, ask),
-            Step::Arriving => self.step_when_known(scene, Step::Member),
+            Step::Arriving => self.step_when_known(scene, Step::Member, ask),
             Step::Leaving => self.drain_to_others(scene, ask),
-            Step::Departing => self.step_when_known(scene, Step::Left),
+            Step::Departing => self.step_when_known(scene, Step::Left, ask),
             Step::Waiting | Step::Member | Step::Left => {}
         }
     }
@@ -107,15 +109,21 @@ impl Repair {
         }
     }
 
-    /// All groups that may be the owners without this peer must know the last step.
-    fn step_when_known(&mut self, scene: &Scene<'_>, step: Step) {
+    /// All groups that may be the owners without this peer must know the last step. In a large network rumors reach
+    /// them late, and what they know is heard of later still: a report, of any partition, tells it.
+    fn step_when_known(&mut self, scene: &Scene<'_>, step: Step, asking: bool) {
         let view = scene.map.view().hash;
-        let knows = |seat: &&Seat| scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view);
-        let known = |group: &Vec<Seat>| group.iter().filter(knows).count() >= needed(scene, group.len());
-        let known = |seats: &Seats| seats.groups_without(scene.me).all(known);
-        if changing(scene).iter().all(|(_, seats)| known(seats)) || mutated!(SettleBlind) {
-            self.out.push(Out::Step(step));
+        let knows = |seat: &Seat| scene.map.view_of(seat.peer).is_some_and(|known| known.hash == view);
+        let (mut ask, mut known) = (BTreeMap::new(), true);
+        for (partition, seats) in changing(scene) {
+            for group in seats.groups_without(scene.me) {
+                known &= group.iter().filter(|seat| knows(seat)).count() >= needed(scene, group.len());
+                let others = group.iter().map(|seat| seat.peer).filter(|peer| self.reachable(scene, *peer));
+                ask.extend(others.map(|peer| (peer, vec![partition])));
+            }
         }
+        ask.retain(|peer, _| asking && scene.map.view_of(*peer).is_none_or(|known| known.hash != view));
+        self.finish_or_ask(step, known || mutated!(SettleBlind), ask);
     }
 }
 
@@ -128,7 +136,7 @@ fn changing(scene: &Scene<'_>) -> Vec<(PartitionId, Seats)> {
         .collect()
 }
 
-/// N-W+1, of as many owners as there are.
+/// N-W+1 and a majority, of as many owners as there are.
 pub(super) fn needed(scene: &Scene<'_>, n: usize) -> usize {
-    if n == 0 { 0 } else { n - usize::from(scene.w).min(n) + 1 }
+    if n == 0 { 0 } else { (n - usize::from(scene.w).min(n) + 1).max(n / 2 + 1) }
 }

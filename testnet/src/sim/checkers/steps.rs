@@ -1,5 +1,5 @@
-//! Steps of owners that change: one change at a time, and each step only when N-W+1 of the owners that matter know
-//! the last one (rule `settling`). What the others know is looked up, not asked.
+//! Steps of owners that change: one change at a time, and each step only when N-W+1 of the owners that matter, and
+//! more than half of them, know the last one (rule `settling`). What the others know is looked up, not asked.
 
 use super::super::world::World;
 use starling_protocol::ids::PeerId;
@@ -41,13 +41,14 @@ fn is_known(
     let mut placement = Placement::new(world.plan.partitions, world.plan.n);
     placement.update(records.iter());
     let knows = |peer: &&PeerId| {
-        let node = world.nodes.iter().find(|node| node.id == **peer);
-        **peer == me || node.and_then(|node| node.knew.get(&me)).is_some_and(|known| *known >= last)
+        let mut nodes = world.nodes.iter().filter(|node| node.id == **peer);
+        **peer == me || nodes.any(|node| node.knew.get(&me).is_some_and(|known| *known >= last))
     };
     for partition in placement.partitions_of(me) {
         let lists = placement.lists(partition);
         let owners = owners(lists);
-        let needed = owners.len() + 1 - usize::from(world.plan.w).min(owners.len());
+        let meets_writes = owners.len() + 1 - usize::from(world.plan.w).min(owners.len());
+        let needed = meets_writes.max(owners.len() / 2 + 1);
         let known = owners.iter().filter(knows).count();
         if lists.old != lists.new && !owners.is_empty() && known < needed {
             let step = last.step;
