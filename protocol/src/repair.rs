@@ -106,6 +106,8 @@ enum Pending {
     Missing {
         partition: PartitionId,
         to: PeerId,
+        /// For the context of which it is missing.
+        session: u64,
     },
     Snapshot {
         partition: PartitionId,
@@ -280,8 +282,8 @@ impl Repair {
                 self.refilling.extend(given_up);
                 self.surveyed(scene, contexts)
             }
-            (Pending::Missing { partition, to }, Answer::Missing(missing)) => {
-                self.push(scene, partition, to, missing)
+            (Pending::Missing { partition, to, session }, Answer::Missing(missing)) => {
+                self.push(scene, (partition, to), session, missing)
             }
             (Pending::Snapshot { partition, to }, Answer::Snapshot { pieces }) => {
                 self.begin_transfer(scene, partition, to, pieces)

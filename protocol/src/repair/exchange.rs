@@ -108,7 +108,9 @@ impl Repair {
     fn note_same(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
         let view = scene.map.view();
         for (partition, context) in contexts {
-            let session = self.told(partition, from).and_then(|told| told.session);
+            // Which session it has come to hold just this in, only a report says.
+            let told = self.told(partition, from).filter(|told| told.context == context);
+            let session = told.and_then(|told| told.session);
             let told = Told { view, session, context: context.clone(), filled: true };
             self.told.entry(partition).or_default().insert(from, told);
             self.remember(vec![(partition, context)]);

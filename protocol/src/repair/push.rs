@@ -58,15 +58,24 @@ impl Repair {
         let (context, max_bytes) = (told.context.clone(), self.config.repair_batch);
         self.pushes.insert(key, Push { moved: scene.now.time, session, transfer: None });
         self.ask_store(
-            Pending::Missing { partition, to },
+            Pending::Missing { partition, to, session },
             Question::Missing { partition, context, max_bytes },
         );
     }
 
-    pub(super) fn push(&mut self, scene: &Scene<'_>, partition: PartitionId, to: PeerId, missing: Missing) {
-        let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+    /// What is missing from a context that ended meanwhile is not for the one that followed it: what the receiver had
+    /// dropped there would not come again.
+    pub(super) fn push(
+        &mut self,
+        scene: &Scene<'_>,
+        key: (PartitionId, PeerId),
+        session: u64,
+        missing: Missing,
+    ) {
+        let (partition, to) = key;
+        let current = |push: &&mut Push| push.session == session;
+        let Some(push) = self.pushes.get_mut(&key).filter(current) else { return };
         push.moved = scene.now.time;
-        let session = push.session;
         match missing {
             Missing::Nothing => drop(self.pushes.remove(&(partition, to))),
             Missing::Events { events, .. } => self.send(to, Message::Events { session, partition, events }),
