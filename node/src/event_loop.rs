@@ -2,6 +2,7 @@
 //!
 //! It never waits for the transport, for storage or for a client, so those may wait for it.
 
+use crate::error::Error;
 use crate::members::Saver;
 use crate::network::wall_ms;
 use crate::peer_handle::ClientRequest;
@@ -71,6 +72,36 @@ pub struct EventLoop {
     alarm: Alarm,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
     last_request: u64,
+    outlived: bool,
+}
+
+/// Why a peer has stopped by itself.
+#[derive(Debug)]
+pub enum Stopped {
+    Storage(StorageFailure),
+    /// Another process has this peer's key, and began after this one.
+    Outlived,
+}
+
+impl From<StorageFailure> for Stopped {
+    fn from(failure: StorageFailure) -> Self {
+        Self::Storage(failure)
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Storage(failure) => failure.into(),
+            Stopped::Outlived => Error::new("another process runs as this peer, so this one has stopped")
+                .why("it has a copy of this peer's data directory, and was started after this one")
+                .hint(
+                    "if the directory was moved there, all is well. If another peer was wanted there, stop that \
+                     process, remove its directory, start this one again, and let the other join with a ticket: \
+                     it fills itself",
+                ),
+        }
+    }
 }
 
 /// What woke the loop.
@@ -86,12 +117,13 @@ enum Woken {
 impl EventLoop {
     pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
         let (now, alarm, waiting) = (clock.now(), Alarm::new(), HashMap::new());
-        Self { peer, transport, storage, saver, clock, now, alarm, waiting, last_request: 0 }
+        let outlived = false;
+        Self { peer, transport, storage, saver, clock, now, alarm, waiting, last_request: 0, outlived }
     }
 
     /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
-    /// Errors: storage has failed, now or while it was closed.
-    pub async fn run(mut self, mut sources: Sources) -> Result<(), StorageFailure> {
+    /// Errors: it has stopped by itself; storage may have failed while it was closed, too.
+    pub async fn run(mut self, mut sources: Sources) -> Result<(), Stopped> {
         self.timeout();
         loop {
             self.storage.flush();
@@ -99,8 +131,11 @@ impl EventLoop {
             self.now = self.clock.now();
             match woken {
                 Woken::Stop => break,
-                Woken::Failed(failure) => return Err(failure),
+                Woken::Failed(failure) => return Err(failure.into()),
                 woken => self.handle(woken),
+            }
+            if self.outlived {
+                return Err(Stopped::Outlived);
             }
             // Others that are ready have their turn first, so that what they bring is taken together with this.
             tokio::task::yield_now().await;
@@ -174,7 +209,7 @@ impl EventLoop {
     }
 
     fn feed(&mut self, input: Input) {
-        let Self { peer, transport, storage, saver, waiting, now, .. } = self;
+        let Self { peer, transport, storage, saver, waiting, now, outlived, .. } = self;
         for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
@@ -187,6 +222,7 @@ impl EventLoop {
                     }
                 }
                 Effect::Save { table } => saver.save(table),
+                Effect::Notify(Notice::Outlived) => *outlived = true,
                 Effect::Notify(notice) => {
                     if let Notice::Health { peer, health: Health::Suspect, .. } = notice {
                         // A connection that seems to stand may lead nowhere: it is asked whether it does.
@@ -198,16 +234,17 @@ impl EventLoop {
         }
     }
 
-    async fn finish(mut self, mut sources: Sources) -> Result<(), StorageFailure> {
+    async fn finish(mut self, mut sources: Sources) -> Result<(), Stopped> {
         sources.requests.close();
         let last_requests = self.last_requests(&mut sources);
         if let Ok(Err(failure)) = tokio::time::timeout(LAST_REQUESTS, last_requests).await {
-            return Err(failure);
+            return Err(failure.into());
         }
         let Self { transport, storage, saver, .. } = self;
         transport.stop().await;
         saver.finish().await;
-        tokio::task::spawn_blocking(|| storage.close()).await.unwrap_or(Ok(()))
+        tokio::task::spawn_blocking(|| storage.close()).await.unwrap_or(Ok(()))?;
+        Ok(())
     }
 
     async fn last_requests(&mut self, sources: &mut Sources) -> Result<(), StorageFailure> {
@@ -260,6 +297,8 @@ fn log(notice: Notice) {
         Notice::Stepped { peer, name, step } => {
             tracing::info!(peer = peer_text(&peer), name, ?step, "a peer has taken a step");
         }
+        // Said when the loop ends.
+        Notice::Outlived => {}
         Notice::Refuted { incarnation } => {
             tracing::warn!(incarnation, "others believed this peer dead; it has told them that it is not");
         }

@@ -148,6 +148,7 @@ mod tests {
             health: Health::Alive,
             standing: Standing { version: 1, step: Step::Member },
             life: n,
+            started_ms: n,
             name: format!("p{n}"),
             addresses: vec!["/ip4/10.0.0.1/tcp/1".into()],
             zone: String::new(),

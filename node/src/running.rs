@@ -3,8 +3,8 @@
 use crate::admission::Admission;
 use crate::config::Options;
 use crate::directory::Directory;
-use crate::error::{Error, STORAGE};
-use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources};
+use crate::error::Error;
+use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources, Stopped};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
 use crate::ports::Ports;
@@ -30,7 +30,7 @@ pub struct Running {
     /// For as long as it lives, no other process uses the directory.
     directory: Directory,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), StorageFailure>>,
+    task: JoinHandle<Result<(), Stopped>>,
 }
 
 /// What a peer is made of.
@@ -85,7 +85,7 @@ impl Running {
         Ok(Self { handle, directory, stop: Some(stop), task })
     }
 
-    /// Until it has ended by itself, which it does only when storage fails.
+    /// Until it has ended by itself: storage has failed, or another process runs as this peer.
     pub async fn ended(&mut self) -> Error {
         ended(&mut self.task).await.err().unwrap_or_else(|| Error::new("the peer has stopped by itself"))
     }
@@ -184,10 +184,10 @@ fn start_of(
     })
 }
 
-async fn ended(task: &mut JoinHandle<Result<(), StorageFailure>>) -> Result<(), Error> {
+async fn ended(task: &mut JoinHandle<Result<(), Stopped>>) -> Result<(), Error> {
     match task.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(Error::from(failure).with_code(STORAGE)),
+        Ok(Err(stopped)) => Err(stopped.into()),
         Err(fault) => Err(Error::new("the peer has stopped because of a fault in the program").why(fault)),
     }
 }

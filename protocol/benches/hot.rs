@@ -33,6 +33,7 @@ fn member(i: u64) -> Record {
         health: Health::Alive,
         standing: Standing { version: 1, step: Step::Member },
         life: i,
+        started_ms: i,
         name: format!("p{i}"),
         addresses: vec![format!("/memory/{i}")],
         zone: String::new(),

@@ -63,6 +63,9 @@ pub enum Notice {
     Refilled {
         partition: u16,
     },
+    /// Another process speaks with this peer's key, and began after this one. The host has to stop this peer:
+    /// two that are one would each answer for what the other has.
+    Outlived,
     /// A peer sent what no honest one sends.
     Misbehaved {
         peer: PeerId,

@@ -58,6 +58,9 @@ pub struct Record {
     pub standing: Standing,
     /// The actor of its present life; another one after every start.
     pub life: u64,
+    /// When that life began: milliseconds of Unix time by the peer's own clock, but after all its lives before. Of
+    /// two processes with one key the one that started earlier stops.
+    pub started_ms: u64,
     pub name: String,
     /// Where it listens, as the transport writes addresses.
     pub addresses: Vec<String>,
@@ -79,12 +82,19 @@ impl Record {
             && self.addresses.iter().all(|a| is_plain(a, ADDRESS_LEN_MAX))
             && self.weight <= WEIGHT_MAX
             && self.incarnation < COUNT_MAX
+            && self.started_ms < COUNT_MAX
             && self.standing.version < COUNT_MAX
+    }
+
+    /// True if this is of a life of the same peer that began after `other`'s did.
+    pub fn started_after(&self, other: &Record) -> bool {
+        self.life != other.life && (self.started_ms, self.life) > (other.started_ms, other.life)
     }
 
     /// True if both say the same of the peer itself, whatever they say of its health and standing.
     pub fn describes_like(&self, other: &Record) -> bool {
-        (self.id, self.life, self.weight) == (other.id, other.life, other.weight)
+        (self.id, self.life, self.started_ms) == (other.id, other.life, other.started_ms)
+            && self.weight == other.weight
             && self.name == other.name
             && self.zone == other.zone
             && self.addresses == other.addresses

@@ -75,6 +75,8 @@ pub enum Out {
     Refuted {
         incarnation: u64,
     },
+    /// Another process speaks with this peer's key, and began after this one: this one has to stop.
+    Outlived,
     /// Others know a later standing of this peer than it did: it has lost its table, or was forgotten. It
     /// has the standing now, and decides how to go on.
     Overruled {
@@ -116,6 +118,8 @@ pub struct Membership {
     signing: Arc<dyn Signing>,
     /// Records that were not signed by their subjects.
     forged: u64,
+    /// This peer has said once that it is the younger one of two lives that it heard of.
+    is_younger: bool,
     rng: ChaCha8Rng,
     table: Table,
     probes: Probes,
@@ -185,6 +189,7 @@ impl Membership {
             answered: BTreeSet::new(),
             exchanged: BTreeMap::new(),
             exchanges: 0,
+            is_younger: false,
             differing: BTreeMap::new(),
             looked_into: BTreeSet::new(),
             started: false,

@@ -85,7 +85,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(start: Start, now: Now) -> Self {
-        let (me, unfilled) = (own_record(&start), was_unfilled(&start));
+        let (me, unfilled) = (own_record(&start, now), was_unfilled(&start));
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
@@ -274,7 +274,7 @@ fn was_unfilled(start: &Start) -> bool {
 
 /// This peer's record at a start. Having lost what it held, it begins as one that owns nothing; others
 /// may know more steps of it than its own table tells.
-fn own_record(start: &Start) -> Record {
+fn own_record(start: &Start, now: Now) -> Record {
     let saved = start.table.iter().find(|record| record.id == start.id);
     let standing = match saved.map(|record| record.standing) {
         _ if start.founding => Standing { version: 1, step: Step::Member },
@@ -293,6 +293,7 @@ fn own_record(start: &Start) -> Record {
         health: Health::Alive,
         standing,
         life: start.life,
+        started_ms: now.wall_ms,
         name: start.name.clone(),
         addresses: start.addresses.clone(),
         zone: start.zone.clone(),

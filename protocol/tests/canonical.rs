@@ -31,6 +31,7 @@ fn gossip() -> Vec<Message> {
         health: Health::Suspect,
         standing: Standing { version: 3, step: Step::Joining },
         life: u64::MAX,
+        started_ms: 1 << 40,
         name: "p2".into(),
         addresses: vec!["/ip4/10.0.0.1/tcp/1".into()],
         zone: String::new(),

@@ -91,6 +91,7 @@ fn introduce(peer: &mut Peer) {
         health: Health::Alive,
         standing: Standing { version: 1, step: Step::Waiting },
         life: 9,
+        started_ms: 0,
         name: "p9".into(),
         addresses: vec!["/memory/9".into()],
         zone: String::new(),

@@ -809,6 +809,7 @@ async fn a_peer_may_not_claim_more_than_it_was_granted() {
             step: starling_protocol::member::Step::Waiting,
         },
         life: 1,
+        started_ms: 1,
         name: "client".into(),
         addresses: vec![],
         zone: String::new(),

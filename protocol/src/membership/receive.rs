@@ -38,7 +38,7 @@ impl Membership {
         if from == self.me().id {
             return;
         }
-        let Gossip { view, records, accusations, body, .. } = gossip;
+        let Gossip { view, records, accusations, sent, body } = gossip;
         if records.len() > self.config.members_max + FORGOTTEN_MAX || accusations.len() > ACCUSATIONS_MAX {
             out.push(Out::Misbehaved { peer: from, why: "its message has more records than allowed" });
             return;
@@ -48,7 +48,9 @@ impl Membership {
         for record in own {
             self.claimed(now, from, record, &mut heard, out);
         }
-        if self.table.other(from).is_some() {
+        if let Some(known) = self.table.other(from) {
+            // Another process with its key, or a start that others have outdone: it hears what is held of it.
+            heard.about_them |= sent.is_some_and(|sent| sent.life != known.life);
             for record in others {
                 self.claimed(now, from, record, &mut heard, out);
             }
@@ -178,10 +180,15 @@ impl Membership {
 
     /// What others say of this peer is never believed of its health, nor of what it is. It is refuted if
     /// it could win against what this peer says; and a later standing is taken over.
+    ///
+    /// A life of this peer that began after this one is either an earlier one that it has forgotten, under a clock
+    /// that was set back, or another process with a copy of its key. The first cannot answer when this peer says
+    /// that it began later still; the second does, and so one of both hears that it has to stop.
     fn claimed_of_me(&mut self, claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
         let me = self.me();
         let (mine, standing) = (me.incarnation, me.standing);
         let differs = claim.health != Health::Alive || !claim.describes_like(me);
+        let began_later = claim.started_after(me);
         if claim.standing > standing {
             self.table.change_me(|me| me.standing = claim.standing);
             self.rumors.add(Rumor::About(claim.id));
@@ -193,7 +200,13 @@ impl Membership {
             if mutated!(ForgetRefutation) {
                 return;
             }
-            self.raise_me(claim.incarnation + 1, |_| ());
+            if began_later && std::mem::replace(&mut self.is_younger, true) {
+                marked!(Outlived);
+                return out.push(Out::Outlived);
+            }
+            // After an own life that it has forgotten, too.
+            let started_ms = if began_later { claim.started_ms + 1 } else { 0 };
+            self.raise_me(claim.incarnation + 1, |me| me.started_ms = me.started_ms.max(started_ms));
             if claim.health != Health::Alive {
                 self.probes.unwell(1);
                 heard.refuted = true;

@@ -61,8 +61,8 @@ impl<S: Signer + Send + Sync> Signing for Signed<S> {
 
 /// All but the health, which others judge, and the standing, which an operator may end.
 fn signed_bytes(network: &NetworkId, record: &Record) -> Vec<u8> {
-    let Record { id, incarnation, life, name, addresses, zone, weight, .. } = record;
-    canonical::encode(&(network, id, incarnation, life, name, addresses, zone, weight))
+    let Record { id, incarnation, life, started_ms, name, addresses, zone, weight, .. } = record;
+    canonical::encode(&(network, id, incarnation, life, started_ms, name, addresses, zone, weight))
 }
 
 /// What is kept of a peer that was forgotten says nothing but that it has left.

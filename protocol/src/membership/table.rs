@@ -61,12 +61,13 @@ pub(super) struct Table {
 
 impl Table {
     /// A record of `me` among the known ones is of an earlier life: this one takes its standing, and an
-    /// incarnation above its.
+    /// incarnation and a start above its.
     pub fn new(mut me: Record, known: Vec<Record>, members_max: usize, now: Time) -> Self {
         // 0 is for bare records: see `bare`.
         me.incarnation = me.incarnation.max(1);
         for earlier in known.iter().filter(|record| record.id == me.id && record.is_sane()) {
             me.incarnation = me.incarnation.max(earlier.incarnation + 1);
+            me.started_ms = me.started_ms.max(earlier.started_ms + 1);
             me.standing = me.standing.max(earlier.standing);
         }
         let members = BTreeMap::new();
@@ -323,7 +324,7 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
 /// What else a record says. A peer that lost its incarnation may have said two things under one; it will
 /// raise it when it hears, but should it die before, all must still agree.
 fn description(record: &Record) -> impl Ord + '_ {
-    (record.life, record.weight, &record.zone, &record.name, &record.addresses)
+    (record.life, record.started_ms, record.weight, &record.zone, &record.name, &record.addresses)
 }
 
 fn is_gone(record: &Record) -> bool {
@@ -339,6 +340,7 @@ fn bare(id: PeerId, standing: Standing) -> Record {
         health: Health::Dead,
         standing,
         life: 0,
+        started_ms: 0,
         name: String::new(),
         addresses: Vec::new(),
         zone: String::new(),

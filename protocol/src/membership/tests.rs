@@ -8,6 +8,7 @@ mod net;
 mod papers;
 mod scenarios;
 mod signed;
+mod twins;
 
 /// One peer, without a network: what it says goes nowhere.
 struct Alone {

@@ -118,6 +118,7 @@ impl Peer {
                 let table = self.membership.table();
                 self.effects.push_back(Effect::Save { table });
             }
+            membership::Out::Outlived => self.notify(Notice::Outlived),
             membership::Out::Overruled { standing } => self.overruled(now, standing.step),
             membership::Out::Misbehaved { peer, why } => {
                 let why = why.to_owned();

@@ -12,6 +12,7 @@ fn record(n: u64, step: Step) -> Record {
         health: Health::Alive,
         standing: Standing { version: 1, step },
         life: n,
+        started_ms: 0,
         name: format!("p{n}"),
         addresses: Vec::new(),
         zone: String::new(),

@@ -17,17 +17,21 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// One network at a time: machines that run tests have few cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The `testnet` program, told where the peer program is, so that it builds nothing.
-pub fn testnet() -> Command {
-    let own = Path::new(env!("CARGO_BIN_EXE_testnet"));
-    let peer = own.with_file_name("starling");
+/// The peer program, beside `testnet`.
+pub fn starling() -> PathBuf {
+    let peer = Path::new(env!("CARGO_BIN_EXE_testnet")).with_file_name("starling");
     assert!(
         peer.exists(),
         "{} is missing; run `cargo build -p starling-node`, or `cargo test --workspace`",
         peer.display()
     );
-    let mut command = Command::new(own);
-    command.env("STARLING_BIN", peer);
+    peer
+}
+
+/// The `testnet` program, told where the peer program is, so that it builds nothing.
+pub fn testnet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    command.env("STARLING_BIN", starling());
     command
 }
 

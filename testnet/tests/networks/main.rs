@@ -9,4 +9,5 @@ mod harness;
 mod life;
 mod loss;
 mod strangers;
+mod twins;
 mod words;

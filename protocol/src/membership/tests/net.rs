@@ -76,6 +76,7 @@ pub fn record(host: usize, life: u64) -> Record {
         health: Health::Alive,
         standing: Standing { version: 0, step: Step::Waiting },
         life,
+        started_ms: life,
         name: format!("p{}", host + 1),
         addresses: vec![format!("/ip4/127.0.0.1/tcp/{}", 7000 + host)],
         zone: String::new(),

@@ -143,6 +143,7 @@ fn suspicions_of_a_signed_record_pass_and_so_does_news_of_who_has_left() {
         health: Health::Dead,
         standing,
         life: 0,
+        started_ms: 0,
         name: String::new(),
         addresses: Vec::new(),
         zone: String::new(),

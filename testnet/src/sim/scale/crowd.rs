@@ -199,7 +199,7 @@ impl Crowd {
 
     /// What is sent without a connection is lost: membership asks for one first, and probes again.
     fn send(&mut self, from: usize, to: usize, mut gossip: Gossip) {
-        gossip.sent = Some(Moment { life: from as u64, time: self.now });
+        gossip.sent = Some(Moment { life: from as u64 + 1, time: self.now });
         self.frames += 1;
         if self.weighs {
             self.bytes += Message::Gossip(gossip.clone()).encode().len() as u64;
@@ -275,6 +275,7 @@ fn record(index: usize) -> Record {
         health: Health::Alive,
         standing: Standing { version: 3, step: Step::Member },
         life: index as u64 + 1,
+        started_ms: 0,
         name: format!("p{}", index + 1),
         // Of the length of a real one.
         addresses: vec![format!("/ip4/10.0.{}.{}/tcp/47400", index / 250, index % 250)],
