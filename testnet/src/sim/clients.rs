@@ -49,14 +49,16 @@ pub struct Clients {
     pub ops: Vec<Op>,
     open: BTreeMap<RequestId, usize>,
     chance: Chance,
+    /// See `Plan`.
+    value_max: u64,
     /// They begin nothing any more.
     pub stopped: bool,
 }
 
 impl Clients {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, value_max: u64) -> Self {
         let chance = Chance::new(seed, Concern::Clients);
-        Self { ops: Vec::new(), open: BTreeMap::new(), chance, stopped: false }
+        Self { ops: Vec::new(), open: BTreeMap::new(), chance, value_max, stopped: false }
     }
 
     /// Every element, value and increment is another one, so that what is found can be told apart. The first
@@ -69,7 +71,7 @@ impl Clients {
             0..=3 => (format!("s{key}"), Command::SAdd { members: vec![name] }),
             4 => self.removal(key),
             5..=6 => (format!("n{key}"), Command::IncrBy { by }),
-            7..=8 => (format!("r{key}"), Command::Set { value: name }),
+            7..=8 => (format!("r{key}"), Command::Set { value: self.padded(name) }),
             9 if self.chance.one_in(3) => (format!("r{key}"), Command::Del),
             9 => (format!("s{key}"), Command::SMembers),
             10 => (format!("h{key}"), Command::HSet { entries: vec![(name.clone(), name)] }),
@@ -84,6 +86,17 @@ impl Clients {
             18 => (format!("r{key}"), Command::Siblings),
             _ => (format!("h{key}"), Command::HKeys),
         }
+    }
+
+    /// As long as any value up to the limit of this plan, each magnitude as likely as the others.
+    fn padded(&mut self, name: ByteBuf) -> ByteBuf {
+        if self.value_max == 0 {
+            return name;
+        }
+        let most = self.value_max >> self.chance.below(u64::from(self.value_max.ilog2()));
+        let mut value = name.into_vec();
+        value.resize(value.len().max(usize::try_from(most).unwrap_or(0)), b'.');
+        ByteBuf::from(value)
     }
 
     /// Two cells by one event.
@@ -199,7 +212,9 @@ impl World {
 
     /// A read against what was written before it.
     fn look_back(&mut self, op: usize) {
-        let (ops, from) = (&self.clients.ops, self.disk_lost);
+        // While two processes are one peer, what one of them has taken in the other lacks.
+        let from = if self.has_twins() { self.now } else { self.disk_lost };
+        let ops = &self.clients.ops;
         let overlaps = u64::from(self.plan.r) + u64::from(self.plan.w) > u64::from(self.plan.n);
         if overlaps && ops[op].by_owners && !ops[op].command.writes() {
             let seen = regular::check(ops, &self.ledger, &ops[op], from);

@@ -1,12 +1,14 @@
 //! Faults that are made of others, or befall whole machines.
 
 use super::faults::{CUT_MS, Mend, OPERATOR};
+use super::plan::{ABSENCE, CROWD};
 use super::world::{Event, World};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
 use starling_protocol::member::{Health, Step};
 use starling_protocol::request::Request;
 use starling_protocol::time::{Duration, Time};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// A crash during recovery, in milliseconds after the start.
@@ -15,6 +17,8 @@ const LONG_PAUSE_MS: (u64, u64) = (10_000, 3_600_000);
 const HALF_OPEN_MS: (u64, u64) = (1_000, 40_000);
 /// How much too fast a clock may run, in millionths: 2 %, far more than any that is looked after.
 const DRIFT_MAX: u64 = 20_000;
+/// The starts of a second process are counted from here on, so that no two of one peer have the same number.
+const TWIN_BOOTS: u32 = 1_000;
 /// How long it takes until somebody is told to forget a peer, and is told so again if it was not dead yet.
 const FORGET_AFTER: Duration = Duration::from_secs(8);
 
@@ -111,7 +115,75 @@ impl World {
         true
     }
 
-    /// Asks somebody who sees it dead, until nobody takes it for a member.
+    /// Its disk is copied, and from the copy a second process runs as the same peer, until one of both stops. What
+    /// that one has taken in is lost with its disk.
+    pub(super) fn twin(&mut self, from: usize) -> bool {
+        if !self.has_room(1) || self.step_of(from) != Some(Step::Member) || !self.can_lose(from) {
+            return false;
+        }
+        let index = self.clone_disk(from);
+        let one = &self.nodes[from];
+        let (id, name, table) = (one.id, format!("{}'", one.name), one.table.clone());
+        let (disks, table_of, boot) = (one.disks, one.table_of, one.boot + TWIN_BOOTS);
+        let other = &mut self.nodes[index];
+        (other.id, other.name, other.table) = (id, name, table);
+        (other.disks, other.table_of, other.boot) = (disks, table_of, boot);
+        (self.nodes[from].was_put_back, self.nodes[index].was_put_back) = (true, true);
+        (self.disk_lost, self.twinned) = (self.now, true);
+        self.tell(Some(from), || "runs a second time, from a copy of its disk".into());
+        self.start(index);
+        true
+    }
+
+    /// Two machines have one key, and both may run again.
+    pub(super) fn has_twins(&self) -> bool {
+        let here = || self.nodes.iter().filter(|node| !node.is_gone);
+        self.twinned
+            && here().enumerate().any(|(at, node)| here().skip(at + 1).any(|other| other.id == node.id))
+    }
+
+    /// It was told that it is not the one any more.
+    pub(super) fn outlived(&mut self, index: usize) {
+        if !self.has_twins() {
+            return self
+                .check(Err(format!("{} stops for another that is not there", self.nodes[index].name)));
+        }
+        self.crash(index);
+        self.tell(Some(index), || "has stopped, as another process is this peer".into());
+        (self.nodes[index].is_gone, self.disk_lost) = (true, self.now);
+        self.nodes[index].durable.clear();
+    }
+
+    pub(super) fn crowd(&mut self) -> bool {
+        let has_room = self.has_room(CROWD);
+        for _ in 0..if has_room { CROWD } else { 0 } {
+            let index = self.add();
+            self.start(index);
+        }
+        has_room
+    }
+
+    /// As with a peer that is replaced, all that it held is elsewhere.
+    pub(super) fn go_away(&mut self, index: usize) -> bool {
+        let others = self.up().len() > usize::from(self.plan.n);
+        let is_back = self.now + ABSENCE < self.heals_at;
+        if !is_back || !others || self.step_of(index) != Some(Step::Member) || !self.can_lose(index) {
+            return false;
+        }
+        self.crash(index);
+        if !self.can_lose(index) {
+            self.start_later(index);
+            return false;
+        }
+        self.tell(Some(index), || format!("is away for {ABSENCE:?}"));
+        (self.nodes[index].was_put_back, self.disk_lost) = (true, self.now);
+        self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
+        self.schedule(ABSENCE, Event::Mend(Mend::Start(index)));
+        true
+    }
+
+    /// Asks somebody who sees it dead, in the larger part of a network that is cut, until nobody takes it for a
+    /// member: whom the forgotten one's partitions fall to owns them at once, on both sides of a cut.
     pub(super) fn forget(&mut self, index: usize) {
         let id = self.nodes[index].id;
         let known = |at: usize| {
@@ -119,8 +191,10 @@ impl World {
             members.find(|record| record.id == id).map(|record| (record.health, record.standing.step))
         };
         let up = self.up();
-        let dead =
-            up.iter().find(|at| known(**at).is_some_and(|(health, _)| health == Health::Dead)).copied();
+        let sees_dead = |at: &&usize| known(**at).is_some_and(|(health, _)| health == Health::Dead);
+        let answers = |at: &&usize| self.nodes[**at].paused_until <= self.now;
+        let asked = up.iter().filter(|at| answers(at) && sees_dead(at));
+        let dead = asked.max_by_key(|at| (self.alive_to(**at), Reverse(**at))).copied();
         // While the power is out there is nobody to ask.
         let knows = |at: &usize| known(*at).is_some_and(|(_, step)| step != Step::Left);
         if up.is_empty() || up.iter().any(knows) {
@@ -133,18 +207,25 @@ impl World {
         }
     }
 
+    /// How many a peer believes to be alive.
+    fn alive_to(&self, index: usize) -> usize {
+        let members = self.nodes[index].peer.iter().flat_map(|peer| peer.members());
+        members.filter(|record| record.health == Health::Alive).count()
+    }
+
     /// One member is never healed, where enough others are there and nobody is on the way in or out.
     pub(super) fn freeze(&mut self) {
         let up: Vec<_> = self.up();
         let is_settled = |index: &usize| self.step_of(*index) == Some(Step::Member) && self.is_whole(*index);
         let settled = up.iter().all(is_settled);
         let others_up = self.nodes.iter().all(|node| node.is_gone || node.peer.is_some());
-        if !settled || !others_up || up.len() < 3 {
+        if !settled || !others_up || self.has_twins() || up.len() < 3 {
             return;
         }
         let Some(index) = self.faults.chance.pick(&up).copied() else { return };
         self.crash(index);
         self.nodes[index].is_frozen = true;
+        self.ledger.away |= 1 << index;
         (self.disk_lost, self.nodes[index].paused_until) = (self.now, Time(0));
         self.tell(Some(index), || "stays away for ever".into());
     }

@@ -4,13 +4,14 @@ use super::model::Model;
 use starling_crdt::{Cell, Command, Context, Dot, Event, Field, Key, Target};
 use starling_protocol::ids::PartitionId;
 use starling_protocol::time::Time;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// An event, for all time.
 pub struct Issued {
     pub event: Event,
     /// Which peers have had it synced on their disk, a bit each.
-    pub synced: u64,
+    pub synced: u128,
     /// A client was told that it is kept.
     pub acknowledged: bool,
     pub at: Time,
@@ -20,6 +21,8 @@ pub type Name = (PartitionId, Dot);
 
 /// So many versions are few.
 const FEW: u64 = 8;
+/// Most bytes of a value or an element in a label.
+const WORD_MAX: usize = 24;
 
 #[derive(Default)]
 pub struct Ledger {
@@ -31,6 +34,8 @@ pub struct Ledger {
     /// Those that drop all that their issuer had seen, by the key.
     clearing: BTreeMap<(PartitionId, Vec<u8>), Vec<Dot>>,
     pub model: Model,
+    /// Whose disk stays away for ever: what is on it alone need not be seen.
+    pub away: u128,
 }
 
 /// A command with its key, in words. Two of one kind may be the same: removals, retries.
@@ -39,7 +44,7 @@ pub fn label(key: &[u8], command: &Command) -> String {
     match command {
         Command::SAdd { members } => format!("{key} add {}", words(members)),
         Command::SRem { members } => format!("{key} remove {}", words(members)),
-        Command::Set { value } => format!("{key} set {}", String::from_utf8_lossy(value)),
+        Command::Set { value } => format!("{key} set {}", word(value)),
         Command::IncrBy { by } => format!("{key} count {by}"),
         Command::HSet { entries } => {
             let entries = entries.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
@@ -56,7 +61,12 @@ fn is_repeated(label: &str) -> bool {
 }
 
 fn words(parts: &[serde_bytes::ByteBuf]) -> String {
-    parts.iter().map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join(" ")
+    parts.iter().map(|part| word(part)).collect::<Vec<_>>().join(" ")
+}
+
+/// The beginning tells it from all others.
+fn word(part: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&part[..part.len().min(WORD_MAX)])
 }
 
 impl Ledger {

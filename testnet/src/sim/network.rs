@@ -173,12 +173,27 @@ impl World {
             if self.links.of(to, boot_to, from).is_some() && self.network.one_in(2) {
                 self.input(to, Input::Disconnected { peer: peer_from });
             }
+            self.replace_links_of_twins(from, to);
             self.links.open((from, boot_from), (to, boot_to));
             self.schedule_input(from, after, Input::Connected { peer: peer_to });
             self.input(to, Input::Connected { peer: peer_from });
         }
         let Some(link) = self.links.of(from, boot_from, to) else { return };
         waiting.into_iter().for_each(|message| self.transmit(from, to, link.id, message));
+    }
+
+    /// Of two connections with one key the transport keeps the later.
+    fn replace_links_of_twins(&mut self, from: usize, to: usize) {
+        let ways = if self.twinned { vec![(from, to), (to, from)] } else { Vec::new() };
+        for (one, other) in ways {
+            let is_twin = |at: &usize| *at != one && self.nodes[*at].id == self.nodes[one].id;
+            let twins: Vec<_> = (0..self.nodes.len()).filter(is_twin).collect();
+            for twin in twins {
+                if let Some(link) = self.links.between(twin, other) {
+                    self.give_up_link(twin, other, link);
+                }
+            }
+        }
     }
 
     pub fn seek(&mut self, index: usize) {

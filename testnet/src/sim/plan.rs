@@ -1,6 +1,7 @@
 //! What is drawn from the seed before anything happens.
 
 use super::chance::{Chance, Concern};
+use starling_crdt::cell::VALUE_MAX;
 use starling_protocol::config::Config;
 use starling_protocol::time::Duration;
 use std::fmt;
@@ -13,6 +14,9 @@ pub enum Profile {
     Swarm,
     /// 3 to 5 peers, one minute; owners change all the time, and clients hardly wait
     Churn,
+    /// 3 to 5 peers, and what no network should have to bear: a hundred that join at once, a peer that runs twice,
+    /// one that returns after everybody has forgotten it, values as large as they may be
+    Hostile,
     /// 100 and 1,000 peers, ten minutes, membership alone: one seed, and a table
     Scale,
 }
@@ -55,8 +59,15 @@ pub enum Fault {
     JoinInHalves,
     /// A bit on a disk is not what was written, just before the scrub looks.
     BitRot,
+    /// A second process runs from a copy of a peer's disk, with its key. Profile hostile alone, as those below.
+    Twin,
+    /// A hundred peers join at once.
+    Crowd,
+    /// A peer is forgotten, and comes back when nothing is left of it in the others' tables.
+    Absence,
 }
 
+/// Those that every profile draws.
 pub const FAULTS: [Fault; 24] = [
     Fault::Crash,
     Fault::Pause,
@@ -83,6 +94,11 @@ pub const FAULTS: [Fault; 24] = [
     Fault::JoinInHalves,
     Fault::BitRot,
 ];
+
+/// How many join at once.
+pub const CROWD: usize = 100;
+/// Longer than what has left is kept in any table (an hour, see `membership::table`).
+pub const ABSENCE: Duration = Duration::from_secs(3_900);
 
 /// What the person who started the simulation has fixed.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +137,8 @@ pub struct Plan {
     pub think_ms: u64,
     /// Keys of each type.
     pub keys: u64,
+    /// Most bytes of a value that is written as a whole; 0: a few digits.
+    pub value_max: u64,
     /// Milliseconds between two faults, on average.
     pub fault_every_ms: u64,
     /// See the fields of `Config` of these names.
@@ -141,7 +159,7 @@ impl Plan {
         let drawn = chance.between(if lite { (3, 5) } else { (3, 9) });
         let peers = usize::try_from(wishes.peers.unwrap_or(drawn)).unwrap_or(3);
         let minutes = wishes.minutes.unwrap_or(match wishes.profile {
-            Profile::Lite => 2,
+            Profile::Lite | Profile::Hostile => 2,
             Profile::Swarm => 5,
             Profile::Churn => 1,
             Profile::Scale => 10,
@@ -168,6 +186,7 @@ impl Plan {
             clients: usize::try_from(chance.between((1, 4))).unwrap_or(1),
             think_ms: chance.between((200, 2_000)),
             keys: chance.between((1, 8)),
+            value_max: 0,
             fault_every_ms: chance.between((1_000, 10_000)),
             repair_batch: Config::default().repair_batch,
             scrub_batch: Config::default().scrub_batch,
@@ -178,8 +197,10 @@ impl Plan {
         };
         plan.tighten(&mut chance);
         plan.freezes = chance.one_in(4) && plan.w == 2;
-        if wishes.profile == Profile::Churn {
-            plan.churn(&mut chance);
+        match wishes.profile {
+            Profile::Churn => plan.churn(&mut chance),
+            Profile::Hostile => plan.hostile(&mut chance),
+            _ => {}
         }
         plan
     }
@@ -194,6 +215,26 @@ impl Plan {
                 Fault::Join | Fault::Leave => 12,
                 _ => *weight / 2,
             };
+        }
+    }
+
+    /// One of four. All keep to one key of each type.
+    fn hostile(&mut self, chance: &mut Chance) {
+        (self.keys, self.think_ms) = (1, chance.between((20, 200)));
+        match chance.below(4) {
+            0 => {
+                (self.value_max, self.think_ms) = (VALUE_MAX as u64, chance.between((500, 2_000)));
+            }
+            1 => self.weights.push((Fault::Twin, 30)),
+            2 => {
+                (self.think_ms, self.peers_max) = (chance.between((500, 2_000)), self.peers + CROWD);
+                self.weights.push((Fault::Crowd, 12));
+            }
+            _ => {
+                self.span = ABSENCE + Duration::from_secs(900);
+                (self.think_ms, self.fault_every_ms) = (chance.between((5_000, 10_000)), 30_000);
+                self.weights.push((Fault::Absence, 30));
+            }
         }
     }
 

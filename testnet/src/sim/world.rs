@@ -184,6 +184,8 @@ pub struct World {
     pub told: BTreeMap<(PeerId, u32, PeerId, PartitionId), u64>,
     /// Writes that owners alone have acknowledged.
     pub acknowledged: BTreeMap<PartitionId, Vec<Acknowledged>>,
+    /// Some peer has run twice.
+    pub twinned: bool,
     /// When a disk was last wiped, or put back to an older copy.
     pub disk_lost: Time,
 }
@@ -213,11 +215,12 @@ impl World {
             disks: Chance::new(seed, Concern::Disk),
             lives: Chance::new(seed, Concern::Lives),
             checks: Chance::new(seed, Concern::Checks),
-            clients: Clients::new(seed),
+            clients: Clients::new(seed, plan.value_max),
             faults: Faults::new(seed),
             ledger: Ledger::default(),
             told: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            twinned: false,
             counts: Counts::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             broken: None,
@@ -301,12 +304,12 @@ impl World {
     fn carry_out(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Send { to, message } => {
-                if let Some(to) = self.index_of(to) {
+                if let Some(to) = self.reached(index, to) {
                     self.send(index, to, message);
                 }
             }
             Effect::Connect { peer, .. } => {
-                if let Some(to) = self.index_of(peer) {
+                if let Some(to) = self.reached(index, peer) {
                     self.connect(index, to);
                 }
             }
@@ -320,12 +323,23 @@ impl World {
             Effect::Notify(Notice::Misbehaved { peer, why }) => {
                 self.check(Err(format!("{} says that {peer} misbehaved: {why}", self.nodes[index].name)))
             }
+            Effect::Notify(Notice::Outlived) => self.outlived(index),
             Effect::Notify(notice) => self.tell(Some(index), || format!("notes {notice:?}")),
         }
     }
 
-    fn index_of(&self, id: PeerId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.id == id)
+    /// Whom a peer reaches by this name: of two with one key the one that it has a connection with, or either.
+    fn reached(&mut self, from: usize, id: PeerId) -> Option<usize> {
+        if !self.twinned {
+            return self.nodes.iter().position(|node| node.id == id);
+        }
+        let mut all: Vec<_> = (0..self.nodes.len()).filter(|at| self.nodes[*at].id == id).collect();
+        if all.len() > 1 {
+            all.retain(|at| !self.nodes[*at].is_gone);
+        }
+        let linked = all.iter().copied().filter(|at| self.links.between(from, *at).is_some());
+        let linked = linked.max_by_key(|at| self.links.between(from, *at));
+        linked.or_else(|| if all.len() > 1 { self.network.pick(&all).copied() } else { all.first().copied() })
     }
 
     /// Lets everything happen up to `end`, or until a checker finds something.

@@ -54,7 +54,9 @@ fn kept_or_removed(ledger: &Ledger, op: &Op, field: &Field) -> Result<(), String
     let label = label(op.key.as_bytes(), &op.command);
     let drops = |name| ledger.droppers(name, op.key.as_bytes(), field).next();
     let lost = ledger.of(&label).find(|(name, issued)| {
-        issued.synced != 0 && issued.event.puts_field(op.key.as_bytes(), field) && drops(*name).is_none()
+        issued.synced & !ledger.away != 0
+            && issued.event.puts_field(op.key.as_bytes(), field)
+            && drops(*name).is_none()
     });
     match lost {
         Some((name, _)) => Err(format!("acknowledged and lost: {label}, event {name:?}, dropped by none")),
