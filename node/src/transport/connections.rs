@@ -239,8 +239,11 @@ impl Driver {
         connection.speaks = true;
         let (dialled, since) = (connection.dialled, connection.since);
         let Some(before) = since.checked_sub(AT_ONCE).filter(|_| !dialled) else { return };
+        // Both may have dialled at once, and mean different ones. But nobody shows certificates twice on dials of
+        // his own, so of two that came from there the later is meant, or it is another process with the same key.
+        let is_left = |other: &Connection| other.since < before || (!other.dialled && other.since < since);
         // A relayed one may have been replaced only to punch a hole anew: what is on its way arrives still.
-        entry.doubt(|other| other.since < before && !other.is_relayed());
+        entry.doubt(|other| is_left(other) && !other.is_relayed());
     }
 
     /// This connection of a peer that was let in works: others that were doubted are not needed.

@@ -64,8 +64,8 @@ fn of_two_processes_with_one_key_the_earlier_stops_and_says_why() {
     assert!(log.contains("let the other join with a ticket"), "{log}");
     eventually("the other to be the peer", || {
         let status = net.client("p1").status()?;
-        let peers = status["peers"].as_array().ok_or("no peers")?;
-        let is_there = peers.iter().any(|peer| peer["name"] == "p3" && peer["state"] == "alive");
+        let members = status["members"].as_array().ok_or("no members")?;
+        let is_there = members.iter().any(|member| member["name"] == "p3" && member["health"] == "alive");
         if is_there { Ok(()) } else { Err(status.to_string()) }
     });
     assert_eq!(net.client("p2").must::<String>("GET before"), "kept");
