@@ -55,7 +55,7 @@ fn of_two_processes_with_one_key_the_earlier_stops_and_says_why() {
     net.ctl("restart p3");
     net.refresh();
     net.await_seen(&["p1", "p2"], &["p3"], "alive");
-    let pid = net.peer("p3").pid;
+    let (pid, peer_id) = (net.peer("p3").pid, &net.peer("p3").peer_id);
 
     let _twin = Twin::start(&other);
     eventually("the first to stop", || if is_gone(pid) { Ok(()) } else { Err("it runs".into()) });
@@ -65,7 +65,8 @@ fn of_two_processes_with_one_key_the_earlier_stops_and_says_why() {
     eventually("the other to be the peer", || {
         let status = net.client("p1").status()?;
         let members = status["members"].as_array().ok_or("no members")?;
-        let is_there = members.iter().any(|member| member["name"] == "p3" && member["health"] == "alive");
+        let mut same = members.iter().filter(|member| member["peer_id"] == *peer_id);
+        let is_there = same.any(|member| member["health"] == "alive" && member["step"] == "member");
         if is_there { Ok(()) } else { Err(status.to_string()) }
     });
     assert_eq!(net.client("p2").must::<String>("GET before"), "kept");
