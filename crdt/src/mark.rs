@@ -134,8 +134,6 @@ marks! {
     SaidDead,
     /// A peer hears of a later standing of its own than it knows.
     Overruled,
-    /// A peer hears of a later life with its key, and stops.
-    Outlived,
     /// Others have no answer either, and say so.
     Nack,
 }

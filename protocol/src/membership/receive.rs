@@ -201,7 +201,6 @@ impl Membership {
                 return;
             }
             if began_later && std::mem::replace(&mut self.is_younger, true) {
-                marked!(Outlived);
                 return out.push(Out::Outlived);
             }
             // After an own life that it has forgotten, too.
