@@ -36,10 +36,12 @@ fn no_peer_outlives_a_testnet_that_is_killed() {
     net.ctl("pause p2");
     // On a busy machine its threads stop one after another. Only a process that has stopped is woken by the
     // system when nobody is left to do so.
-    let stat = format!("/proc/{}/stat", net.peer("p2").pid);
-    eventually("p2 to have stopped", || match std::fs::read_to_string(&stat) {
-        Ok(text) if !text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) => Err(text),
-        _ => Ok(()),
+    let tasks = format!("/proc/{}/task", net.peer("p2").pid);
+    eventually("p2 to have stopped", || {
+        let Ok(all) = std::fs::read_dir(&tasks) else { return Ok(()) };
+        let stats = all.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        let runs = |stat: &String| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        stats.into_iter().find(runs).map_or(Ok(()), Err)
     });
     net.kill();
     await_gone(&net);
