@@ -174,6 +174,8 @@ impl World {
         (node.disk, node.table, node.durable) = (copy.disk, copy.table, copy.durable);
         (node.disks, node.was_put_back) = (copy.disks, true);
         node.table_of = copy.disks;
+        // It holds something again, as the member that it was then.
+        node.wiped_at = None;
         self.tell(Some(index), || "its disk is put back to the copy".into());
     }
 }
