@@ -93,15 +93,23 @@ impl World {
         true
     }
 
-    /// As with any disk that is lost, all that it held must be elsewhere.
-    pub(super) fn replace(&mut self, index: usize) -> bool {
+    /// Crashes a member whose place others can take. As with any disk that is lost, all that it held must be
+    /// elsewhere. False: it goes on, at once or later.
+    fn take_out(&mut self, index: usize) -> bool {
         let others = self.up().len() > usize::from(self.plan.n);
         if !others || self.step_of(index) != Some(Step::Member) || !self.can_lose(index) {
             return false;
         }
         self.crash(index);
-        if !self.can_lose(index) {
+        let can_lose = self.can_lose(index);
+        if !can_lose {
             self.start_later(index);
+        }
+        can_lose
+    }
+
+    pub(super) fn replace(&mut self, index: usize) -> bool {
+        if !self.take_out(index) {
             return false;
         }
         self.tell(Some(index), || "is gone for good".into());
@@ -163,16 +171,9 @@ impl World {
         has_room
     }
 
-    /// As with a peer that is replaced, all that it held is elsewhere.
+    /// It comes back when it has been forgotten everywhere.
     pub(super) fn go_away(&mut self, index: usize) -> bool {
-        let others = self.up().len() > usize::from(self.plan.n);
-        let is_back = self.now + ABSENCE < self.heals_at;
-        if !is_back || !others || self.step_of(index) != Some(Step::Member) || !self.can_lose(index) {
-            return false;
-        }
-        self.crash(index);
-        if !self.can_lose(index) {
-            self.start_later(index);
+        if self.now + ABSENCE >= self.heals_at || !self.take_out(index) {
             return false;
         }
         self.tell(Some(index), || format!("is away for {ABSENCE:?}"));
