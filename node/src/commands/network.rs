@@ -95,7 +95,7 @@ pub const SPECS: &[Spec] = &[
         arity: 2,
         usage: "peer",
         summary: "A dead peer will not come back: others take its share",
-        caveat: "writes that only it held are lost; a name or the end of a peer id will do",
+        caveat: "writes that only it held are lost; in a network that is cut in two, say it in the larger part",
         example: "forget p4",
         run: Run::Ask(|session, args| Box::pin(forget(session, args))),
         ..OURS

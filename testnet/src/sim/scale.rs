@@ -28,6 +28,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Of each minute, in seconds: how long nothing happens, and how long some are slow.
 const CALM: u64 = 6;
 const SLOW: u64 = 24;
+/// Most simulated seconds that some are slow, times peers: there each peer hears of all others again and again, so
+/// that the work grows with their square.
+const SLOW_MOST: u64 = 60_000;
 /// One peer in so many is slow: for one of these spans, in milliseconds, it neither sends nor reads, then it does so
 /// for one of those, again and again (Lifeguard, section V).
 const SLOW_ONE_IN: usize = 8;
@@ -177,7 +180,8 @@ fn play(peers: usize, minutes: u64, seed: u64) -> Row {
     let at_once = crashes(1, peers / AT_ONCE, Crowd::vanish);
     tell("many are gone at once");
     drop(crowd);
-    let (plain, span) = (Config { lifeguard: false, ..config.clone() }, Duration::from_secs(SLOW * minutes));
+    let (plain, span) =
+        (Config { lifeguard: false, ..config.clone() }, Duration::from_secs(slow_for(peers, minutes)));
     let mistaken = mistaken_with(peers, seed, &config, span);
     tell("some were slow");
     let mistaken_plain = mistaken_with(peers, seed, &plain, span);
@@ -191,6 +195,10 @@ fn play(peers: usize, minutes: u64, seed: u64) -> Row {
         mistaken_plain,
         seconds: began.elapsed().as_secs_f64(),
     }
+}
+
+fn slow_for(peers: usize, minutes: u64) -> u64 {
+    (SLOW * minutes).min(SLOW_MOST / peers as u64)
 }
 
 fn load(crowd: &mut Crowd, peers: usize, span: Duration) -> Load {

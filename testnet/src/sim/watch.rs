@@ -7,10 +7,11 @@ use super::clients::Outcome;
 use super::ledger::label;
 use super::world::{Node, World};
 use starling_protocol::effect::Effect;
-use starling_protocol::ids::PartitionId;
+use starling_protocol::ids::{PartitionId, PeerId};
 use starling_protocol::input::Input;
 use starling_protocol::member::{Record, Standing, View};
 use starling_protocol::peer::Peer;
+use std::collections::BTreeMap;
 
 /// A peer as it was before an input, and what matters of that.
 pub struct Before {
@@ -75,10 +76,22 @@ impl World {
         if let Err(why) = outcome {
             return self.check(Err(format!("{name} {why}")));
         }
+        self.catches_up(index);
         if stepped.is_some() {
             let outcome = self.all_meet(index);
             self.check(outcome);
         }
+    }
+
+    /// One whose disk was put back is as any other again once it knows each step that anybody ever knew, and no
+    /// second process is this peer.
+    fn catches_up(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let was_put_back = node.was_put_back && !self.has_twins();
+        let Some(peer) = node.peer.as_ref().filter(|_| was_put_back) else { return };
+        let table: BTreeMap<_, _> = peer.members().map(|record| (record.id, record.standing)).collect();
+        let knows = |(id, known): (&PeerId, &Standing)| table.get(id).is_some_and(|own| own >= known);
+        self.nodes[index].was_put_back = !self.nodes.iter().flat_map(|node| &node.knew).all(knows);
     }
 
     /// What was written before is seen by whoever reads as this peer now would.
@@ -92,7 +105,7 @@ impl World {
     /// A write that owners have acknowledged: every read from now on must see it.
     pub fn meets(&mut self, op: usize) {
         let op = &self.clients.ops[op];
-        let overlaps = self.plan.r + self.plan.w > self.plan.n;
+        let overlaps = self.plan.r + self.plan.w > self.plan.n && op.began > self.disk_lost;
         if !overlaps || !op.by_owners || !op.command.writes() || !matches!(op.outcome, Outcome::Ok(_)) {
             return;
         }

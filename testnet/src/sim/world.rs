@@ -75,7 +75,7 @@ pub struct Node {
     /// It has left, and does not return.
     pub is_gone: bool,
     pub copy: Option<Box<DiskCopy>>,
-    /// An older copy was put back once: it held less then, and knew fewer steps, than it had told.
+    /// An older copy was put back: it knows fewer steps than it had told, until it has heard them all again.
     pub was_put_back: bool,
     /// Which version of its standing was known when its disk was last wiped: it begins anew after that.
     pub wiped_at: Option<u64>,
