@@ -5,7 +5,7 @@ use super::suspicion::Suspicion;
 use super::table::{Change, FORGOTTEN_MAX};
 use super::{Membership, Out};
 use crate::ids::PeerId;
-use crate::member::{Accusation, Health, Record};
+use crate::member::{Accusation, Health, Record, Step};
 use crate::message::{Gossip, GossipBody};
 use crate::time::Time;
 use rand::Rng;
@@ -38,10 +38,13 @@ impl Membership {
         if from == self.me().id {
             return;
         }
-        let Gossip { view, records, accusations, sent, body } = gossip;
+        let Gossip { view, mut records, accusations, sent, body } = gossip;
         if records.len() > self.config.members_max + FORGOTTEN_MAX || accusations.len() > ACCUSATIONS_MAX {
             out.push(Out::Misbehaved { peer: from, why: "its message has more records than allowed" });
             return;
+        }
+        if self.is_new() && !matches!(body, GossipBody::Exchange { .. }) {
+            records.retain(|record| self.get(record.id).is_some());
         }
         let mut heard = Heard::default();
         let (own, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.id == from);
@@ -66,6 +69,13 @@ impl Membership {
             out.push(Out::Misbehaved { peer: from, why });
         }
         self.finish(out);
+    }
+
+    /// It waits, and knows no member. Then it learns a table as a whole or not at all: from a part of one other
+    /// owners would follow, and the steps that it takes itself would hide from the members that it lacks theirs.
+    fn is_new(&self) -> bool {
+        let is_member = |record: &Record| record.standing.step == Step::Member;
+        self.me().standing.step == Step::Waiting && !self.table.others().any(is_member)
     }
 
     fn claimed(&mut self, now: Time, from: PeerId, mut claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {

@@ -5,6 +5,7 @@ use net::{Net, gossip, id, play, record};
 
 mod forged;
 mod net;
+mod newcomers;
 mod papers;
 mod scenarios;
 mod signed;
@@ -23,11 +24,20 @@ impl Alone {
         Self::with(hosts, Config::default())
     }
 
+    /// Host 0, which waits and knows nobody.
+    fn new() -> Self {
+        Self::that_is(record(0, 1), 1, Config::default())
+    }
+
     fn with(hosts: usize, config: Config) -> Self {
+        Self::that_is(member(0, 1), hosts, config)
+    }
+
+    fn that_is(me: Record, hosts: usize, config: Config) -> Self {
         let known = (1..hosts).map(|host| member(host, 1)).collect();
         let now = Time(0);
         let mut alone = Self {
-            peer: Membership::new(member(0, 1), known, Arc::new(Unsigned), config, 7, now),
+            peer: Membership::new(me, known, Arc::new(Unsigned), config, 7, now),
             now,
             out: Vec::new(),
         };

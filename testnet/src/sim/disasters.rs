@@ -113,8 +113,7 @@ impl World {
             return false;
         }
         self.tell(Some(index), || "is gone for good".into());
-        (self.nodes[index].is_gone, self.disk_lost) = (true, self.now);
-        self.nodes[index].durable.clear();
+        self.lose_for_good(index);
         self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
         if self.has_room(1) {
             let new = self.add();
@@ -158,8 +157,13 @@ impl World {
         }
         self.crash(index);
         self.tell(Some(index), || "has stopped, as another process is this peer".into());
+        self.lose_for_good(index);
+    }
+
+    fn lose_for_good(&mut self, index: usize) {
         (self.nodes[index].is_gone, self.disk_lost) = (true, self.now);
         self.nodes[index].durable.clear();
+        self.ledger.away |= 1 << index;
     }
 
     pub(super) fn crowd(&mut self) -> bool {

@@ -34,7 +34,7 @@ pub struct Ledger {
     /// Those that drop all that their issuer had seen, by the key.
     clearing: BTreeMap<(PartitionId, Vec<u8>), Vec<Dot>>,
     pub model: Model,
-    /// Whose disk stays away for ever: what is on it alone need not be seen.
+    /// Whose disk is gone, or stays away for ever: what is on it alone need not be seen.
     pub away: u128,
 }
 

@@ -68,6 +68,6 @@ fn kept_or_removed(ledger: &Ledger, op: &Op, field: &Field) -> Result<(), String
 fn is_removed(ledger: &Ledger, op: &Op, field: &Field) -> bool {
     let (key, label) = (op.key.as_bytes(), label(op.key.as_bytes(), &op.command));
     let mut events = ledger.of(&label).filter(|(_, issued)| issued.event.puts_field(key, field)).peekable();
-    let gone = |dropper: &Issued| dropper.acknowledged && dropper.synced != 0;
+    let gone = |dropper: &Issued| dropper.acknowledged && dropper.synced & !ledger.away != 0;
     events.peek().is_some() && events.all(|(name, _)| ledger.droppers(name, key, field).any(gone))
 }
