@@ -208,13 +208,25 @@ impl EventLoop {
         }
     }
 
+    /// What storage is known to answer is answered at once, in the same turn.
     fn feed(&mut self, input: Input) {
+        let mut known = Answers::new();
+        self.carry_out(input, &mut known);
+        while let Some((id, answer)) = known.pop() {
+            self.carry_out(Input::Stored { id, answer }, &mut known);
+        }
+    }
+
+    fn carry_out(&mut self, input: Input, known: &mut Answers) {
         let Self { peer, transport, storage, saver, waiting, now, outlived, .. } = self;
         for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
-                Effect::Store { id, question } => storage.ask(id, question),
+                Effect::Store { id, question } => match storage.known(&question) {
+                    Some(answer) => known.push((id, answer)),
+                    None => storage.ask(id, question),
+                },
                 Effect::Reply { id, response } => {
                     if let Some(reply) = waiting.remove(&id) {
                         // A client that has gone does not mind.

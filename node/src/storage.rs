@@ -5,14 +5,15 @@
 
 use crate::error::{self, Error};
 use engine::Engine;
+use reads::Reads;
 use starling_crdt::{Actor, Replica, StorageError};
 use starling_protocol::ids::StoreId;
 use starling_protocol::store::{Answer, Question};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use worker::Worker;
@@ -21,6 +22,7 @@ mod cache;
 mod engine;
 /// Public for its fuzz target.
 pub mod journal;
+mod reads;
 mod recent;
 mod tables;
 mod worker;
@@ -105,6 +107,14 @@ struct Shared {
     syncs: AtomicU64,
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
+    reads: Mutex<Reads>,
+}
+
+impl Shared {
+    fn reads(&self) -> MutexGuard<'_, Reads> {
+        // Of whoever panics with it nothing is asked any more.
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Answers in the order in which their questions were carried out.
@@ -127,6 +137,11 @@ pub struct StorageHandle {
 }
 
 impl StorageHandle {
+    /// The answer to this question, if it was asked before and is still the same: then it needs no thread.
+    pub fn known(&self, question: &Question) -> Option<Answer> {
+        matches!(question, Question::Read { .. }).then(|| self.shared.reads().find(question))?
+    }
+
     /// Puts a question, which is asked by the next `flush`. Every one is then answered unless storage fails.
     /// The queue has no end of its own: whoever asks takes in no more work while `is_congested`.
     pub fn ask(&mut self, id: StoreId, question: Question) {

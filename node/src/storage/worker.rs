@@ -103,7 +103,7 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
             self.commit()?;
         }
         let executes = matches!(question, Question::Execute { .. });
-        let mut told = answer(&mut self.replica, &mut self.storage, question)?;
+        let mut told = self.answer(question)?;
         if executes {
             // So that the other copies are written while this one is synced.
             self.early.push((id, std::mem::replace(&mut told, Answer::Synced)));
@@ -115,6 +115,21 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
             self.held.push((id, told));
         }
         Ok(())
+    }
+
+    fn answer(&mut self, question: Question) -> Result<Answer, StorageError> {
+        let Question::Read { partition, key, command } = question else {
+            self.shared.reads().change(&question);
+            return answer(&mut self.replica, &mut self.storage, question);
+        };
+        let question = Question::Read { partition, key: key.clone(), command: command.clone() };
+        let told = answer(&mut self.replica, &mut self.storage, question)?;
+        if let Answer::Read { slice } = &told
+            && self.storage.uncommitted() == 0
+        {
+            self.shared.reads().keep(partition, &key, &command, slice);
+        }
+        Ok(told)
     }
 
     fn tell_early(&mut self) {

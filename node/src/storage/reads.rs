@@ -1,0 +1,124 @@
+//! What reads were answered, for as long as it holds: until an event touches the key.
+//!
+//! A read that comes again is answered from here, without the storage thread: two wake-ups are most of what a
+//! read costs. Only what is synced is kept here, and a change takes it out before it is carried out itself. So
+//! whatever was acknowledged is seen (rule `ack-synced`), and a slice is one that this replica had: its context may
+//! lack events of other keys that came since, and none of its own.
+//!
+//! Two generations stand in for least recently used, as in `cache`.
+
+use serde_bytes::ByteBuf;
+use starling_crdt::{Command, Slice};
+use starling_protocol::ids::PartitionId;
+use starling_protocol::store::{Answer, Question};
+use std::collections::HashMap;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of one generation, of two.
+const GENERATION_MAX: usize = 8 * 1024 * 1024;
+/// Larger answers are not kept.
+const ANSWER_MAX: usize = 16 * 1024;
+/// Different commands of one key; when another comes, the first goes.
+const COMMANDS_MAX: usize = 4;
+/// What an answer, and a range of its context, take beside their bytes, roughly.
+const OVERHEAD: usize = 512;
+const RANGE: usize = 32;
+
+#[derive(Default)]
+pub struct Reads {
+    young: Generation,
+    old: Generation,
+}
+
+type Asked = Vec<(Command, Slice)>;
+
+#[derive(Default)]
+struct Generation {
+    partitions: HashMap<PartitionId, HashMap<ByteBuf, Asked>>,
+    /// Of all that was ever kept in it.
+    bytes: usize,
+}
+
+impl Reads {
+    /// The answer, if it is kept.
+    pub fn find(&mut self, question: &Question) -> Option<Answer> {
+        let Question::Read { partition, key, command } = question else { return None };
+        if let Some(slice) = self.young.find(*partition, key, command) {
+            return Some(Answer::Read { slice: slice.clone() });
+        }
+        let slice = self.old.find(*partition, key, command)?.clone();
+        self.keep(*partition, key, command, &slice);
+        Some(Answer::Read { slice })
+    }
+
+    /// Keeps what was read, unless it is large. All that it tells of must be synced.
+    pub fn keep(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Slice) {
+        let payload: usize = slice.cells.values().flatten().map(|version| version.value.len()).sum();
+        let size = OVERHEAD + key.len() + payload + slice.context.range_count() * RANGE;
+        if size > ANSWER_MAX {
+            return;
+        }
+        self.young.insert(partition, key, command, slice);
+        self.young.bytes += size;
+        if self.young.bytes > GENERATION_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+
+    /// Takes out what this may change.
+    pub fn change(&mut self, question: &Question) {
+        match question {
+            Question::Execute { partition, key, command, .. } if command.writes() => {
+                self.touch(*partition, key);
+            }
+            Question::Apply { partition, events } => {
+                for event in events {
+                    let put = event.puts.iter().map(|(cell, _)| &cell.key);
+                    let dropped = event.drops.iter().map(|(target, _)| target.key());
+                    put.chain(dropped).for_each(|key| self.touch(*partition, key));
+                }
+            }
+            Question::Install { partition, .. }
+            | Question::LetGo { partition, .. }
+            | Question::Scrub { partition, .. }
+            | Question::Filled { partition } => {
+                self.young.partitions.remove(partition);
+                self.old.partitions.remove(partition);
+            }
+            Question::Execute { .. }
+            | Question::Read { .. }
+            | Question::Keys { .. }
+            | Question::Survey
+            | Question::Contexts { .. }
+            | Question::Missing { .. }
+            | Question::Snapshot { .. }
+            | Question::CutLog { .. } => {}
+        }
+    }
+
+    fn touch(&mut self, partition: PartitionId, key: &ByteBuf) {
+        for generation in [&mut self.young, &mut self.old] {
+            if let Some(keys) = generation.partitions.get_mut(&partition) {
+                keys.remove(key);
+            }
+        }
+    }
+}
+
+impl Generation {
+    fn find(&self, partition: PartitionId, key: &ByteBuf, command: &Command) -> Option<&Slice> {
+        let asked = self.partitions.get(&partition)?.get(key)?;
+        asked.iter().find(|(known, _)| known == command).map(|(_, slice)| slice)
+    }
+
+    fn insert(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Slice) {
+        let asked = self.partitions.entry(partition).or_default().entry(key.clone()).or_default();
+        asked.retain(|(known, _)| known != command);
+        if asked.len() >= COMMANDS_MAX {
+            asked.remove(0);
+        }
+        asked.push((command.clone(), slice.clone()));
+    }
+}
