@@ -26,6 +26,8 @@ pub(super) struct Forward {
     /// When the last one asked may begin no more, by our own clock; `None`: it was not told, as we do not
     /// know what time it is there, so it alone is waited for.
     bound: Option<Time>,
+    /// One that was asked was lost since: it may still begin, though it is not waited for.
+    astray: bool,
     /// One has carried it out, while another may still begin.
     done: Option<Outcome>,
     candidates: VecDeque<Candidate>,
@@ -43,7 +45,8 @@ impl Forward {
             return Err(Box::new(begin));
         }
         let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
-        let mut forward = Self { begin, asked, bound: None, done: None, candidates, began };
+        let (bound, astray, done) = (None, false, None);
+        let mut forward = Self { begin, asked, bound, astray, done, candidates, began };
         match forward.ask_next(scene) {
             Next::Here(begin) => Err(begin),
             next => Ok((forward, next)),
@@ -67,7 +70,7 @@ impl Forward {
             return Next::Here(Box::new(self.begin.clone()));
         }
         let bound = self.deadline(scene).min(scene.now.time + scene.config.patience);
-        self.bound = there.map(|_| bound);
+        (self.bound, self.astray) = (there.map(|_| bound), false);
         let until = there.map(|there| there.after(bound.since(self.began)));
         let Begin { key, command, r, w, explain, .. } = &self.begin;
         let (key, command, r, w, explain) = (key.clone(), command.clone(), *r, *w, *explain);
@@ -103,7 +106,8 @@ impl Forward {
     /// While one that was asked and has not answered may still begin: what it does must not come after
     /// the client was told that all is done.
     fn open_until(&self, scene: &Scene<'_>) -> Option<Time> {
-        self.bound.filter(|bound| !self.asked.is_empty() && *bound > scene.now.time)
+        let may_begin = self.astray || !self.asked.is_empty();
+        self.bound.filter(|bound| may_begin && *bound > scene.now.time)
     }
 
     fn finish(&mut self, scene: &mut Scene<'_>, result: Result<Outcome, Failure>) -> Next {
@@ -118,8 +122,9 @@ impl Forward {
             return Next::Keep;
         }
         self.asked.retain(|asked| *asked != peer);
+        self.astray |= how != AnswerKind::Refused;
         let alone = self.asked.is_empty();
-        if let Some(outcome) = self.done.take_if(|_| alone && how == AnswerKind::Refused) {
+        if let Some(outcome) = self.done.take_if(|_| alone && !self.astray) {
             return self.finish(scene, Ok(outcome));
         }
         if self.done.is_some() {

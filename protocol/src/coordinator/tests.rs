@@ -169,6 +169,18 @@ fn nobody_is_told_that_it_is_done_while_another_may_begin() {
     assert!(handed.is_done(), "now it may not");
 }
 
+/// Its connection is gone, and what was sent over it may arrive all the same (simulator, swarm 1004019).
+#[test]
+fn one_whose_connection_is_lost_may_begin_as_well() {
+    let mut handed = Handed::new();
+    let patience = handed.config.patience;
+    handed.coordinator.timeout(handed.at(patience * 2));
+    handed.coordinator.unreachable(handed.at(patience * 2), NEXT);
+    assert!(!handed.answer(patience * 2, OWNER), "the next may be about to begin");
+    handed.coordinator.timeout(handed.at(patience * 3));
+    assert!(handed.is_done(), "now it may not");
+}
+
 #[test]
 fn one_whose_connection_is_lost_is_followed_when_it_can_begin_no_more() {
     let mut handed = Handed::new();
