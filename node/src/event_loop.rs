@@ -2,9 +2,9 @@
 //!
 //! It never waits for the transport, for storage or for a client, so those may wait for it.
 
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::members::Saver;
-use crate::network::wall_ms;
 use crate::peer_handle::ClientRequest;
 use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Transport, peer_text};
@@ -14,7 +14,7 @@ use starling_protocol::input::Input;
 use starling_protocol::member::Health;
 use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
-use starling_protocol::time::{Now, Time};
+use starling_protocol::time::Now;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
@@ -40,25 +40,6 @@ pub struct Sources {
     pub failure: mpsc::Receiver<StorageFailure>,
     /// Stop; dropped by the one who wants that.
     pub stop: oneshot::Receiver<()>,
-}
-
-/// Clocks of this process. Time begins at zero.
-#[derive(Clone, Copy)]
-pub struct Clock(Instant);
-
-impl Clock {
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn now(&self) -> Now {
-        let time = Time(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
-        Now { time, wall_ms: wall_ms() }
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        self.0 + Duration::from_micros(time.0)
-    }
 }
 
 pub struct EventLoop {

@@ -1,10 +1,11 @@
 //! A peer in this process, put together from its parts.
 
 use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::event_loop::{Clock, EventLoop, INPUTS_MAX, Sources, Stopped};
+use crate::event_loop::{EventLoop, INPUTS_MAX, Sources, Stopped};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
 use crate::ports::Ports;
@@ -53,7 +54,7 @@ impl Running {
         }
         let admission = Arc::new(admission);
         let (peer, clock) = (keys.peer(), Clock::start());
-        let store = open_store(options, &directory)?;
+        let store = open_store(options, &directory, clock)?;
         let faults = options.faults.clone().map(FaultHandle::new);
         let (transport, urgent, work) =
             listen(options, keys.clone(), admission.clone(), faults.clone(), &directory).await?;
@@ -108,12 +109,13 @@ struct Store {
     failure: mpsc::Receiver<StorageFailure>,
 }
 
-fn open_store(options: &Options, directory: &Directory) -> Result<Store, Error> {
+fn open_store(options: &Options, directory: &Directory, clock: Clock) -> Result<Store, Error> {
     let (to_answers, answers) = mpsc::unbounded_channel();
     let (to_failure, failure) = mpsc::channel(1);
     let (storage, actor, opened) = storage::spawn(
         &directory.store(),
         options.durability,
+        clock,
         // Both find nobody only when the event loop has ended.
         move |answers| drop(to_answers.send(answers)),
         move |failed| drop(to_failure.try_send(failed)),

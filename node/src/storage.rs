@@ -3,6 +3,7 @@
 //! Questions that wait together are carried out together and synced once (group commit). One thread,
 //! since one journal is written. `tables` is the only file that names the embedded engine.
 
+use crate::clock::Clock;
 use crate::error::{self, Error};
 use engine::Engine;
 use reads::Reads;
@@ -198,6 +199,7 @@ fn panicked() -> StorageFailure {
 pub fn spawn(
     directory: &Path,
     durability: Durability,
+    clock: Clock,
     answers: impl Fn(Answers) + Send + 'static,
     failed: impl FnOnce(StorageFailure) + Send + 'static,
 ) -> Result<(StorageHandle, Actor, Opened), OpenError> {
@@ -210,7 +212,7 @@ pub fn spawn(
     let actor = replica.actor();
     let (asks, asked) = mpsc::channel();
     let shared = Arc::new(Shared::default());
-    let worker = Worker::new(replica, engine, durability, answers, Arc::clone(&shared));
+    let worker = Worker::new(replica, engine, durability, clock, answers, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
         .name("storage".into())
         .spawn(move || run(worker, &asked, failed))

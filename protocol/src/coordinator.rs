@@ -33,10 +33,11 @@ use write::Write;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     Local(RequestId),
-    /// A peer that forwarded the request to us.
+    /// A peer that forwarded the request to us, and until when we may begin.
     Peer {
         peer: PeerId,
         op: OpId,
+        until: Option<Time>,
     },
 }
 

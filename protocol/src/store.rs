@@ -6,6 +6,7 @@
 //! meanwhile; `Synced` follows it.
 
 use crate::ids::PartitionId;
+use crate::time::Time;
 use serde_bytes::ByteBuf;
 use starling_crdt::{
     Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError,
@@ -18,6 +19,8 @@ pub enum Question {
         key: ByteBuf,
         command: Command,
         wall_ms: u64,
+        /// Not after this: another may have been asked to carry it out. `None`: at any time.
+        until: Option<Time>,
     },
     Apply {
         partition: PartitionId,
@@ -83,6 +86,8 @@ pub enum Answer {
     },
     /// What `Executed` told is synced now.
     Synced,
+    /// It was not carried out: that might not begin any more.
+    Late,
     /// `refused` events were malformed. All others are synced.
     Applied {
         refused: usize,
@@ -143,7 +148,8 @@ impl Answer {
             Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
             Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
-            Answer::Missing(_) | Answer::Contexts { .. } | Answer::Synced | Answer::Applied { .. } => 0,
+            Answer::Missing(_) | Answer::Contexts { .. } | Answer::Applied { .. } => 0,
+            Answer::Synced | Answer::Late => 0,
             Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
             Answer::Scrubbed(_) | Answer::Filled | Answer::NotFilled => 0,
         }
@@ -171,17 +177,19 @@ mod tests;
 /// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
 pub const KEYS_MAX: u16 = 1024;
 
-/// Carries out one question. What it changes lies in `storage`, not yet committed; so the answer to
+/// Carries out one question; `now`: what time it is at this peer. What it changes lies in `storage`, not yet committed; so the answer to
 /// anything but `Execute` must not leave before that is synced (rules `ack-synced`, `report-synced`).
 ///
 /// Errors: storage failed. `replica` and `storage` may then disagree; nothing may be asked of them again.
 pub fn answer(
     replica: &mut Replica,
     storage: &mut impl Storage,
+    now: Time,
     question: Question,
 ) -> Result<Answer, StorageError> {
     Ok(match question {
-        Question::Execute { partition, key, command, wall_ms } => {
+        Question::Execute { until: Some(until), .. } if now > until => Answer::Late,
+        Question::Execute { partition, key, command, wall_ms, .. } => {
             let done = replica.execute(storage, partition, &key, &command, wall_ms)?;
             Answer::Executed { reply: done.reply, hidden: done.hidden, event: done.event }
         }

@@ -23,7 +23,7 @@ fn open_with(directory: &Path, durability: Durability) -> Store {
     let (told, answers) = mpsc::channel();
     let tell = move |answers: Answers| answers.into_iter().for_each(|answer| drop(told.send(answer)));
     let failed = |failure| panic!("{failure}");
-    let (handle, actor, opened) = spawn(directory, durability, tell, failed).unwrap();
+    let (handle, actor, opened) = spawn(directory, durability, Clock::start(), tell, failed).unwrap();
     Store { handle, answers, actor, id: opened.id, empty: opened.empty }
 }
 
@@ -41,11 +41,17 @@ fn partition(n: u64) -> PartitionId {
 
 fn set(n: u64) -> Question {
     let command = Command::Set { value: n.to_string().into_bytes().into() };
-    Question::Execute { partition: partition(n), key: key(n).into(), command, wall_ms: 1 }
+    Question::Execute { partition: partition(n), key: key(n).into(), command, wall_ms: 1, until: None }
 }
 
 fn get(n: u64) -> Question {
-    Question::Execute { partition: partition(n), key: key(n).into(), command: Command::Get, wall_ms: 1 }
+    Question::Execute {
+        partition: partition(n),
+        key: key(n).into(),
+        command: Command::Get,
+        wall_ms: 1,
+        until: None,
+    }
 }
 
 impl StorageHandle {
@@ -196,7 +202,7 @@ fn questions_that_wait_together_are_synced_together() {
         }
         answers.into_iter().for_each(|answer| drop(told.send(answer)));
     };
-    let (mut handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    let (mut handle, ..) = spawn(place.path(), Durability::Synced, Clock::start(), tell, |_| {}).unwrap();
     // The thread is held up by the first while 200 more come.
     handle.send(StoreId(0), set(0));
     begun.wait();
@@ -232,7 +238,7 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
             gates.1.wait();
         }
     };
-    let (mut handle, ..) = spawn(place.path(), Durability::Synced, tell, |_| {}).unwrap();
+    let (mut handle, ..) = spawn(place.path(), Durability::Synced, Clock::start(), tell, |_| {}).unwrap();
     handle.send(StoreId(0), get(0));
     begun.wait();
     assert!(!handle.is_congested());
@@ -249,7 +255,7 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
 fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
-    let error = spawn(place.path(), Durability::Synced, |_| {}, |_| {}).err().unwrap();
+    let error = spawn(place.path(), Durability::Synced, Clock::start(), |_| {}, |_| {}).err().unwrap();
     let error = Error::from(error);
     assert_eq!(error.code(), error::STORAGE);
     let text = error.to_string();

@@ -2,6 +2,7 @@
 
 use super::engine::Commit;
 use super::{Answers, Ask, Durability, Shared};
+use crate::clock::Clock;
 use starling_crdt::{Replica, StorageError};
 use starling_protocol::store::{Answer, Question, answer};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) struct Worker<S, A> {
     replica: Replica,
     storage: S,
     durability: Durability,
+    clock: Clock,
     answers: A,
     shared: Arc<Shared>,
     /// Answers that wait for nothing, and leave together.
@@ -41,6 +43,7 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
         replica: Replica,
         storage: S,
         durability: Durability,
+        clock: Clock,
         answers: A,
         shared: Arc<Shared>,
     ) -> Self {
@@ -48,6 +51,7 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
             replica,
             storage,
             durability,
+            clock,
             answers,
             shared,
             early: Vec::new(),
@@ -102,9 +106,8 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
         if matches!(question, Question::Scrub { .. }) {
             self.commit()?;
         }
-        let executes = matches!(question, Question::Execute { .. });
         let mut told = self.answer(question)?;
-        if executes {
+        if matches!(told, Answer::Executed { .. }) {
             // So that the other copies are written while this one is synced.
             self.early.push((id, std::mem::replace(&mut told, Answer::Synced)));
         }
@@ -120,10 +123,10 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
     fn answer(&mut self, question: Question) -> Result<Answer, StorageError> {
         let Question::Read { partition, key, command } = question else {
             self.shared.reads().change(&question);
-            return answer(&mut self.replica, &mut self.storage, question);
+            return answer(&mut self.replica, &mut self.storage, self.clock.now().time, question);
         };
         let question = Question::Read { partition, key: key.clone(), command: command.clone() };
-        let told = answer(&mut self.replica, &mut self.storage, question)?;
+        let told = answer(&mut self.replica, &mut self.storage, self.clock.now().time, question)?;
         if let Answer::Read { slice } = &told
             && self.storage.uncommitted() == 0
         {

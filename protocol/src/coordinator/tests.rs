@@ -247,3 +247,23 @@ fn a_former_owner_that_kept_a_write_stands_in() {
     let mine = asked.iter().find(|asked| asked.peer.id == PeerId::numbered(ME)).expect("it asked itself");
     assert!(matches!(mine.role, crate::request::Role::StandIn { .. }), "{mine:?}");
 }
+
+/// Another may have been asked by then (reliability: retried requests).
+#[test]
+fn a_write_that_storage_came_to_too_late_is_refused_and_nothing_is_said_of_it() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let client = Client::Peer { peer: OWNER, op: OpId(77), until: Some(Time(5)) };
+    let command = Command::Set { value: ByteBuf::from("v") };
+    coordinator.write(Now::default(), Begin { client, ..begin(command, seats(view(1))) });
+    let asked = coordinator.drain();
+    let told = |out: &Out| match out {
+        Out::Store { question: Question::Execute { until, .. }, .. } => *until,
+        _ => None,
+    };
+    assert_eq!(asked.iter().find_map(told), Some(Time(5)), "storage is told until when");
+    coordinator.stored(Now::default(), OpId(coordinator.last), Answer::Late);
+    let out = coordinator.drain();
+    let refused = Call::Refused { op: OpId(77), why: Refusal::Late };
+    assert!(matches!(&out[..], [Out::Send { to, call }] if *to == OWNER && *call == refused), "{out:?}");
+    assert!(coordinator.is_empty());
+}

@@ -5,7 +5,7 @@ use super::quorum::Quorum;
 use super::{Begin, Client, Next, Scene, verdict};
 use crate::ids::PeerId;
 use crate::member::{Health, View};
-use crate::message::Call;
+use crate::message::{Call, Refusal};
 use crate::request::{AnswerKind, Outcome};
 use crate::seats::{Seat, Seats};
 use crate::store::{Answer, Question};
@@ -38,7 +38,11 @@ impl Write {
     pub fn begin(scene: &mut Scene<'_>, begin: Begin) -> (Self, Next) {
         let Begin { client, seats, key, command, r, w, explain } = begin;
         let (partition, wall_ms, began) = (seats.partition, scene.now.wall_ms, scene.now.time);
-        scene.store(Question::Execute { partition, key, command, wall_ms });
+        let until = match client {
+            Client::Peer { until, .. } => until,
+            Client::Local(_) => None,
+        };
+        scene.store(Question::Execute { partition, key, command, wall_ms, until });
         let ballot = Ballot::new(seats.stand_ins().filter(|seat| seat.peer != scene.me).collect());
         let quorum = Quorum::new(&seats, w.into());
         let (patience, issued, answered) = (None, None, false);
@@ -64,8 +68,17 @@ impl Write {
                 self.wait_in(scene)
             }
             Answer::Synced => self.acked(scene, scene.me),
+            Answer::Late => self.too_late(scene),
             _ => self.wait_in(scene),
         }
+    }
+
+    /// Storage was so slow that whoever handed the write to us may have handed it to another by now.
+    fn too_late(&self, scene: &mut Scene<'_>) -> Next {
+        if let Client::Peer { peer, op, .. } = self.client {
+            scene.send(peer, Call::Refused { op, why: Refusal::Late });
+        }
+        Next::Over
     }
 
     /// The event goes out while our own sync is still under way; our share counts when it is synced.

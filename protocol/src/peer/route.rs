@@ -23,7 +23,7 @@ impl Peer {
                     marked!(TooLate);
                     self.send(from, Message::Call(Call::Refused { op, why: Refusal::Late }));
                 } else {
-                    let client = Client::Peer { peer: from, op };
+                    let client = Client::Peer { peer: from, op, until: until.map(|until| until.time) };
                     self.forwarded_here(now, client, key, command, (r, w), explain);
                 }
             }
@@ -193,7 +193,7 @@ impl Peer {
             Client::Local(id) => {
                 self.effects.push_back(Effect::Reply { id, response: Response::Data(result) })
             }
-            Client::Peer { peer, op } => self.send(peer, Message::Call(Call::Forwarded { op, result })),
+            Client::Peer { peer, op, .. } => self.send(peer, Message::Call(Call::Forwarded { op, result })),
         }
     }
 

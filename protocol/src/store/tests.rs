@@ -16,7 +16,7 @@ impl Store {
     }
 
     fn ask(&mut self, question: Question) -> Answer {
-        answer(&mut self.replica, &mut self.rows, question).unwrap()
+        answer(&mut self.replica, &mut self.rows, Time(0), question).unwrap()
     }
 
     fn execute(&mut self, key: &str, command: Command) -> (Reply, Option<Event>) {
@@ -58,7 +58,7 @@ fn set(value: &str) -> Command {
 }
 
 fn execute(key: &str, command: Command) -> Question {
-    Question::Execute { partition: P, key: bytes(key), command, wall_ms: 1_000 }
+    Question::Execute { partition: P, key: bytes(key), command, wall_ms: 1_000, until: None }
 }
 
 #[test]
@@ -152,4 +152,18 @@ fn questions_and_answers_weigh_what_they_carry() {
     assert!(snapshot.size() >= 1000);
     assert!(Question::Apply { partition: P, events: vec![event.clone(), event] }.size() >= 2000);
     assert_eq!(Answer::Synced.size(), 0);
+}
+
+#[test]
+fn a_command_is_carried_out_until_its_time_and_not_after_it() {
+    let mut disk = Memory::default();
+    let mut replica = Replica::open(&disk, Actor(1), 1).unwrap();
+    let mut at = |now| {
+        let command = Command::IncrBy { by: 1 };
+        let until = Some(Time(5));
+        let question = Question::Execute { partition: P, key: bytes("n"), command, wall_ms: 1_000, until };
+        answer(&mut replica, &mut disk, Time(now), question).unwrap()
+    };
+    assert_eq!(at(6), Answer::Late);
+    assert!(matches!(at(5), Answer::Executed { reply: Reply::Int(1), .. }));
 }

@@ -2,6 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use starling_crdt::{Actor, Event, Memory, Replica};
 use starling_protocol::store::answer;
+use starling_protocol::time::Time;
 
 const KEYS: u8 = 3;
 
@@ -22,7 +23,7 @@ fn write(n: u8, what: u8) -> Question {
         4 => Command::HSet { entries: vec![(bytes(n), bytes(what))] },
         _ => Command::HDel { fields: vec![bytes(n)] },
     };
-    Question::Execute { partition: 0, key: key(n), command, wall_ms: 1 }
+    Question::Execute { partition: 0, key: key(n), command, wall_ms: 1, until: None }
 }
 
 fn read(n: u8, what: u8) -> Question {
@@ -50,7 +51,7 @@ impl Copy {
 
     fn ask(&mut self, question: Question) -> Answer {
         self.reads.change(&question);
-        let told = answer(&mut self.replica, &mut self.rows, question.clone()).unwrap();
+        let told = answer(&mut self.replica, &mut self.rows, Time(0), question.clone()).unwrap();
         if let (Question::Read { partition, key, command }, Answer::Read { slice }) = (&question, &told) {
             self.reads.keep(*partition, key, command, slice);
         }
@@ -60,7 +61,7 @@ impl Copy {
     /// What is kept of this question is what would be answered now, but for what came to other keys.
     fn check(&mut self, question: Question) -> Result<bool, TestCaseError> {
         let Some(Answer::Read { slice: mut kept }) = self.reads.find(&question) else { return Ok(false) };
-        let told = answer(&mut self.replica, &mut self.rows, question).unwrap();
+        let told = answer(&mut self.replica, &mut self.rows, Time(0), question).unwrap();
         let Answer::Read { slice: now } = told else { return Err(TestCaseError::fail("no slice")) };
         prop_assert!(now.context.contains_all(&kept.context));
         // A removal may name dots of other keys; it waits for them no more when they have come.

@@ -3,6 +3,7 @@ use crate::storage::{StorageFailure, run};
 use starling_crdt::cell::Visit;
 use starling_crdt::{Actor, Command, Memory, Storage};
 use starling_protocol::ids::StoreId;
+use starling_protocol::time::Time;
 use std::sync::mpsc::{self, Sender};
 
 /// A disk that tells what it does, and breaks when it is told to.
@@ -75,6 +76,7 @@ fn kind(told: &Answer) -> &'static str {
     match told {
         Answer::Executed { .. } => "executed",
         Answer::Synced => "synced",
+        Answer::Late => "late",
         Answer::Read { .. } => "read",
         Answer::Contexts { .. } => "contexts",
         Answer::Scrubbed(_) => "scrubbed",
@@ -90,7 +92,11 @@ fn worker(disk: Disk, durability: Durability) -> Worker<Disk, impl Fn(Answers)> 
         }
     };
     let replica = Replica::open(&disk, Actor(1), 2).unwrap();
-    Worker::new(replica, disk, durability, answers, Arc::new(Shared::default()))
+    let clock = Clock::start();
+    while clock.now().time == Time(0) {
+        std::hint::spin_loop();
+    }
+    Worker::new(replica, disk, durability, clock, answers, Arc::new(Shared::default()))
 }
 
 /// Has all these questions waiting before the first is taken.
@@ -109,7 +115,7 @@ fn play(disk: Disk, durability: Durability, questions: impl IntoIterator<Item = 
 }
 
 fn execute(key: &str, command: Command) -> Question {
-    Question::Execute { partition: 0, key: key.as_bytes().to_vec().into(), command, wall_ms: 1 }
+    Question::Execute { partition: 0, key: key.as_bytes().to_vec().into(), command, wall_ms: 1, until: None }
 }
 
 fn set(key: &str, size: usize) -> Question {
@@ -215,4 +221,13 @@ fn a_fault_in_the_program_is_a_failure_too() {
     assert_eq!(played.journal, [""; 0]);
     assert_eq!(played.failures.len(), 1);
     assert!(played.outcome.is_err());
+}
+
+#[test]
+fn what_came_too_late_is_not_carried_out() {
+    let mut late = set("k", 1);
+    let Question::Execute { until, .. } = &mut late else { unreachable!("a SET is executed") };
+    *until = Some(Time(0));
+    let played = play(disk(), Durability::Synced, [late, read("k")]);
+    assert_eq!(played.journal, ["late 1", "read 2"], "nothing is written");
 }
