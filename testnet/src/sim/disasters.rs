@@ -222,7 +222,9 @@ impl World {
     pub(super) fn freeze(&mut self) {
         let up: Vec<_> = self.up();
         let is_settled = |index: &usize| self.step_of(*index) == Some(Step::Member) && self.is_whole(*index);
-        let settled = up.iter().all(is_settled);
+        // Who leaves hands over to all owners there are, and one that is never healed takes nothing.
+        let leaves = self.nodes.iter().any(|node| node.is_to_leave && !node.is_gone);
+        let settled = up.iter().all(is_settled) && !leaves;
         let others_up = self.nodes.iter().all(|node| node.is_gone || node.peer.is_some());
         if !settled || !others_up || self.has_twins() || up.len() < 3 {
             return;

@@ -225,6 +225,7 @@ impl World {
             return false;
         }
         self.tell(Some(index), || "is asked to leave".into());
+        self.nodes[index].is_to_leave = true;
         let request = Input::Request { id: RequestId(OPERATOR + index as u64), request: Request::Leave };
         self.schedule_input(index, Duration::ZERO, request);
         true

@@ -42,6 +42,7 @@ impl World {
             wake: None,
             paused_until: Time(0),
             skew_ms,
+            is_to_leave: false,
             is_gone: false,
             copy: None,
             was_put_back: false,

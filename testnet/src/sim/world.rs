@@ -72,6 +72,8 @@ pub struct Node {
     pub rots: bool,
     /// It stays away for ever, and has not left.
     pub is_frozen: bool,
+    /// It was told to leave, and may not have heard it yet.
+    pub is_to_leave: bool,
     /// It has left, and does not return.
     pub is_gone: bool,
     pub copy: Option<Box<DiskCopy>>,
