@@ -414,7 +414,9 @@ impl Network {
             [vec!["FAULT", "BLOCK"], blocked].concat()
         };
         let silent = |why| Error::Silent { name: seat.name.clone(), why, log: self.dir_of(seat).join(LOG) };
-        resp::ask(seat.resp, &words).map(drop).map_err(silent)
+        // Said twice it is the same, and a machine that is very busy may need as long.
+        let ask = || resp::ask(seat.resp, &words);
+        ask().or_else(|_| ask()).map(drop).map_err(silent)
     }
 }
 
