@@ -17,7 +17,7 @@ mod tests;
 pub const ROWS_MAX: usize = 16;
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one generation, of two.
-const GENERATION_MAX: usize = 32 * 1024 * 1024;
+const GENERATION_MAX: usize = 24 * 1024 * 1024;
 /// What a key, and a row, take beside their bytes, roughly.
 const OVERHEAD: usize = 96;
 

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 mod tests;
 
 /// Bytes of one generation, of two.
-const GENERATION_MAX: usize = 8 * 1024 * 1024;
+const GENERATION_MAX: usize = 6 * 1024 * 1024;
 /// Larger answers are not kept.
 const ANSWER_MAX: usize = 16 * 1024;
 /// Different commands of one key; when another comes, the first goes.
