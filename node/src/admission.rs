@@ -23,7 +23,8 @@ use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -54,6 +55,8 @@ pub struct Admission {
     revoked: watch::Sender<u64>,
     /// Nobody needs a ticket who comes to this peer.
     admits_anyone: bool,
+    /// What is to be added to this machine's clock, by the clocks of others.
+    clock_correction_ms: Arc<AtomicI64>,
 }
 
 struct Inner {
@@ -112,6 +115,7 @@ impl Admission {
             tokens: Mutex::new(files::load_tokens(directory)?),
             revoked: watch::channel(0).0,
             admits_anyone: false,
+            clock_correction_ms: Arc::default(),
         };
         match admission.own_grant() {
             Ok(_) => Ok(admission),
@@ -198,6 +202,21 @@ impl Admission {
     /// Another peer tells what time it is there.
     pub fn hear_clock(&self, peer: PeerId, theirs_ms: u64) {
         self.state().clocks.hear(peer, theirs_ms, wall_ms(), Instant::now());
+        let difference = self.clock_difference();
+        let correction = difference.map_or(0, |difference| difference.correction_ms());
+        let before = self.clock_correction_ms.swap(correction, Ordering::Relaxed);
+        if before == 0 && correction != 0 {
+            let ahead_s = -correction / 1000;
+            tracing::warn!(
+                ahead_s,
+                "this machine's clock is far from the others': writes are stamped by theirs"
+            );
+        }
+    }
+
+    /// Milliseconds to be added to this machine's clock for what others compare; 0 unless it is hours off.
+    pub fn clock_correction(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.clock_correction_ms)
     }
 
     /// `None`: nobody has told lately.

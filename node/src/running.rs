@@ -53,8 +53,8 @@ impl Running {
             admission.admit_anyone();
         }
         let admission = Arc::new(admission);
-        let (peer, clock) = (keys.peer(), Clock::start());
-        let store = open_store(options, &directory, clock)?;
+        let (peer, clock) = (keys.peer(), Clock::start(admission.clock_correction()));
+        let store = open_store(options, &directory, clock.clone())?;
         let faults = options.faults.clone().map(FaultHandle::new);
         let (transport, urgent, work) =
             listen(options, keys.clone(), admission.clone(), faults.clone(), &directory).await?;
@@ -76,7 +76,8 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let Store { storage, answers, failure, .. } = store;
         let paths = transport.paths();
-        let event_loop = EventLoop::new(Peer::new(start, clock.now()), transport, storage, saver, clock);
+        let peer = Peer::new(start, clock.now());
+        let event_loop = EventLoop::new(peer, transport, storage, saver, clock);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
         let handle = PeerHandle::new(facts, to_requests, faults)

@@ -9,6 +9,10 @@ const CLOCKS_MAX: usize = 4096;
 /// What was heard longer ago does not count: clocks are set.
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 
+/// A clock that is no further off is left alone. A quarter of `Config::clock_ahead_ms`, beyond which others refuse a
+/// stamp: two that are each this far off still understand one another.
+const LEFT_ALONE_MS: i64 = 6 * 60 * 60 * 1000;
+
 #[derive(Default)]
 pub(super) struct Clocks(BTreeMap<PeerId, (i64, Instant)>);
 
@@ -20,6 +24,15 @@ pub struct ClockDifference {
     pub peers: usize,
     /// The median: no few liars, or peers whose own clocks are wrong, move it.
     pub ahead_ms: i64,
+}
+
+impl ClockDifference {
+    /// What to add to this machine's clock for the stamps of its writes, so that others take these and it takes
+    /// theirs. One other alone is no reason to go ahead: of two clocks the earlier counts, for both.
+    pub fn correction_ms(&self) -> i64 {
+        let leads_alone = self.peers == 1 && self.ahead_ms < 0;
+        if self.ahead_ms.saturating_abs() <= LEFT_ALONE_MS || leads_alone { 0 } else { -self.ahead_ms }
+    }
 }
 
 impl Clocks {
@@ -43,6 +56,16 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_days_off_is_corrected_and_of_two_the_one_ahead() {
+        let day = 24 * 60 * 60 * 1000;
+        let correction = |peers, ahead_ms| ClockDifference { peers, ahead_ms }.correction_ms();
+        assert_eq!(correction(5, LEFT_ALONE_MS), 0);
+        assert_eq!(correction(5, -LEFT_ALONE_MS), 0);
+        assert_eq!((correction(1, 3 * day), correction(1, -3 * day)), (-3 * day, 0));
+        assert_eq!((correction(2, 3 * day), correction(2, -3 * day)), (-3 * day, 3 * day));
+    }
 
     #[test]
     fn the_median_of_those_that_were_heard_lately_counts() {

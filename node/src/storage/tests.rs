@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::Barrier;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Barrier};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Set for the process that a test starts: the store to write to, and at what durability.
@@ -23,7 +23,8 @@ fn open_with(directory: &Path, durability: Durability) -> Store {
     let (told, answers) = mpsc::channel();
     let tell = move |answers: Answers| answers.into_iter().for_each(|answer| drop(told.send(answer)));
     let failed = |failure| panic!("{failure}");
-    let (handle, actor, opened) = spawn(directory, durability, Clock::start(), tell, failed).unwrap();
+    let (handle, actor, opened) =
+        spawn(directory, durability, Clock::start(Arc::default()), tell, failed).unwrap();
     Store { handle, answers, actor, id: opened.id, empty: opened.empty }
 }
 
@@ -202,7 +203,8 @@ fn questions_that_wait_together_are_synced_together() {
         }
         answers.into_iter().for_each(|answer| drop(told.send(answer)));
     };
-    let (mut handle, ..) = spawn(place.path(), Durability::Synced, Clock::start(), tell, |_| {}).unwrap();
+    let (mut handle, ..) =
+        spawn(place.path(), Durability::Synced, Clock::start(Arc::default()), tell, |_| {}).unwrap();
     // The thread is held up by the first while 200 more come.
     handle.send(StoreId(0), set(0));
     begun.wait();
@@ -238,7 +240,8 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
             gates.1.wait();
         }
     };
-    let (mut handle, ..) = spawn(place.path(), Durability::Synced, Clock::start(), tell, |_| {}).unwrap();
+    let (mut handle, ..) =
+        spawn(place.path(), Durability::Synced, Clock::start(Arc::default()), tell, |_| {}).unwrap();
     handle.send(StoreId(0), get(0));
     begun.wait();
     assert!(!handle.is_congested());
@@ -255,7 +258,8 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
 fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
-    let error = spawn(place.path(), Durability::Synced, Clock::start(), |_| {}, |_| {}).err().unwrap();
+    let error =
+        spawn(place.path(), Durability::Synced, Clock::start(Arc::default()), |_| {}, |_| {}).err().unwrap();
     let error = Error::from(error);
     assert_eq!(error.code(), error::STORAGE);
     let text = error.to_string();

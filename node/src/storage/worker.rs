@@ -123,10 +123,10 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
     fn answer(&mut self, question: Question) -> Result<Answer, StorageError> {
         let Question::Read { partition, key, command } = question else {
             self.shared.reads().change(&question);
-            return answer(&mut self.replica, &mut self.storage, self.clock.now().time, question);
+            return answer(&mut self.replica, &mut self.storage, self.clock.time(), question);
         };
         let question = Question::Read { partition, key: key.clone(), command: command.clone() };
-        let told = answer(&mut self.replica, &mut self.storage, self.clock.now().time, question)?;
+        let told = answer(&mut self.replica, &mut self.storage, self.clock.time(), question)?;
         if let Answer::Read { slice } = &told
             && self.storage.uncommitted() == 0
         {

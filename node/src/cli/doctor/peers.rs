@@ -13,8 +13,7 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(2);
 /// Clocks that are further apart let the older of two writes be shown.
 const CLOCKS_WARN_MS: u64 = 1_000;
-/// Further ahead, what this peer writes is not taken by others (`Config::clock_ahead_ms`), and certificates
-/// do not count yet.
+/// Further off, certificates that were just given do not count yet, here or there (`CLOCK_TOLERANCE_MS`).
 const CLOCKS_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most other peers that are tried.
 const TRIED_MAX: usize = 32;
@@ -29,7 +28,7 @@ pub fn examine(mut link: Link) -> Vec<Finding> {
     vec![peer, network(&status), clocks(status.clock.as_ref()), reachable(&status), reaches(&status)]
 }
 
-/// Of two strings written at once the later by clock is shown; and who is too far ahead is not believed.
+/// Of two strings written at once the later by clock is shown; and who is too far off is not let in.
 fn clocks(found: Option<&ClockLine>) -> Finding {
     const CHECK: &str = "others' clocks";
     const FIX: &str = "let NTP keep the time, here and there (timedatectl set-ntp true)";

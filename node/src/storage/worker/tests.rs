@@ -92,8 +92,8 @@ fn worker(disk: Disk, durability: Durability) -> Worker<Disk, impl Fn(Answers)> 
         }
     };
     let replica = Replica::open(&disk, Actor(1), 2).unwrap();
-    let clock = Clock::start();
-    while clock.now().time == Time(0) {
+    let clock = Clock::start(Arc::default());
+    while clock.time() == Time(0) {
         std::hint::spin_loop();
     }
     Worker::new(replica, disk, durability, clock, answers, Arc::new(Shared::default()))
