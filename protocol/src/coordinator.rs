@@ -291,7 +291,7 @@ impl Coordinator {
             self.with(now, op, |state, scene| match state {
                 Op::Write(write) => write.replan(scene, seats),
                 Op::Read(read) => read.replan(scene, seats),
-                Op::Forward(_) => Next::Keep,
+                Op::Forward(forward) => forward.replan(seats),
             });
         }
     }
@@ -367,7 +367,7 @@ impl Op {
         let seats = match self {
             Op::Write(write) => &write.seats,
             Op::Read(read) => &read.seats,
-            Op::Forward(_) => return None,
+            Op::Forward(forward) => forward.seats(),
         };
         (seats.view.hash != view.hash).then_some(seats.partition)
     }

@@ -4,6 +4,7 @@ use super::{Begin, Next, Scene, verdict};
 use crate::ids::PeerId;
 use crate::message::Call;
 use crate::request::{AnswerKind, Failure, Outcome};
+use crate::seats::Seats;
 use crate::time::{Duration, Moment, Time};
 use starling_crdt::Command;
 use std::collections::VecDeque;
@@ -139,6 +140,16 @@ impl Forward {
             _ if alone => self.fail(scene),
             _ => Next::Keep,
         }
+    }
+
+    pub fn seats(&self) -> &Seats {
+        &self.begin.seats
+    }
+
+    /// Should it come to be carried out here, then by the owners of that moment.
+    pub fn replan(&mut self, seats: Seats) -> Next {
+        self.begin.seats = seats;
+        Next::Keep
     }
 
     pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {

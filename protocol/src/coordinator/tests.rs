@@ -267,3 +267,29 @@ fn a_write_that_storage_came_to_too_late_is_refused_and_nothing_is_said_of_it() 
     assert!(matches!(&out[..], [Out::Send { to, call }] if *to == OWNER && *call == refused), "{out:?}");
     assert!(coordinator.is_empty());
 }
+
+/// Those of when it came may be none any more (simulator, swarm 1020029).
+#[test]
+fn a_write_that_nobody_took_over_is_carried_out_here_with_the_owners_of_that_moment() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let there = Some(Moment { life: 7, time: Time(1_000_000) });
+    let candidates = [OWNER, PeerId::numbered(ME)].map(|peer| Candidate { peer, there }).to_vec();
+    let command = Command::Set { value: ByteBuf::from("v") };
+    coordinator.forward(Now::default(), begin(command, seats(view(1))), candidates);
+    coordinator.replan(Now::default(), view(2), |_| seats(view(2)));
+    let refused = Call::Refused { op: OpId(coordinator.last), why: Refusal::Late };
+    coordinator.answered(Now::default(), OWNER, refused);
+    let op = OpId(coordinator.last);
+    let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event()) };
+    coordinator.drain();
+    coordinator.stored(Now::default(), op, executed);
+    let views: Vec<_> = coordinator.drain().into_iter().filter_map(|out| out_view(&out)).collect();
+    assert!(!views.is_empty() && views.iter().all(|told| *told == view(2)), "{views:?}");
+}
+
+fn out_view(out: &Out) -> Option<View> {
+    match out {
+        Out::Send { call: Call::Apply { view, .. }, .. } => Some(*view),
+        _ => None,
+    }
+}

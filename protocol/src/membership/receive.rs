@@ -44,7 +44,11 @@ impl Membership {
             return;
         }
         if self.is_new() && !matches!(body, GossipBody::Exchange { .. }) {
+            let told = records.len();
             records.retain(|record| self.get(record.id).is_some());
+            if records.len() < told && self.may_exchange() {
+                self.exchange(now, from, true, out);
+            }
         }
         let mut heard = Heard::default();
         let (own, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.id == from);

@@ -46,6 +46,13 @@ impl Peer {
         Atlas::new(self.me, &self.membership, &self.placement).seats(partition)
     }
 
+    /// Nobody who is known here holds anything: the table is still to come, and what would be written now, with
+    /// newcomers for owners, would have as few copies as there are of these.
+    fn knows_no_owner(&self) -> bool {
+        let is_out = |step| matches!(step, Step::Waiting | Step::Joining | Step::Left);
+        self.membership.records().all(|record| is_out(record.standing.step))
+    }
+
     /// `Err`: refused at once.
     fn data(
         &mut self,
@@ -57,7 +64,7 @@ impl Peer {
         explain: bool,
     ) -> Result<(), Box<Failure>> {
         let seats = self.seats(self.placement.partition_of(&key));
-        if seats.read.is_empty() {
+        if seats.read.is_empty() || self.knows_no_owner() {
             return Err(Box::new(not_ready()));
         }
         check_copies("R", r.unwrap_or(1), self.genesis.n)?;
@@ -112,7 +119,7 @@ impl Peer {
         (r, w): (u8, u8),
         explain: bool,
     ) {
-        let sound = command.writes() && key.len() <= KEY_MAX;
+        let sound = command.writes() && key.len() <= KEY_MAX && !self.knows_no_owner();
         let checked = check_copies("R", r, self.genesis.n).and(check_copies("W", w, self.genesis.n));
         if let Err(failure) = checked.and(if sound { Ok(()) } else { Err(not_ready().into()) }) {
             return self.done(client, Err(*failure));
