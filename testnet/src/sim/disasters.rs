@@ -229,7 +229,9 @@ impl World {
         if !settled || !others_up || self.has_twins() || up.len() < 3 {
             return;
         }
-        let Some(index) = self.faults.chance.pick(&up).copied() else { return };
+        // As with any disk that is lost, all that it holds must be elsewhere.
+        let can_go: Vec<_> = up.into_iter().filter(|index| self.can_lose(*index)).collect();
+        let Some(index) = self.faults.chance.pick(&can_go).copied() else { return };
         self.crash(index);
         self.nodes[index].is_frozen = true;
         self.ledger.away |= 1 << index;
