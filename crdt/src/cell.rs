@@ -46,7 +46,7 @@ impl Field {
     }
 
     /// The bytes that a client chose.
-    pub(crate) fn name(&self) -> &[u8] {
+    pub fn name(&self) -> &[u8] {
         match self {
             Field::Entry(name) | Field::Member(name) => name,
             _ => &[],

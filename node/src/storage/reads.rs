@@ -25,6 +25,8 @@ const COMMANDS_MAX: usize = 4;
 /// What an answer, and a range of its context, take beside their bytes, roughly.
 const OVERHEAD: usize = 512;
 const RANGE: usize = 32;
+/// What a cell takes beside its name and its value, roughly.
+const CELL: usize = 128;
 
 #[derive(Default)]
 pub struct Reads {
@@ -49,18 +51,18 @@ impl Reads {
             return Some(Answer::Read { slice: slice.clone() });
         }
         let slice = self.old.find(*partition, key, command)?.clone();
-        self.keep(*partition, key, command, &slice);
+        self.keep(question, &slice);
         Some(Answer::Read { slice })
     }
 
     /// Keeps what was read, unless it is large. All that it tells of must be synced.
-    pub fn keep(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Slice) {
-        let payload: usize = slice.cells.values().flatten().map(|version| version.value.len()).sum();
-        let size = OVERHEAD + key.len() + payload + slice.context.range_count() * RANGE;
+    pub fn keep(&mut self, question: &Question, slice: &Slice) {
+        let Question::Read { partition, key, command } = question else { return };
+        let size = OVERHEAD + question.size() + size(slice);
         if size > ANSWER_MAX {
             return;
         }
-        self.young.insert(partition, key, command, slice);
+        self.young.insert(*partition, key, command, slice);
         self.young.bytes += size;
         if self.young.bytes > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -105,6 +107,18 @@ impl Reads {
             }
         }
     }
+}
+
+/// What it takes in memory, roughly: of a large set the names, not the values, are what is large.
+fn size(slice: &Slice) -> usize {
+    let cells = slice.cells.iter().map(|(field, versions)| {
+        let values: usize = versions.iter().map(|version| CELL + version.value.len()).sum();
+        field.name().len() + values
+    });
+    let heads = [&slice.entries, &slice.members].into_iter().flat_map(|head| &head.names);
+    let heads = heads.map(|(name, dots)| CELL + name.len() + dots.len() * RANGE);
+    let removed = slice.removed.values().map(|dots| CELL + dots.range_count() * RANGE);
+    cells.chain(heads).chain(removed).sum::<usize>() + slice.context.range_count() * RANGE
 }
 
 impl Generation {

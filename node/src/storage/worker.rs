@@ -121,16 +121,12 @@ impl<S: Commit, A: Fn(Answers)> Worker<S, A> {
     }
 
     fn answer(&mut self, question: Question) -> Result<Answer, StorageError> {
-        let Question::Read { partition, key, command } = question else {
-            self.shared.reads().change(&question);
-            return answer(&mut self.replica, &mut self.storage, self.clock.time(), question);
-        };
-        let question = Question::Read { partition, key: key.clone(), command: command.clone() };
+        self.shared.reads().change(&question);
+        let reads = matches!(question, Question::Read { .. }) && self.storage.uncommitted() == 0;
+        let read = reads.then(|| question.clone());
         let told = answer(&mut self.replica, &mut self.storage, self.clock.time(), question)?;
-        if let Answer::Read { slice } = &told
-            && self.storage.uncommitted() == 0
-        {
-            self.shared.reads().keep(partition, &key, &command, slice);
+        if let (Some(read), Answer::Read { slice }) = (&read, &told) {
+            self.shared.reads().keep(read, slice);
         }
         Ok(told)
     }

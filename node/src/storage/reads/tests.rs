@@ -52,8 +52,8 @@ impl Copy {
     fn ask(&mut self, question: Question) -> Answer {
         self.reads.change(&question);
         let told = answer(&mut self.replica, &mut self.rows, Time(0), question.clone()).unwrap();
-        if let (Question::Read { partition, key, command }, Answer::Read { slice }) = (&question, &told) {
-            self.reads.keep(*partition, key, command, slice);
+        if let Answer::Read { slice } = &told {
+            self.reads.keep(&question, slice);
         }
         told
     }
@@ -124,13 +124,39 @@ fn what_is_kept_is_bounded() {
     let (mut reads, slice) = (Reads::default(), Slice::default());
     for n in 0..100_000_u32 {
         let key = ByteBuf::from(n.to_be_bytes());
-        reads.keep(0, &key, &Command::Get, &slice);
+        let asked = |command| Question::Read { partition: 0, key: key.clone(), command };
+        reads.keep(&asked(Command::Get), &slice);
         for members in 0..8 {
             let members = vec![ByteBuf::from(vec![members])];
-            reads.keep(0, &key, &Command::SMIsMember { members }, &slice);
+            reads.keep(&asked(Command::SMIsMember { members }), &slice);
         }
         assert!(reads.young.bytes.max(reads.old.bytes) <= GENERATION_MAX + ANSWER_MAX);
     }
     let of = |generation: &Generation| generation.partitions.values().map(HashMap::len).sum::<usize>();
     assert!(of(&reads.young) + of(&reads.old) <= 2 * GENERATION_MAX / OVERHEAD);
+}
+
+#[test]
+fn a_large_set_is_not_kept_though_its_members_have_no_values() {
+    let mut copy = Copy::new(1);
+    let members = (0..1_000_u32).map(|n| ByteBuf::from(n.to_be_bytes())).collect();
+    copy.ask(Question::Execute {
+        partition: 0,
+        key: key(0),
+        command: Command::SAdd { members },
+        wall_ms: 1,
+        until: None,
+    });
+    let all = read(0, 1);
+    copy.ask(all.clone());
+    assert!(copy.reads.find(&all).is_none());
+}
+
+#[test]
+fn a_question_with_many_names_is_not_kept_though_none_of_them_is_there() {
+    let mut reads = Reads::default();
+    let members = vec![ByteBuf::from(vec![b'm'; 100]); 1_000];
+    let question = Question::Read { partition: 0, key: key(0), command: Command::SMIsMember { members } };
+    reads.keep(&question, &Slice::default());
+    assert!(reads.find(&question).is_none());
 }
