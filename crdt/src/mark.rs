@@ -70,6 +70,8 @@ marks! {
     // Operations.
     /// A write is refused, as its coordinator knows fewer steps.
     WriteBehind,
+    /// An answer does not count, as who gave it may know steps that its coordinator does not.
+    AnsweredApart,
     /// A read is refused, as its coordinator knows fewer steps.
     ReadBehind,
     /// A read is refused by a peer that is not filled.

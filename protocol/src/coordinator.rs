@@ -21,6 +21,7 @@ use crate::request::{AnswerKind, Failure, FailureKind, Outcome};
 use crate::seats::Seats;
 use crate::store::{Answer, Question};
 use crate::time::{Now, Time};
+use ballot::Ballot;
 pub use forward::Candidate;
 use forward::Forward;
 use read::Read;
@@ -237,15 +238,15 @@ impl Coordinator {
     /// A peer has answered for one of our operations.
     pub fn answered(&mut self, now: Now, from: PeerId, call: Call) {
         match call {
-            Call::Applied { op } => self.with(now, op, |state, scene| match state {
+            Call::Applied { op, .. } => self.with(now, op, |state, scene| match state {
                 Op::Write(write) => write.acked(scene, from),
                 _ => Next::Keep,
             }),
-            Call::ReadSlice { op, slice } => self.with(now, op, |state, scene| match state {
+            Call::ReadSlice { op, slice, .. } => self.with(now, op, |state, scene| match state {
                 Op::Read(read) => read.sliced(scene, from, slice),
                 _ => Next::Keep,
             }),
-            Call::ReadDigest { op, digest } => self.with(now, op, |state, scene| match state {
+            Call::ReadDigest { op, digest, .. } => self.with(now, op, |state, scene| match state {
                 Op::Read(read) => read.digested(scene, from, digest),
                 _ => Next::Keep,
             }),
@@ -253,19 +254,34 @@ impl Coordinator {
                 Op::Forward(forward) => forward.answered(scene, from, result),
                 _ => Next::Keep,
             }),
-            Call::Behind { op, view } => self.behind(now, from, op, view),
+            Call::Behind { op, view } => self.behind(now, from, op, Some(view)),
             Call::Refused { op, why } => self.refused(now, from, op, why),
             _ => {}
         }
     }
 
-    fn behind(&mut self, now: Now, from: PeerId, op: OpId, theirs: View) {
+    /// What `from` knows is not known here, so that it does not count for `op`: it is asked again when it is. `theirs`:
+    /// its view, if it has refused to answer under ours.
+    pub fn behind(&mut self, now: Now, from: PeerId, op: OpId, theirs: Option<View>) {
         self.out.push(Out::LearnFrom { peer: from });
         self.with(now, op, |state, scene| match state {
             Op::Write(write) => write.behind(scene, from, theirs),
             Op::Read(read) => read.behind(scene, from, theirs),
             Op::Forward(_) => Next::Keep,
         });
+    }
+
+    /// What `peer` knows is known here.
+    pub fn caught_up(&mut self, now: Now, peer: PeerId) {
+        let waits = |state: &Op| state.ballot().is_some_and(|ballot| ballot.is_behind(peer));
+        let ops: Vec<_> = self.ops.iter().filter(|(_, state)| waits(state)).map(|(op, _)| *op).collect();
+        for op in ops {
+            self.with(now, op, |state, scene| match state {
+                Op::Write(write) => write.ask_again(scene, peer),
+                Op::Read(read) => read.ask_again(scene, peer),
+                Op::Forward(_) => Next::Keep,
+            });
+        }
     }
 
     fn refused(&mut self, now: Now, from: PeerId, op: OpId, _why: Refusal) {
@@ -347,11 +363,18 @@ impl Coordinator {
 }
 
 impl Op {
+    fn ballot(&self) -> Option<&Ballot> {
+        match self {
+            Op::Write(write) => Some(&write.ballot),
+            Op::Read(read) => Some(&read.ballot),
+            Op::Forward(_) => None,
+        }
+    }
+
     fn awaits(&self, peer: PeerId) -> bool {
         match self {
-            Op::Write(write) => write.ballot.with(AnswerKind::Pending).contains(&peer),
-            Op::Read(read) => read.ballot.with(AnswerKind::Pending).contains(&peer),
             Op::Forward(forward) => forward.awaits(peer),
+            _ => self.ballot().is_some_and(|ballot| ballot.with(AnswerKind::Pending).contains(&peer)),
         }
     }
 

@@ -117,8 +117,8 @@ pub struct Accusation {
 }
 
 /// What a peer knows of all steps taken, in short. Equal hashes: the same owners everywhere (the hash is
-/// over the standing, weight and zone of all that have not left). Of two
-/// that differ, the one with fewer steps knows less (rules `view` and `settling`).
+/// over the standing, weight and zone of all that have not left). Of two that differ, the one with fewer steps
+/// lacks one (rules `view` and `settling`); the other may lack one too: see `Membership::knows_view`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// The sum of all standings' versions, of those that have left as well.

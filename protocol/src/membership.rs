@@ -16,6 +16,7 @@ use crate::member::{ADDRESS_LEN_MAX, ADDRESSES_MAX, Health, Record, Standing, St
 use crate::message::{Gossip, GossipBody};
 use crate::time::{Duration, Time};
 use dissemination::{Dissemination, Rumor};
+use past::Past;
 use probe::Probes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,6 +27,7 @@ use suspicion::Suspicion;
 use table::Table;
 
 mod dissemination;
+mod past;
 mod probe;
 mod receive;
 mod rounds;
@@ -82,7 +84,7 @@ pub enum Out {
     Overruled {
         standing: Standing,
     },
-    /// This peer was heard to have another view than before.
+    /// This peer was heard to have another view than before, or all that it knows was heard.
     ViewHeard {
         peer: PeerId,
     },
@@ -122,6 +124,7 @@ pub struct Membership {
     is_younger: bool,
     rng: ChaCha8Rng,
     table: Table,
+    past: Past,
     probes: Probes,
     suspicions: BTreeMap<PeerId, Suspicion>,
     rumors: Dissemination,
@@ -174,6 +177,7 @@ impl Membership {
             signing,
             forged: 0,
             table,
+            past: Past::default(),
             probes,
             suspicions: BTreeMap::new(),
             rumors: Dissemination::default(),
@@ -377,6 +381,12 @@ impl Membership {
         self.table.view()
     }
 
+    /// True if this peer knows each step of whoever has the view with this hash. False may mean that it has forgotten
+    /// that it does.
+    pub fn knows_view(&self, hash: u64) -> bool {
+        self.view().hash == hash || self.past.contains(hash)
+    }
+
     /// What another peer was last heard to know; nothing of it was heard yet if that is all zero.
     pub fn view_of(&self, peer: PeerId) -> Option<View> {
         self.table.view_of(peer)
@@ -389,6 +399,7 @@ impl Membership {
 
     fn begin(&mut self, now: Time) {
         self.sign_me();
+        self.past.note(self.view().hash);
         let living = self.table.living();
         for record in self.table.others().filter(|record| record.health == Health::Suspect) {
             let suspicion = Suspicion::new(now, record.incarnation, living, &self.config);
@@ -418,6 +429,7 @@ impl Membership {
 
     fn finish(&mut self, out: &mut Vec<Out>) {
         if std::mem::take(&mut self.changed) {
+            self.past.note(self.view().hash);
             out.push(Out::Changed);
         }
     }

@@ -120,9 +120,10 @@ pub enum Call {
         event: Arc<Event>,
         held_for: Option<PeerId>,
     },
-    /// It is synced.
+    /// It is synced. `under`: the hash of the view that I had when it came, here as in what is read.
     Applied {
         op: OpId,
+        under: u64,
     },
     Read {
         op: OpId,
@@ -135,10 +136,12 @@ pub enum Call {
     /// `slice` is what was asked for; `digest` stands for it.
     ReadSlice {
         op: OpId,
+        under: u64,
         slice: Slice,
     },
     ReadDigest {
         op: OpId,
+        under: u64,
         digest: u64,
     },
     /// The next keys of a partition in storage order, for SCAN.
@@ -177,6 +180,18 @@ pub enum Refusal {
     Late,
     /// The event or the partition is not one I can keep.
     Malformed,
+}
+
+impl Call {
+    /// Of an answer that counts only for who knows each step that its sender knew: whose it is, and the hash of
+    /// its sender's view.
+    pub fn under(&self) -> Option<(OpId, u64)> {
+        match self {
+            Call::Applied { op, under } => Some((*op, *under)),
+            Call::ReadSlice { op, under, .. } | Call::ReadDigest { op, under, .. } => Some((*op, *under)),
+            _ => None,
+        }
+    }
 }
 
 /// Repair, handoff and rebalancing: one exchange of contexts per partition.

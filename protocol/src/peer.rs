@@ -159,6 +159,11 @@ impl Peer {
         self.view
     }
 
+    /// True if this peer knows each step of whoever has the view with this hash; then their answers count here.
+    pub fn knows_view(&self, hash: u64) -> bool {
+        self.membership.knows_view(hash)
+    }
+
     /// Of each table and queue its name, its length, and the most that it may hold.
     pub fn tables(&self) -> Vec<(&'static str, usize, usize)> {
         let (members, members_max) = self.membership.size();

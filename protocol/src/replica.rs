@@ -52,6 +52,8 @@ pub enum Out {
 struct Pending {
     from: PeerId,
     op: OpId,
+    /// The hash of the view under which it was taken up.
+    under: u64,
     kind: Kind,
 }
 
@@ -90,7 +92,7 @@ impl Replica {
             Call::Apply { op, view, partition, event, held_for } => {
                 let mut out = self.apply(scene, from, op, view, partition, Arc::unwrap_or_clone(event));
                 if held_for.is_some() && mutated!(StandInUnsynced) {
-                    out.push(Out::Send { to: from, call: Call::Applied { op } });
+                    out.push(Out::Send { to: from, call: Call::Applied { op, under: scene.view.hash } });
                 }
                 out
             }
@@ -165,17 +167,17 @@ impl Replica {
             return refuse(from, op, Refusal::Busy);
         }
         self.last += 1;
-        self.pending.insert(self.last, Pending { from, op, kind });
+        self.pending.insert(self.last, Pending { from, op, under: scene.view.hash, kind });
         vec![Out::Store { ticket: self.last, question }]
     }
 
     /// Storage has answered what a ticket asked.
     pub fn stored(&mut self, ticket: u64, answer: Answer) -> Vec<Out> {
-        let Some(Pending { from, op, kind }) = self.pending.remove(&ticket) else { return Vec::new() };
+        let Some(Pending { from, op, under, kind }) = self.pending.remove(&ticket) else { return Vec::new() };
         let call = match (&kind, answer) {
-            (Kind::Apply { .. }, Answer::Applied { refused: 0 }) => Call::Applied { op },
-            (Kind::Cells, Answer::Read { slice }) => Call::ReadSlice { op, slice },
-            (Kind::Digest, Answer::Read { slice }) => Call::ReadDigest { op, digest: slice.digest() },
+            (Kind::Apply { .. }, Answer::Applied { refused: 0 }) => Call::Applied { op, under },
+            (Kind::Cells, Answer::Read { slice }) => Call::ReadSlice { op, under, slice },
+            (Kind::Digest, Answer::Read { slice }) => Call::ReadDigest { op, under, digest: slice.digest() },
             (Kind::Keys, Answer::Keys { keys, more }) => Call::KeysFound { op, keys, more },
             (_, Answer::NotFilled) => Call::Refused { op, why: Refusal::NotFilled },
             _ => Call::Refused { op, why: Refusal::Malformed },
@@ -229,7 +231,7 @@ mod tests {
         let asked = replica.called(HERE, from, apply(HERE.view, 1, 10));
         assert!(matches!(asked[..], [Out::Store { ticket: 1, question: Question::Apply { .. } }]));
         let told = replica.stored(1, Answer::Applied { refused: 0 });
-        assert_eq!(told[0], Out::Send { to: from, call: Call::Applied { op: OpId(1) } });
+        assert_eq!(told[0], Out::Send { to: from, call: Call::Applied { op: OpId(1), under: 55 } });
         assert!(replica.stored(1, Answer::Applied { refused: 0 }).is_empty(), "only once");
     }
 

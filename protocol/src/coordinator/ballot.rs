@@ -13,7 +13,7 @@ struct Entry {
     instead_of: Option<PeerId>,
     health: Health,
     answer: AnswerKind,
-    /// It knows more steps than we did; it is asked again when we have learned them.
+    /// It knew steps that we may not have known; it is asked again when we have learned them.
     behind: bool,
     /// Somebody stands in for it already.
     covered: bool,
@@ -79,14 +79,21 @@ impl Ballot {
         }
     }
 
-    /// Notes that we knew less than `peer` when we asked it, and whom it was asked as. `None`: nothing
-    /// was awaited from it.
-    pub fn mark_behind(&mut self, now: Time, peer: PeerId) -> Option<(Seat, Option<PeerId>)> {
-        if !self.answered(now, peer, AnswerKind::Refused) {
-            return None;
+    /// Notes that we knew less than `peer` when we asked it, if an answer of it was awaited.
+    pub fn mark_behind(&mut self, now: Time, peer: PeerId) {
+        if self.answered(now, peer, AnswerKind::Refused) {
+            self.entries.iter_mut().filter(|entry| entry.peer == peer).for_each(|entry| entry.behind = true);
         }
-        let entry = self.entries.iter_mut().find(|entry| entry.peer == peer)?;
-        entry.behind = true;
+    }
+
+    pub fn is_behind(&self, peer: PeerId) -> bool {
+        self.entries.iter().any(|entry| entry.peer == peer && entry.behind)
+    }
+
+    /// Of a peer that knew more than we did, and is to be asked again: whom it was asked as.
+    pub fn take_behind(&mut self, peer: PeerId) -> Option<(Seat, Option<PeerId>)> {
+        let entry = self.entries.iter_mut().find(|entry| entry.peer == peer && entry.behind)?;
+        entry.behind = false;
         Some((Seat { peer, health: entry.health }, entry.instead_of))
     }
 

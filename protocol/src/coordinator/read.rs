@@ -115,9 +115,16 @@ impl Read {
     }
 
     /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: View) -> Next {
-        let asked = self.ballot.mark_behind(scene.now.time, from);
-        if let Some((seat, instead_of)) = asked.filter(|_| !self.seats.view.is_behind(&theirs)) {
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: Option<View>) -> Next {
+        self.ballot.mark_behind(scene.now.time, from);
+        match theirs {
+            Some(theirs) if !self.seats.view.is_behind(&theirs) => self.ask_again(scene, from),
+            _ => self.wait_in(scene),
+        }
+    }
+
+    pub fn ask_again(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {
+        if let Some((seat, instead_of)) = self.ballot.take_behind(peer) {
             self.ask(scene, seat, instead_of, Want::Cells);
         }
         self.wait_in(scene)

@@ -217,7 +217,7 @@ fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
     coordinator.replan(Now::default(), view(2), |_| now_theirs.clone());
     let asked: Vec<_> = asked(&mut coordinator).into_iter().map(|(peer, _)| peer).collect();
     assert_eq!(asked, [OWNER, NEXT]);
-    let answer = || Call::ReadSlice { op: OpId(1), slice: Slice::default() };
+    let answer = || Call::ReadSlice { op: OpId(1), under: 2, slice: Slice::default() };
     coordinator.answered(Now::default(), OWNER, answer());
     assert!(!coordinator.is_empty(), "one of the two that are needed");
     coordinator.answered(Now::default(), NEXT, answer());
@@ -238,7 +238,7 @@ fn a_former_owner_that_kept_a_write_stands_in() {
     let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
     let seats = Seats { partition: 0, view: view(2), old, new, between: vec![], read, preference: owners };
     coordinator.replan(Now::default(), view(2), |_| seats.clone());
-    coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { op });
+    coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { op, under: 2 });
     let done = coordinator.drain().into_iter().find_map(|out| match out {
         Out::Done { result: Ok(outcome), .. } => outcome.trace,
         _ => None,

@@ -129,9 +129,16 @@ impl Write {
     }
 
     /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: View) -> Next {
-        let asked = self.ballot.mark_behind(scene.now.time, from);
-        if let Some((seat, held_for)) = asked.filter(|_| !self.seats.view.is_behind(&theirs)) {
+    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: Option<View>) -> Next {
+        self.ballot.mark_behind(scene.now.time, from);
+        match theirs {
+            Some(theirs) if !self.seats.view.is_behind(&theirs) => self.ask_again(scene, from),
+            _ => self.wait_in(scene),
+        }
+    }
+
+    pub fn ask_again(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {
+        if let Some((seat, held_for)) = self.ballot.take_behind(peer) {
             self.copy_to(scene, seat, held_for);
         }
         self.wait_in(scene)

@@ -5,7 +5,7 @@ use super::suspicion::Suspicion;
 use super::table::{Change, FORGOTTEN_MAX};
 use super::{Membership, Out};
 use crate::ids::PeerId;
-use crate::member::{Accusation, Health, Record, Step};
+use crate::member::{Accusation, Health, Record, Step, View};
 use crate::message::{Gossip, GossipBody};
 use crate::time::Time;
 use rand::Rng;
@@ -64,6 +64,9 @@ impl Membership {
             for accusation in accusations {
                 self.accused(now, accusation, &mut heard, out);
             }
+            if matches!(body, GossipBody::Exchange { .. }) && heard.misbehaved.is_none() {
+                self.heard_all(from, view, out);
+            }
             self.heard_view(now, from, view, out);
             self.answer(now, from, body, &heard, out);
         } else {
@@ -73,6 +76,14 @@ impl Membership {
             out.push(Out::Misbehaved { peer: from, why });
         }
         self.finish(out);
+    }
+
+    /// All records of one with this view were taken in, unless there was no room for one.
+    fn heard_all(&mut self, from: PeerId, view: View, out: &mut Vec<Out>) {
+        if !self.table.is_full() && !self.knows_view(view.hash) {
+            self.past.note(view.hash);
+            out.push(Out::ViewHeard { peer: from });
+        }
     }
 
     /// It waits, and knows no member. Then it learns a table as a whole or not at all: from a part of one other

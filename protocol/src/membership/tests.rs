@@ -3,6 +3,7 @@ use super::*;
 use crate::member::Accusation;
 use net::{Net, gossip, id, play, record};
 
+mod apart;
 mod forged;
 mod net;
 mod newcomers;

@@ -3,7 +3,7 @@
 use super::{Asker, Membership, Message, Peer, coordinator, membership, repair, replica, scan};
 use crate::coordinator::Client;
 use crate::effect::{Effect, Notice};
-use crate::ids::{PeerId, StoreId};
+use crate::ids::{OpId, PeerId, StoreId};
 use crate::member::{Health, Step, View};
 use crate::message::{Call, Refusal};
 use crate::request::{Failure, Outcome, Response, Role};
@@ -41,10 +41,21 @@ impl Peer {
                 out.into_iter().for_each(|out| self.route_scan(out));
             }
             answer => {
-                self.coordinator.answered(now, from, answer);
+                match answer.under().filter(|(_, under)| !self.membership.knows_view(*under)) {
+                    Some((op, under)) => self.answered_apart(now, from, op, under),
+                    None => self.coordinator.answered(now, from, answer),
+                }
                 self.route_coordinator(now);
             }
         }
+    }
+
+    /// An answer of one that may know a step that we do not: of another owner, without which it may be no answer.
+    fn answered_apart(&mut self, now: Now, from: PeerId, op: OpId, under: u64) {
+        marked!(AnsweredApart);
+        // Only the hash was told. Steps are not compared where a view is heard to differ: tables are.
+        self.heard_view(now, from, View { steps: 0, hash: under });
+        self.coordinator.behind(now, from, op, None);
     }
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
@@ -111,7 +122,8 @@ impl Peer {
                 self.notify(Notice::Stepped { peer, name, step });
             }
             membership::Out::Refuted { incarnation } => self.notify(Notice::Refuted { incarnation }),
-            membership::Out::ViewHeard { .. } => {
+            membership::Out::ViewHeard { peer } => {
+                self.view_heard(now, peer);
                 self.with_repair(now, |repair, scene| repair.view_heard(scene));
             }
             membership::Out::Changed => {
@@ -124,6 +136,15 @@ impl Peer {
                 let why = why.to_owned();
                 self.notify(Notice::Misbehaved { peer, why })
             }
+        }
+    }
+
+    /// Where views have changed here too, all is asked again that waits for that: see `owners_changed`.
+    fn view_heard(&mut self, now: Now, peer: PeerId) {
+        let is_known = |view: View| self.membership.knows_view(view.hash);
+        if self.membership.view() == self.view && self.membership.view_of(peer).is_some_and(is_known) {
+            self.coordinator.caught_up(now, peer);
+            self.route_coordinator(now);
         }
     }
 

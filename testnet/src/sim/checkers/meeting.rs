@@ -36,8 +36,8 @@ pub fn check<'a>(
         // It has lost what it knew and held; that is made good when it has been told.
         _ if node.was_put_back => false,
         Some(other) => {
-            let knows_more = view.is_behind(&other.known());
-            is_whole(node, partition) && (node.id == world.nodes[reader].id || !knows_more && is_filled(node))
+            let counts = !view.is_behind(&other.known()) && peer.knows_view(other.known().hash);
+            is_whole(node, partition) && (node.id == world.nodes[reader].id || counts && is_filled(node))
         }
         None => false,
     };

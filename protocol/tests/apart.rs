@@ -1,0 +1,161 @@
+//! An answer of a peer that may know a step that this one does not counts once it is known what it knew. Steps were
+//! counted instead: after a cut one half had let a peer in, and the other had taken more steps without that one
+//! (simulator, lite 1022652).
+
+use serde_bytes::{ByteArray, ByteBuf};
+use starling_crdt::{Actor, Command, Dot, Event, Reply, Slice, Stamp};
+use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::effect::Effect;
+use starling_protocol::ids::{OpId, PeerId, RequestId};
+use starling_protocol::input::Input;
+use starling_protocol::member::{Health, Record, Standing, Step, View};
+use starling_protocol::membership::signing::Unsigned;
+use starling_protocol::message::{Call, Gossip, GossipBody, Message};
+use starling_protocol::peer::{Peer, Start};
+use starling_protocol::request::Request;
+use starling_protocol::store::{Answer, Question};
+use starling_protocol::time::{Now, Time};
+use std::sync::Arc;
+
+const NOW: Now = Now { time: Time(1_000_000), wall_ms: 1_767_225_600_000 };
+/// Of the other owner: it knows something else than this peer, in fewer steps.
+const THEIRS: View = View { steps: 1, hash: 77 };
+
+fn record(number: u64, version: u64) -> Record {
+    Record {
+        id: PeerId::numbered(number),
+        incarnation: 1,
+        health: Health::Alive,
+        standing: Standing { version, step: Step::Member },
+        life: number,
+        started_ms: 0,
+        name: format!("p{number}"),
+        addresses: vec![format!("/memory/{number}")],
+        zone: String::new(),
+        weight: 100,
+        signature: None,
+    }
+}
+
+/// One of two owners of everything. Both have to answer a read, and keep a write.
+struct One {
+    peer: Peer,
+}
+
+impl One {
+    fn new() -> Self {
+        let id = PeerId::numbered(1);
+        let (name, nonce) = ("test".into(), ByteArray::default());
+        let genesis = Genesis {
+            format: GENESIS_FORMAT,
+            name,
+            created_ms: NOW.wall_ms,
+            nonce,
+            founder: id,
+            partitions: 8,
+            n: 2,
+            r: 2,
+            w: 2,
+        };
+        let start = Start {
+            id,
+            name: "p1".into(),
+            zone: String::new(),
+            weight: 100,
+            addresses: vec!["/memory/1".into()],
+            life: 1,
+            genesis,
+            signing: Arc::new(Unsigned),
+            config: Config::default(),
+            seed: 1,
+            table: vec![record(1, 9), record(2, 1)],
+            founding: false,
+            fresh: false,
+        };
+        Self { peer: Peer::new(start, NOW) }
+    }
+
+    fn hears(&mut self, call: Call) -> Vec<Effect> {
+        self.receives(Message::Call(call))
+    }
+
+    fn receives(&mut self, message: Message) -> Vec<Effect> {
+        self.peer.handle(NOW, Input::Received { from: PeerId::numbered(2), message }).collect()
+    }
+
+    /// Its whole table, which is no news.
+    fn is_told_all(&mut self) -> Vec<Effect> {
+        let (records, accusations) = (vec![record(2, 1)], Vec::new());
+        let body = GossipBody::Exchange { reply: false };
+        self.receives(Message::Gossip(Gossip { view: THEIRS, records, accusations, sent: None, body }))
+    }
+
+    /// What a client has asked for, and what this peer's own storage has answered to that.
+    fn carries_out(&mut self, command: Command, answers: &[Answer]) -> Vec<Effect> {
+        let request = Request::Data { key: ByteBuf::from("k"), command, r: None, w: None, explain: false };
+        let mut effects: Vec<_> =
+            self.peer.handle(NOW, Input::Request { id: RequestId(1), request }).collect();
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::Store { id, question: Question::Read { .. } | Question::Execute { .. } } => Some(*id),
+            _ => None,
+        });
+        let id = asked.expect("an owner asks its own storage");
+        for answer in answers {
+            effects.extend(self.peer.handle(NOW, Input::Stored { id, answer: answer.clone() }));
+        }
+        effects
+    }
+}
+
+fn asked(effects: &[Effect]) -> Option<OpId> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Send { message: Message::Call(Call::Read { op, .. } | Call::Apply { op, .. }), .. } => {
+            Some(*op)
+        }
+        _ => None,
+    })
+}
+
+fn is_answered(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Reply { .. }))
+}
+
+fn asks_for_the_table(effects: &[Effect]) -> bool {
+    let asks = |message: &Message| {
+        matches!(message, Message::Gossip(Gossip { body: GossipBody::Exchange { reply: true }, .. }))
+    };
+    effects.iter().any(|effect| matches!(effect, Effect::Send { message, .. } if asks(message)))
+}
+
+/// `answer` is the other owner's, with its view.
+fn counts_once_all_is_known(command: Command, own: &[Answer], answer: fn(OpId, u64) -> Call) {
+    let mut one = One::new();
+    assert!(one.peer.known().steps > THEIRS.steps && !one.peer.knows_view(THEIRS.hash));
+    let began = one.carries_out(command, own);
+    let op = asked(&began).expect("the other owner is asked");
+
+    let apart = one.hears(answer(op, THEIRS.hash));
+    assert!(!is_answered(&apart) && asks_for_the_table(&apart), "{apart:?}");
+    let told = one.is_told_all();
+    assert_eq!(asked(&told), Some(op), "asked again: {told:?}");
+    assert!(is_answered(&one.hears(answer(op, THEIRS.hash))));
+}
+
+#[test]
+fn a_read_counts_what_is_answered_under_a_view_that_is_known() {
+    let own = [Answer::Read { slice: Slice::default() }];
+    counts_once_all_is_known(Command::Get, &own, |op, under| Call::ReadSlice {
+        op,
+        under,
+        slice: Slice::default(),
+    });
+}
+
+#[test]
+fn a_write_counts_the_copies_of_those_whose_view_is_known() {
+    let (dot, stamp) = (Dot::new(Actor(1), 1), Stamp::at(NOW.wall_ms));
+    let event = Event { dot, stamp, puts: Vec::new(), drops: Vec::new() };
+    let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event) };
+    let command = Command::Set { value: ByteBuf::from("v") };
+    counts_once_all_is_known(command, &[executed, Answer::Synced], |op, under| Call::Applied { op, under });
+}
