@@ -103,7 +103,8 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// How many others are asked to probe one that did not answer. SWIM, section 3.1; memberlist: 3.
     pub indirect_probes: usize,
-    /// Suspicion lasts at least this many periods times log10 of the members. memberlist: 4.
+    /// Suspicion lasts at least this many periods, and longer in a large network: see `membership::suspicion`.
+    /// memberlist: 4 times log10 of the members.
     pub suspicion_factor: u32,
     /// At first suspicion lasts up to this many times the least (Lifeguard, section IV-B). memberlist: 6.
     pub suspicion_max_factor: u32,

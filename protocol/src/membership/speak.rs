@@ -99,13 +99,12 @@ impl Membership {
         }
     }
 
-    /// In a large network a few are told at once of a new suspicion, which saves two periods until all know. In a
-    /// small one rumors are as fast; but where a refusal lets the others decide within a period, they are told too.
+    /// A few are told at once of a new suspicion, and in a small network all: that saves the periods that a rumor
+    /// takes, and the suspect hears of it sooner as well.
     pub(super) fn spread(&mut self, suspect: PeerId, out: &mut Vec<Out>) {
-        if self.table.living() > TELL_ALL_MAX || self.refused.contains(&suspect) {
-            for peer in self.some_alive(TELL_SOME, suspect) {
-                self.send(peer, GossipBody::Update, Vec::new(), out);
-            }
+        let all = self.table.living() <= TELL_ALL_MAX;
+        for peer in self.some_alive(if all { TELL_ALL_MAX } else { TELL_SOME }, suspect) {
+            self.send(peer, GossipBody::Update, Vec::new(), out);
         }
     }
 
