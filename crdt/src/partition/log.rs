@@ -8,6 +8,9 @@ use std::ops::ControlFlow;
 
 /// More missing dots than this: a state transfer is cheaper than as many lookups.
 pub(crate) const DOTS_MAX: u64 = 20_000;
+/// Up to here lookups are cheap whatever there is beside. Beyond, an event costs one lookup, four times what a cell
+/// costs in the scan of a state transfer; where half of all is missing, that sends at most twice as much.
+const DOTS_FEW: u64 = 256;
 
 /// What another replica lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum Missing {
         events: Vec<Event>,
         more: bool,
     },
-    /// The log no longer has all of it, or it is too much: send the state.
+    /// The log no longer has all of it, or it is most of what there is: send the state.
     Cut,
 }
 
@@ -56,7 +59,8 @@ impl Partition {
         if lacking.is_empty() {
             return Ok(Missing::Nothing);
         }
-        if lacking.len() > DOTS_MAX.min(self.log) {
+        let most = lacking.len() > DOTS_FEW && lacking.len() >= self.cells / 2;
+        if most || lacking.len() > DOTS_MAX.min(self.log) {
             return Ok(Missing::Cut);
         }
         let Some(mut entries) = self.entries(s, &lacking)? else {
