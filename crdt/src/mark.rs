@@ -110,6 +110,8 @@ marks! {
     StateStaged,
     /// What was sent was made for a context that is gone.
     StaleSession,
+    /// One that has what is lacked here is told so later, as another is sending it.
+    PutOff,
     /// A state transfer waits, as there are too many.
     StateWaits,
     /// Pieces of a state transfer come out of order.

@@ -6,6 +6,7 @@
 //! itself lacks something, its own `Report`. What was learned is acknowledged by a `Report` again. Two
 //! owners in sync exchange one hash.
 
+mod coming;
 mod exchange;
 mod handoff;
 mod push;
@@ -21,6 +22,7 @@ use crate::message::Repair as Message;
 use crate::seats::Map;
 use crate::store::{Answer, Question};
 use crate::time::{Duration, Now, Time};
+use coming::Coming;
 use push::{Push, Staging};
 use starling_crdt::{Context, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,10 +149,9 @@ pub struct Repair {
     told: BTreeMap<PartitionId, BTreeMap<PeerId, Told>>,
     /// Peers to compare with as soon as possible.
     meet: BTreeSet<PeerId>,
-    /// Whom we have told that we lack something, and when: they send without being told again.
-    expecting: BTreeMap<(PartitionId, PeerId), Time>,
-    /// Who lacks what we hold.
-    todo: BTreeSet<(PartitionId, PeerId)>,
+    coming: Coming,
+    /// Who lacks what we hold; true if our log does not reach back so far, and it takes the whole state.
+    todo: BTreeMap<(PartitionId, PeerId), bool>,
     pushes: BTreeMap<(PartitionId, PeerId), Push>,
     staging: BTreeMap<(PartitionId, PeerId), Staging>,
     transfers: u64,
@@ -189,8 +190,8 @@ impl Repair {
             view: View::default(),
             told: BTreeMap::new(),
             meet: BTreeSet::new(),
-            expecting: BTreeMap::new(),
-            todo: BTreeSet::new(),
+            coming: Coming::default(),
+            todo: BTreeMap::new(),
             pushes: BTreeMap::new(),
             staging: BTreeMap::new(),
             transfers: 0,
@@ -235,7 +236,7 @@ impl Repair {
 
     /// Partitions of which somebody lacks something that is held here.
     pub fn repairing(&self) -> usize {
-        let partitions: BTreeSet<_> = self.todo.iter().chain(self.pushes.keys()).map(|(p, _)| *p).collect();
+        let partitions: BTreeSet<_> = self.todo.keys().chain(self.pushes.keys()).map(|(p, _)| *p).collect();
         partitions.len()
     }
 
@@ -307,8 +308,8 @@ impl Repair {
     pub fn unreachable(&mut self, peer: PeerId) {
         self.pushes.retain(|(_, to), _| *to != peer);
         self.staging.retain(|(_, from), _| *from != peer);
-        self.expecting.retain(|(_, from), _| *from != peer);
-        self.todo.retain(|(_, to)| *to != peer);
+        self.coming.forget(peer);
+        self.todo.retain(|(_, to), _| *to != peer);
     }
 
     /// Somebody was heard to know other steps than before.
@@ -346,6 +347,7 @@ impl Repair {
     pub fn timeout(&mut self, scene: &Scene<'_>) {
         if scene.now.time >= self.next_tick {
             self.forget_stalled(scene.now.time);
+            self.tell_all_put_off(scene);
             self.meet_all(scene);
             self.hand_over(scene);
             self.settle(scene, true);

@@ -75,6 +75,34 @@ fn check(common: u32, differing: u32) {
     assert!(repair <= 2 * size, "{repair} bytes to repair {size}");
 }
 
+/// Three owners hold these keys, and one loses its disk. Bytes that repair takes until it is a member again, and the
+/// size of what it had lost.
+fn refill(keys: u32) -> (u64, u64) {
+    let mut world = World::new(PARTITIONS, 3, 2, 2, 1);
+    world.may_stop = false;
+    (0..3).for_each(|_| drop(world.add()));
+    assert!(world.run_until(Duration::from_secs(30), |world| world.all_members(3)), "three members");
+    let keys: Vec<String> = (0..keys).map(|number| format!("key{number}")).collect();
+    keys.iter().for_each(|key| set(&mut world, 0, key));
+    world.run(Duration::from_secs(30));
+    world.may_stop = true;
+    world.stop(2);
+    world.wipe(2);
+    world.may_stop = false;
+    let before = world.repair_bytes;
+    world.start(2, true);
+    assert!(world.run_until(Duration::from_secs(60), |world| world.all_members(3)), "it is filled");
+    assert!(world.owners_agree());
+    (world.repair_bytes - before, keys.iter().map(|key| size_of(key)).sum())
+}
+
+#[test]
+fn what_a_peer_has_lost_is_sent_to_it_once_though_two_have_it() {
+    let (sent, size) = refill(20_000);
+    println!("{size} bytes were lost: {sent} bytes");
+    assert!(sent <= size * 5 / 4, "{sent} bytes for {size}");
+}
+
 #[test]
 fn repair_costs_no_more_than_twice_what_differs() {
     check(10_000, 1_000);

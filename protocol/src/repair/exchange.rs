@@ -5,7 +5,7 @@ use crate::ids::{PartitionId, PeerId};
 use crate::member::View;
 use crate::message::{Held, Repair as Message};
 use crate::store::Question;
-use crate::time::{Duration, Time};
+use crate::time::Duration;
 use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,8 +140,11 @@ impl Repair {
         contexts: Contexts,
     ) {
         let theirs: BTreeMap<_, _> = hashes.iter().copied().collect();
-        let differs = |(p, context): &(PartitionId, Context)| theirs.get(p) != Some(&context.hash());
-        self.send_report(scene, from, contexts.into_iter().filter(differs).collect());
+        let mut contexts = contexts;
+        contexts.retain(|(p, context)| theirs.get(p) != Some(&context.hash()));
+        // Of a partition that is empty here we lack all that they have.
+        contexts.retain(|(p, context)| !context.is_empty() || self.expect(scene.now.time, *p, from));
+        self.send_report(scene, from, contexts);
     }
 
     /// Tells `to` what we have synced of these.
@@ -156,6 +159,7 @@ impl Repair {
 
     pub(super) fn send_report(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
         self.remember(contexts.clone());
+        self.note_lacking(scene, to, &contexts);
         let view = scene.map.view();
         let mut held: Vec<Held> = Vec::new();
         let mut intervals = 0;
@@ -171,6 +175,16 @@ impl Repair {
         if !held.is_empty() {
             self.send(to, Message::Report { view, held });
         }
+    }
+
+    /// Who is told what we hold sends what it has beyond that; once it has nothing, others are told.
+    fn note_lacking(&mut self, scene: &Scene<'_>, to: PeerId, contexts: &Contexts) {
+        for (partition, mine) in contexts.iter().filter(|(p, _)| scene.map.owns(scene.me, *p)) {
+            if self.told(*partition, to).is_some_and(|told| !mine.contains_all(&told.context)) {
+                self.coming.told(scene.now.time, *partition, to);
+            }
+        }
+        self.tell_put_off(scene, contexts.iter().map(|(partition, _)| *partition));
     }
 
     /// Takes note of what another holds, and has it held against what we hold.
@@ -198,7 +212,7 @@ impl Repair {
             let Some(told) = self.told(partition, from) else { continue };
             let (they_lack, we_lack) = (!told.context.contains_all(&mine), !mine.contains_all(&told.context));
             if they_lack && scene.map.owns(from, partition) {
-                self.todo.insert((partition, from));
+                self.todo.entry((partition, from)).or_default();
             }
             if we_lack && scene.map.owns(scene.me, partition) {
                 lacking.push((partition, mine.clone()));
@@ -209,13 +223,6 @@ impl Repair {
         lacking.retain(|(partition, _)| self.expect(scene.now.time, *partition, from));
         self.send_report(scene, from, lacking);
         self.settle(scene, false);
-    }
-
-    /// True if `from` has not been told lately that we lack something of this partition.
-    fn expect(&mut self, now: Time, partition: PartitionId, from: PeerId) -> bool {
-        let told = self.expecting.contains_key(&(partition, from));
-        self.expecting.entry((partition, from)).or_insert(now);
-        !told
     }
 
     /// Draws what follows from what is now known of one other's copy.

@@ -79,5 +79,6 @@ impl Repair {
         self.proven.remove(&partition);
         self.cut.remove(&partition);
         self.refilling.remove(&partition);
+        self.coming.forget_partition(partition);
     }
 }

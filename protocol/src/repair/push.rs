@@ -10,8 +10,6 @@ use starling_crdt::{Missing, Piece};
 
 /// What has not moved for this long is given up; the next comparison begins it anew.
 const STALLED: Duration = Duration::from_secs(10);
-/// How long a peer that was told what we lack has to begin sending it.
-const EXPECT: Duration = Duration::from_secs(3);
 /// Most state transfers under way in either direction: each keeps one partition in memory.
 pub(super) const TRANSFERS_MAX: usize = 4;
 /// Most pieces of one transfer.
@@ -21,6 +19,8 @@ const PIECES_MAX: u32 = 65_536;
 pub(super) struct Push {
     moved: Time,
     session: u64,
+    /// The whole state was asked for.
+    whole: bool,
     transfer: Option<Transfer>,
 }
 
@@ -44,8 +44,11 @@ impl Repair {
     /// Begins as many pushes as are allowed at once.
     pub(super) fn pump(&mut self, scene: &Scene<'_>) {
         while self.pushes.len() < self.config.repairs_max {
-            let ready = |key: &&(PartitionId, PeerId)| !self.pushes.contains_key(key);
-            let Some(key) = self.todo.iter().find(ready).copied() else { return };
+            let room = self.transferring() < TRANSFERS_MAX;
+            let ready = |(key, whole): &(&(PartitionId, PeerId), &bool)| {
+                (room || !**whole) && !self.pushes.contains_key(*key)
+            };
+            let Some(key) = self.todo.iter().find(ready).map(|(key, _)| *key) else { return };
             self.todo.remove(&key);
             self.begin_push(scene, key);
         }
@@ -56,7 +59,7 @@ impl Repair {
         let Some(told) = self.told(partition, to) else { return };
         let Some(session) = told.session.filter(|_| self.reachable(scene, to)) else { return };
         let (context, max_bytes) = (told.context.clone(), self.config.repair_batch);
-        self.pushes.insert(key, Push { moved: scene.now.time, session, transfer: None });
+        self.pushes.insert(key, Push { moved: scene.now.time, session, whole: false, transfer: None });
         self.ask_store(
             Pending::Missing { partition, to, session },
             Question::Missing { partition, context, max_bytes },
@@ -73,20 +76,22 @@ impl Repair {
         missing: Missing,
     ) {
         let (partition, to) = key;
+        let room = self.transferring() < TRANSFERS_MAX;
         let current = |push: &&mut Push| push.session == session;
         let Some(push) = self.pushes.get_mut(&key).filter(current) else { return };
         push.moved = scene.now.time;
         match missing {
             Missing::Nothing => drop(self.pushes.remove(&(partition, to))),
             Missing::Events { events, .. } => self.send(to, Message::Events { session, partition, events }),
-            Missing::Cut if self.transferring() < TRANSFERS_MAX => {
+            Missing::Cut if room => {
+                push.whole = true;
                 let question = Question::Snapshot { partition, max_bytes: self.config.repair_batch };
                 self.ask_store(Pending::Snapshot { partition, to }, question);
             }
             Missing::Cut => {
                 marked!(StateWaits);
                 self.pushes.remove(&(partition, to));
-                self.todo.insert((partition, to));
+                self.todo.insert((partition, to), true);
             }
         }
     }
@@ -102,7 +107,7 @@ impl Repair {
     }
 
     fn transferring(&self) -> usize {
-        self.pushes.values().filter(|push| push.transfer.is_some()).count()
+        self.pushes.values().filter(|push| push.whole).count()
     }
 
     pub(super) fn begin_transfer(
@@ -161,7 +166,7 @@ impl Repair {
         if partition >= scene.map.partitions() || events.iter().any(|event| event.stamp > scene.latest) {
             return;
         }
-        self.expecting.remove(&(partition, from));
+        self.coming.begun(partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
@@ -187,7 +192,7 @@ impl Repair {
         if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
             return;
         }
-        self.expecting.remove(&key);
+        self.coming.begun(partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             self.staging.remove(&key);
@@ -228,6 +233,6 @@ impl Repair {
         marked!(Stalled if self.pushes.values().any(|push| now.since(push.moved) >= STALLED));
         self.pushes.retain(|_, push| now.since(push.moved) < STALLED);
         self.staging.retain(|_, staging| now.since(staging.moved) < STALLED);
-        self.expecting.retain(|_, asked| now.since(*asked) < EXPECT);
+        self.coming.forget_silent(now);
     }
 }

@@ -91,9 +91,9 @@ impl Repair {
     ) {
         for peer in owners.iter().map(|seat| seat.peer) {
             let key = (partition, peer);
-            let busy = self.expecting.contains_key(&key)
+            let busy = self.coming.concerns(partition, peer)
                 || self.pushes.contains_key(&key)
-                || self.todo.contains(&key);
+                || self.todo.contains_key(&key);
             if self.reachable(scene, peer) && !busy {
                 ask.entry(peer).or_default().push(partition);
             }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot};
+use starling_crdt::{Actor, Dot, Event};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -129,4 +129,55 @@ fn one_that_leaves_hands_over_what_came_before_it_left_unread() {
     }
     answered(&mut repair, &after, &seen(2));
     assert!(repair.drain().contains(&Out::Step(Step::Departing)));
+}
+
+/// What is sent to whom, of reports.
+fn told(out: &[Out]) -> Vec<PeerId> {
+    let told = out.iter().filter_map(|out| match out {
+        Out::Send { to, message: Message::Report { .. } } => Some(*to),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
+    let map = Fixed { steps: 1, leaving: false };
+    let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
+    let mut repair = begun(&map);
+    let mut hears = |repair: &mut Repair, from| {
+        repair.received(&scene(&map), from, report(&map, seen(9)));
+        answered(repair, &map, &Context::new());
+        told(&repair.drain())
+    };
+    assert_eq!(hears(&mut repair, first), [first]);
+    assert_eq!(hears(&mut repair, second), [], "the first is sending");
+    assert_eq!(hears(&mut repair, first), [], "and was told");
+
+    repair.unreachable(first);
+    repair.timeout(&scene(&map));
+    answered(&mut repair, &map, &Context::new());
+    assert_eq!(told(&repair.drain()), [second]);
+}
+
+#[test]
+fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
+    let map = Fixed { steps: 1, leaving: false };
+    let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
+    let mut repair = begun(&map);
+    for (from, count) in [(first, 1), (second, 9)] {
+        repair.received(&scene(&map), from, report(&map, seen(count)));
+        answered(&mut repair, &map, &Context::new());
+    }
+    repair.drain();
+    let event = Event { dot: Dot::new(Actor(1), 1), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() };
+    let events = Message::Events { session: 7, partition: 0, events: vec![event] };
+    repair.received(&scene(&map), first, events);
+    let asked = repair.drain();
+    let [Out::Store { ticket, question: Question::Apply { .. } }] = asked[..] else { panic!("{asked:?}") };
+    repair.stored(&scene(&map), ticket, Answer::Applied { refused: 0 });
+    answered(&mut repair, &map, &seen(1));
+    let out = answered(&mut repair, &map, &seen(1));
+    assert_eq!(told(&out), [first], "as its acknowledgement");
+    assert_eq!(told(&repair.drain()), [second], "who has more");
 }
