@@ -374,7 +374,7 @@ impl Op {
     fn awaits(&self, peer: PeerId) -> bool {
         match self {
             Op::Forward(forward) => forward.awaits(peer),
-            _ => self.ballot().is_some_and(|ballot| ballot.with(AnswerKind::Pending).contains(&peer)),
+            _ => self.ballot().is_some_and(|ballot| ballot.awaits(peer)),
         }
     }
 

@@ -289,6 +289,9 @@ impl Repair {
             (Pending::Snapshot { partition, to }, Answer::Snapshot { pieces }) => {
                 self.begin_transfer(scene, partition, to, pieces)
             }
+            (Pending::Learn { partition, from }, Answer::Installed { done: false }) => {
+                self.not_installed(scene, partition, from)
+            }
             (Pending::Learn { partition, from }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
             (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),

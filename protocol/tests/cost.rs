@@ -80,7 +80,9 @@ fn check(common: u32, differing: u32) {
 fn refill(keys: u32) -> (u64, u64) {
     let mut world = World::new(PARTITIONS, 3, 2, 2, 1);
     world.may_stop = false;
-    (0..3).for_each(|_| drop(world.add()));
+    for _ in 0..3 {
+        world.add();
+    }
     assert!(world.run_until(Duration::from_secs(30), |world| world.all_members(3)), "three members");
     let keys: Vec<String> = (0..keys).map(|number| format!("key{number}")).collect();
     keys.iter().for_each(|key| set(&mut world, 0, key));

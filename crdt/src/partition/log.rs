@@ -4,13 +4,14 @@ use super::{Partition, versions_of};
 use crate::rows;
 use crate::wire::{Malformed, array_shaped};
 use crate::{Cell, Context, Dot, Event, PartitionId, Stamp, Storage, StorageError, Target};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// More missing dots than this: a state transfer is cheaper than as many lookups.
 pub(crate) const DOTS_MAX: u64 = 20_000;
 /// Up to here lookups are cheap whatever there is beside. Beyond, an event costs one lookup, four times what a cell
-/// costs in the scan of a state transfer; where half of all is missing, that sends at most twice as much.
-const DOTS_FEW: u64 = 256;
+/// costs in the scan of a state transfer; where half of all cells are in what is missing, that sends twice as many.
+const CELLS_FEW: u64 = 256;
 
 /// What another replica lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +60,17 @@ impl Partition {
         if lacking.is_empty() {
             return Ok(Missing::Nothing);
         }
-        let most = lacking.len() > DOTS_FEW && lacking.len() >= self.cells / 2;
-        if most || lacking.len() > DOTS_MAX.min(self.log) {
+        let is_new = context.is_empty() && self.is_most(self.cells);
+        if is_new || lacking.len() > DOTS_MAX.min(self.log) {
             return Ok(Missing::Cut);
         }
         let Some(mut entries) = self.entries(s, &lacking)? else {
             marked!(LogGap);
             return Ok(Missing::Cut);
         };
+        if self.is_most(lacking.len()) && self.is_most(cells_put(&entries)) {
+            return Ok(Missing::Cut);
+        }
         entries.sort_by_key(|(dot, entry)| std::cmp::Reverse((entry.stamp, *dot)));
         if mutated!(OldestFirst) {
             entries.reverse();
@@ -82,6 +86,10 @@ impl Partition {
         }
         let more = events.len() < all;
         Ok(Missing::Events { events, more })
+    }
+
+    fn is_most(&self, cells: u64) -> bool {
+        cells > CELLS_FEW && cells >= self.cells / 2
     }
 
     /// The log entries of `dots`; none where one is not there.
@@ -134,6 +142,11 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// How many different ones.
+fn cells_put(entries: &[(Dot, Entry)]) -> u64 {
+    entries.iter().flat_map(|(_, entry)| &entry.puts).collect::<BTreeSet<_>>().len() as u64
 }
 
 /// About how many bytes an event is on the wire.

@@ -64,18 +64,18 @@ impl Ballot {
 
     /// Notes an answer. False if none was awaited from that peer.
     pub fn answered(&mut self, now: Time, peer: PeerId, answer: AnswerKind) -> bool {
-        let Some(entry) = self.entries.iter_mut().find(|e| e.peer == peer && e.answer == AnswerKind::Pending)
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.peer == peer && entry.is_awaited())
         else {
             return false;
         };
-        entry.answer = answer;
+        (entry.answer, entry.behind) = (answer, false);
         entry.took_us = u64::try_from(now.since(entry.asked_at).as_micros()).ok();
         true
     }
 
     pub fn set(&mut self, peer: PeerId, answer: AnswerKind) {
         for entry in self.entries.iter_mut().filter(|entry| entry.peer == peer) {
-            entry.answer = answer;
+            (entry.answer, entry.behind) = (answer, false);
         }
     }
 
@@ -117,7 +117,12 @@ impl Ballot {
     }
 
     pub fn is_pending(&self) -> bool {
-        self.entries.iter().any(|entry| entry.answer == AnswerKind::Pending || entry.behind)
+        self.entries.iter().any(Entry::is_awaited)
+    }
+
+    /// Whether anything is to be expected of this peer yet.
+    pub fn awaits(&self, peer: PeerId) -> bool {
+        self.entries.iter().any(|entry| entry.peer == peer && entry.is_awaited())
     }
 
     /// Asked without an answer yet, and nobody in their place.
@@ -163,6 +168,10 @@ impl Ballot {
 }
 
 impl Entry {
+    fn is_awaited(&self) -> bool {
+        self.answer == AnswerKind::Pending || self.behind
+    }
+
     fn report(&self, instead_of: Option<PeerId>) -> Asked {
         let role = match instead_of {
             None => Role::Owner,

@@ -237,10 +237,9 @@ impl Read {
                 self.ask(scene, seat, None, Want::Cells);
             }
         }
+        // Others that were behind stand in, as before; former owners were dealt with.
         for peer in again {
-            if !self.is_owner(peer) {
-                self.ballot.set(peer, AnswerKind::Refused);
-            }
+            self.ask_again(scene, peer);
         }
         self.wait_in(scene)
     }

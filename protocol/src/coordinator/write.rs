@@ -189,6 +189,10 @@ impl Write {
             marked!(WriteReplanned);
             self.copy_to(scene, seat, None);
         }
+        // Of those that were behind, the others stand in.
+        for peer in behind {
+            self.ask_again(scene, peer);
+        }
         self.wait_in(scene)
     }
 

@@ -29,6 +29,8 @@ struct Heard {
     /// The sender was dead.
     revived: bool,
     misbehaved: Option<&'static str>,
+    /// There was no room for one.
+    dropped: bool,
 }
 
 impl Membership {
@@ -64,7 +66,7 @@ impl Membership {
             for accusation in accusations {
                 self.accused(now, accusation, &mut heard, out);
             }
-            if matches!(body, GossipBody::Exchange { .. }) && heard.misbehaved.is_none() {
+            if matches!(body, GossipBody::Exchange { .. }) && heard.misbehaved.is_none() && !heard.dropped {
                 self.heard_all(from, view, out);
             }
             self.heard_view(now, from, view, out);
@@ -78,9 +80,9 @@ impl Membership {
         self.finish(out);
     }
 
-    /// All records of one with this view were taken in, unless there was no room for one.
+    /// All records of one with this view were taken in.
     fn heard_all(&mut self, from: PeerId, view: View, out: &mut Vec<Out>) {
-        if !self.table.is_full() && !self.knows_view(view.hash) {
+        if !self.knows_view(view.hash) {
             self.past.note(view.hash);
             out.push(Out::ViewHeard { peer: from });
         }
@@ -127,6 +129,7 @@ impl Membership {
         let peer = claim.id;
         let said = (from == peer).then(|| claim.clone());
         let change = self.table.merge(now, claim);
+        heard.dropped |= !self.table.holds(peer);
         self.merged(now, peer, change, out);
         if said_dead {
             self.said_dead(now, peer, change, out);

@@ -103,8 +103,11 @@ impl Membership {
     /// takes, and the suspect hears of it sooner as well.
     pub(super) fn spread(&mut self, suspect: PeerId, out: &mut Vec<Out>) {
         let all = self.table.living() <= TELL_ALL_MAX;
-        for peer in self.some_alive(if all { TELL_ALL_MAX } else { TELL_SOME }, suspect) {
-            self.send(peer, GossipBody::Update, Vec::new(), out);
+        let Some(accusation) = self.accusation(suspect, self.me().id) else { return };
+        for to in self.some_alive(if all { TELL_ALL_MAX } else { TELL_SOME }, suspect) {
+            let (view, records, accusations) = (self.view(), Vec::new(), vec![accusation]);
+            let gossip = Gossip { view, records, accusations, sent: None, body: GossipBody::Update };
+            out.push(Out::Send { to, gossip });
         }
     }
 

@@ -103,11 +103,12 @@ impl Suspicion {
     }
 }
 
-/// The factor times the period. Among more than ten members, a period more each time that they are five times as
-/// many: so much longer a rumor takes to all, of which each member tells four a period.
+/// The factor times the period. Among more than ten members, a period more each time that they are three times as
+/// many: so much longer a rumor takes to all, which each that has heard it tells two others a period, the one that it
+/// pings and the one that pings it.
 fn least(members: usize, config: &Config) -> Duration {
-    let log5_thousandths = log2(members as u64) * 1000 / log2(5);
-    let more = log5_thousandths.saturating_sub(log2(10) * 1000 / log2(5));
+    let log3_thousandths = log2(members as u64) * 1000 / log2(3);
+    let more = log3_thousandths.saturating_sub(log2(10) * 1000 / log2(3));
     config.probe_period * config.suspicion_factor + config.probe_period * (more as u32) / 1000
 }
 
@@ -165,7 +166,7 @@ mod tests {
     fn the_least_timeout_grows_with_the_logarithm_of_the_members() {
         assert_eq!(suspicion(3).deadline(), Time(2_000_000), "too few others to wait for");
         let longer = suspicion(1000).deadline();
-        // 4 periods and log5(1000 / 10) = 2.861, three times.
-        assert!((10_280_000..10_295_000).contains(&longer.0), "{longer:?}");
+        // 4 periods and log3(1000 / 10) = 4.192, three times.
+        assert!((12_270_000..12_295_000).contains(&longer.0), "{longer:?}");
     }
 }

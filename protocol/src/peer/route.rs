@@ -53,7 +53,7 @@ impl Peer {
     /// An answer of one that may know a step that we do not: of another owner, without which it may be no answer.
     fn answered_apart(&mut self, now: Now, from: PeerId, op: OpId, under: u64) {
         marked!(AnsweredApart);
-        // Only the hash was told. Steps are not compared where a view is heard to differ: tables are.
+        // Only the hash was told. With fewest steps, it is taken for one that needs our table as well.
         self.heard_view(now, from, View { steps: 0, hash: under });
         self.coordinator.behind(now, from, op, None);
     }

@@ -1,6 +1,7 @@
 //! Who sends us what we lack: of each partition one at a time. Else a peer that has lost its disk would be sent
 //! everything by each of the owners.
 
+use super::push::TRANSFERS_MAX;
 use super::{Pending, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
 use crate::time::{Duration, Time};
@@ -23,9 +24,30 @@ impl Coming {
         self.expecting.entry((partition, from)).or_insert(now);
     }
 
-    /// It has begun to send.
-    pub fn begun(&mut self, partition: PartitionId, from: PeerId) {
+    /// It has begun to send this partition, and the others come after it.
+    pub fn begun(&mut self, now: Time, partition: PartitionId, from: PeerId) {
+        self.done(partition, from);
+        self.expecting.iter_mut().filter(|((_, peer), _)| *peer == from).for_each(|(_, asked)| *asked = now);
+    }
+
+    /// Nothing more is to be expected of it.
+    pub fn done(&mut self, partition: PartitionId, from: PeerId) {
         self.expecting.remove(&(partition, from));
+    }
+
+    pub fn put_off(&mut self, partition: PartitionId, from: PeerId) {
+        marked!(PutOff);
+        self.put_off.entry(partition).or_default().insert(from);
+    }
+
+    /// The next of those that were put off.
+    fn next(&mut self, partition: PartitionId) -> Option<PeerId> {
+        let peers = self.put_off.get_mut(&partition)?;
+        let next = peers.pop_first();
+        if peers.is_empty() {
+            self.put_off.remove(&partition);
+        }
+        next
     }
 
     /// Whether it was told, or will be, without being asked for anything.
@@ -41,6 +63,7 @@ impl Coming {
 
     pub fn forget_partition(&mut self, partition: PartitionId) {
         self.put_off.remove(&partition);
+        self.expecting.retain(|(of, _), _| *of != partition);
     }
 
     pub fn forget_silent(&mut self, now: Time) {
@@ -52,12 +75,11 @@ impl Repair {
     /// True if `from` is to be told now that we lack something of this partition: it was not lately, and nobody
     /// else is sending it.
     pub(super) fn expect(&mut self, now: Time, partition: PartitionId, from: PeerId) -> bool {
-        if self.coming.concerns(partition, from) {
+        if self.coming.concerns(partition, from) || self.staging.contains_key(&(partition, from)) {
             return false;
         }
         if self.is_coming(partition) {
-            marked!(PutOff);
-            self.coming.put_off.entry(partition).or_default().insert(from);
+            self.coming.put_off(partition, from);
             return false;
         }
         self.coming.told(now, partition, from);
@@ -74,21 +96,25 @@ impl Repair {
             || self.pending.values().any(|(_, pending)| learns(pending))
     }
 
-    /// Tells those that were put off what we hold of these partitions now, where nobody else is sending any more.
+    /// Tells what we hold of these partitions now to the next that was put off, where nobody is sending any more.
     pub(super) fn tell_put_off(&mut self, scene: &Scene<'_>, partitions: impl Iterator<Item = PartitionId>) {
         let mut tell: BTreeMap<PeerId, Vec<PartitionId>> = BTreeMap::new();
         for partition in partitions {
-            if self.coming.put_off.contains_key(&partition) && !self.is_coming(partition) {
-                let peers = self.coming.put_off.remove(&partition).into_iter().flatten();
-                peers.for_each(|peer| tell.entry(peer).or_default().push(partition));
+            if !self.is_coming(partition)
+                && let Some(peer) = self.coming.next(partition)
+            {
+                tell.entry(peer).or_default().push(partition);
             }
         }
         tell.into_iter().for_each(|(peer, partitions)| self.report_to(scene, peer, partitions));
     }
 
-    /// The same of all, as who was to send may have fallen silent.
+    /// The same of all, as who was to send may have fallen silent, or found no room here; of no more than there is
+    /// room for.
     pub(super) fn tell_all_put_off(&mut self, scene: &Scene<'_>) {
-        let partitions: Vec<_> = self.coming.put_off.keys().copied().collect();
+        let room = TRANSFERS_MAX.saturating_sub(self.staging.len());
+        let waiting = self.coming.put_off.keys().copied().filter(|partition| !self.is_coming(*partition));
+        let partitions: Vec<_> = waiting.take(room).collect();
         self.tell_put_off(scene, partitions.into_iter());
     }
 }

@@ -180,8 +180,11 @@ impl Repair {
     /// Who is told what we hold sends what it has beyond that; once it has nothing, others are told.
     fn note_lacking(&mut self, scene: &Scene<'_>, to: PeerId, contexts: &Contexts) {
         for (partition, mine) in contexts.iter().filter(|(p, _)| scene.map.owns(scene.me, *p)) {
-            if self.told(*partition, to).is_some_and(|told| !mine.contains_all(&told.context)) {
-                self.coming.told(scene.now.time, *partition, to);
+            match self.told(*partition, to) {
+                Some(told) if !mine.contains_all(&told.context) => {
+                    self.coming.told(scene.now.time, *partition, to)
+                }
+                _ => self.coming.done(*partition, to),
             }
         }
         self.tell_put_off(scene, contexts.iter().map(|(partition, _)| *partition));

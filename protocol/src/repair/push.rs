@@ -19,7 +19,7 @@ const PIECES_MAX: u32 = 65_536;
 pub(super) struct Push {
     moved: Time,
     session: u64,
-    /// The whole state was asked for.
+    /// The whole state is sent, or will be for all that is known: one of so many at once.
     whole: bool,
     transfer: Option<Transfer>,
 }
@@ -27,8 +27,14 @@ pub(super) struct Push {
 struct Transfer {
     id: u64,
     pieces: Vec<Piece>,
-    /// All of it.
-    sent: bool,
+    /// The last piece that was sent; the one before it is staged there.
+    last: usize,
+}
+
+impl Transfer {
+    fn is_under_way(&self) -> bool {
+        self.last > 0 && self.last + 1 < self.pieces.len()
+    }
 }
 
 /// A state transfer that is coming in; applied in one step at its end (rule `staged`).
@@ -49,17 +55,17 @@ impl Repair {
                 (room || !**whole) && !self.pushes.contains_key(*key)
             };
             let Some(key) = self.todo.iter().find(ready).map(|(key, _)| *key) else { return };
-            self.todo.remove(&key);
-            self.begin_push(scene, key);
+            let whole = self.todo.remove(&key).unwrap_or_default();
+            self.begin_push(scene, key, whole);
         }
     }
 
-    fn begin_push(&mut self, scene: &Scene<'_>, key: (PartitionId, PeerId)) {
+    fn begin_push(&mut self, scene: &Scene<'_>, key: (PartitionId, PeerId), whole: bool) {
         let (partition, to) = key;
         let Some(told) = self.told(partition, to) else { return };
         let Some(session) = told.session.filter(|_| self.reachable(scene, to)) else { return };
         let (context, max_bytes) = (told.context.clone(), self.config.repair_batch);
-        self.pushes.insert(key, Push { moved: scene.now.time, session, whole: false, transfer: None });
+        self.pushes.insert(key, Push { moved: scene.now.time, session, whole, transfer: None });
         self.ask_store(
             Pending::Missing { partition, to, session },
             Question::Missing { partition, context, max_bytes },
@@ -82,8 +88,11 @@ impl Repair {
         push.moved = scene.now.time;
         match missing {
             Missing::Nothing => drop(self.pushes.remove(&(partition, to))),
-            Missing::Events { events, .. } => self.send(to, Message::Events { session, partition, events }),
-            Missing::Cut if room => {
+            Missing::Events { events, .. } => {
+                push.whole = false;
+                self.send(to, Message::Events { session, partition, events })
+            }
+            Missing::Cut if room || push.whole => {
                 push.whole = true;
                 let question = Question::Snapshot { partition, max_bytes: self.config.repair_batch };
                 self.ask_store(Pending::Snapshot { partition, to }, question);
@@ -97,10 +106,11 @@ impl Repair {
     }
 
     /// A report came from whom we are sending to: it is the acknowledgement, unless a transfer is still
-    /// on its way.
+    /// on its way. One of which nothing is staged yet begins anew: there may have been no room for it.
     pub(super) fn end_push(&mut self, key: (PartitionId, PeerId), session: u64) {
-        let under_way =
-            |push: &Push| push.session == session && push.transfer.as_ref().is_some_and(|t| !t.sent);
+        let under_way = |push: &Push| {
+            push.session == session && push.transfer.as_ref().is_some_and(Transfer::is_under_way)
+        };
         if !self.pushes.get(&key).is_some_and(under_way) {
             self.pushes.remove(&key);
         }
@@ -119,9 +129,9 @@ impl Repair {
     ) {
         self.transfers += 1;
         let id = self.transfers;
-        let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
+        let Some(push) = self.pushes.get_mut(&(partition, to)).filter(|push| push.whole) else { return };
         marked!(StateBegun);
-        push.transfer = Some(Transfer { id, pieces, sent: false });
+        push.transfer = Some(Transfer { id, pieces, last: 0 });
         self.send_nth(scene, partition, to, 0);
     }
 
@@ -145,7 +155,7 @@ impl Repair {
         let Some(push) = self.pushes.get_mut(&(partition, to)) else { return };
         let Some(transfer) = &mut push.transfer else { return };
         let Some(piece) = transfer.pieces.get(index as usize).cloned() else { return };
-        transfer.sent = index as usize + 1 == transfer.pieces.len();
+        transfer.last = index as usize;
         push.moved = scene.now.time;
         let (session, transfer, count) = (push.session, transfer.id, transfer.pieces.len() as u32);
         self.out.push(Out::Send {
@@ -166,7 +176,7 @@ impl Repair {
         if partition >= scene.map.partitions() || events.iter().any(|event| event.stamp > scene.latest) {
             return;
         }
-        self.coming.begun(partition, from);
+        self.coming.begun(scene.now.time, partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
@@ -176,7 +186,17 @@ impl Repair {
 
     pub(super) fn learned(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.kept(scene, partition);
+        // Until our report shows that it has nothing more.
+        self.coming.told(scene.now.time, partition, from);
         self.report_to(scene, from, vec![partition]);
+        self.tell_all_put_off(scene);
+    }
+
+    /// What it sent was not whole and sound, or there is no room for its contexts. It is not asked at once for the
+    /// same again; the next comparison does that.
+    pub(super) fn not_installed(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+        self.coming.done(partition, from);
+        self.tell_put_off(scene, [partition].into_iter());
     }
 
     /// Keeps a piece aside. Pieces come in order; anything else ends the transfer.
@@ -192,7 +212,7 @@ impl Repair {
         if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
             return;
         }
-        self.coming.begun(partition, from);
+        self.coming.begun(scene.now.time, partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             self.staging.remove(&key);
@@ -202,7 +222,10 @@ impl Repair {
             let staging = Staging { moved: scene.now.time, transfer, session, count, pieces: Vec::new() };
             self.staging.insert(key, staging);
         }
-        let Some(staging) = self.staging.get_mut(&key) else { return };
+        let Some(staging) = self.staging.get_mut(&key) else {
+            // No room: it is told again when there is some.
+            return self.coming.put_off(partition, from);
+        };
         if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
             marked!(StateOutOfOrder);
             self.staging.remove(&key);

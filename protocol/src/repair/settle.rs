@@ -92,6 +92,7 @@ impl Repair {
         for peer in owners.iter().map(|seat| seat.peer) {
             let key = (partition, peer);
             let busy = self.coming.concerns(partition, peer)
+                || self.staging.contains_key(&key)
                 || self.pushes.contains_key(&key)
                 || self.todo.contains_key(&key);
             if self.reachable(scene, peer) && !busy {

@@ -145,7 +145,7 @@ fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
     let map = Fixed { steps: 1, leaving: false };
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
-    let mut hears = |repair: &mut Repair, from| {
+    let hears = |repair: &mut Repair, from| {
         repair.received(&scene(&map), from, report(&map, seen(9)));
         answered(repair, &map, &Context::new());
         told(&repair.drain())
