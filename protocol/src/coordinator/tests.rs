@@ -293,3 +293,56 @@ fn out_view(out: &Out) -> Option<View> {
         _ => None,
     }
 }
+
+/// Owners of everything: this peer and those of these numbers.
+fn owned_with(others: &[u64], steps: u64) -> Seats {
+    let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
+    let owners: Vec<_> = [ME].iter().chain(others).map(seat).collect();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
+    Seats { partition: 0, view: view(steps), old, new, between: vec![], read, preference: owners }
+}
+
+/// Begins a read of which one other owner, `OTHER`, is asked, and answers under a view that is not known here.
+fn answered_apart() -> (Coordinator, OpId) {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), begin(Command::Get, owned_with(&[OTHER, 3], 1)));
+    let op = OpId(coordinator.last);
+    assert_eq!(asked(&mut coordinator), [(PeerId::numbered(OTHER), view(1))]);
+    coordinator.behind(Now::default(), PeerId::numbered(OTHER), op, None);
+    (coordinator, op)
+}
+
+#[test]
+fn one_that_owned_it_before_is_not_asked_again_when_it_has_caught_up() {
+    let (mut coordinator, _) = answered_apart();
+    coordinator.replan(Now::default(), view(2), |_| owned_with(&[3, 4], 2));
+    coordinator.drain();
+    coordinator.caught_up(Now::default(), PeerId::numbered(OTHER));
+    assert_eq!(asked(&mut coordinator), [], "writes may have passed it by");
+}
+
+#[test]
+fn the_next_owner_is_asked_when_one_that_was_apart_is_lost() {
+    let (mut coordinator, _) = answered_apart();
+    coordinator.unreachable(Now::default(), PeerId::numbered(OTHER));
+    assert_eq!(asked(&mut coordinator), [(PeerId::numbered(3), view(1))]);
+}
+
+#[test]
+fn a_stand_in_that_was_apart_is_asked_again_under_the_view_that_is_learned() {
+    let stand_in = PeerId::numbered(9);
+    let with_stand_in = |steps| {
+        let mut seats = owned_with(&[OTHER], steps);
+        let both = seats.read.iter_mut().chain(&mut seats.preference);
+        both.filter(|seat| seat.peer == PeerId::numbered(OTHER)).for_each(|seat| seat.health = Health::Dead);
+        seats.preference.push(Seat { peer: stand_in, health: Health::Alive });
+        seats
+    };
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), begin(Command::Get, with_stand_in(1)));
+    assert!(asked(&mut coordinator).contains(&(stand_in, view(1))));
+    coordinator.behind(Now::default(), stand_in, OpId(coordinator.last), None);
+    coordinator.drain();
+    coordinator.replan(Now::default(), view(2), |_| with_stand_in(2));
+    assert!(asked(&mut coordinator).contains(&(stand_in, view(2))));
+}

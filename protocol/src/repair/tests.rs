@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot, Event};
+use starling_crdt::{Actor, Dot, Event, Memory, Piece, Replica};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -27,7 +27,7 @@ impl Map for Fixed {
     }
 
     fn partitions(&self) -> u16 {
-        1
+        8
     }
 
     fn seats(&self, partition: PartitionId) -> Seats {
@@ -180,4 +180,54 @@ fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
     let out = answered(&mut repair, &map, &seen(1));
     assert_eq!(told(&out), [first], "as its acknowledgement");
     assert_eq!(told(&repair.drain()), [second], "who has more");
+}
+
+/// The first of two pieces of a state.
+fn state(partition: PartitionId) -> Message {
+    let storage = Memory::default();
+    let replica = Replica::open(&storage, Actor(1), 1).expect("memory does not fail");
+    let pieces: Vec<Piece> = replica.snapshot(&storage, partition, 1).expect("memory does not fail");
+    let piece = pieces.into_iter().next().expect("there is one at least");
+    Message::State { session: 7, partition, transfer: 1, index: 0, count: 2, piece }
+}
+
+#[test]
+fn a_state_for_which_there_is_no_room_is_asked_for_when_there_is() {
+    let map = Fixed { steps: 1, leaving: false };
+    let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
+    let mut repair = begun(&map);
+    for partition in 0..push::TRANSFERS_MAX as u16 {
+        repair.received(&scene(&map), first, state(partition));
+    }
+    let taken = repair.drain();
+    assert!(taken.iter().all(|out| matches!(out, Out::Send { message: Message::Staged { .. }, .. })));
+    repair.received(&scene(&map), second, state(5));
+    repair.timeout(&scene(&map));
+    let asked = |out: &Out| matches!(out, Out::Store { question: Question::Contexts { partitions }, .. } if *partitions == [5]);
+    assert!(!repair.drain().iter().any(asked), "there is no room yet");
+
+    repair.unreachable(first);
+    repair.next_tick = Time(0);
+    repair.timeout(&scene(&map));
+    assert!(repair.drain().iter().any(asked), "what is held of it is told to who has it");
+}
+
+#[test]
+fn who_sends_a_state_that_cannot_be_installed_does_not_keep_others_off() {
+    let map = Fixed { steps: 1, leaving: false };
+    let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
+    let mut repair = begun(&map);
+    for from in [first, second] {
+        repair.received(&scene(&map), from, report(&map, seen(9)));
+        answered(&mut repair, &map, &Context::new());
+    }
+    repair.drain();
+    let Message::State { session, partition, transfer, index, piece, .. } = state(0) else { panic!() };
+    let whole = Message::State { session, partition, transfer, index, count: 1, piece };
+    repair.received(&scene(&map), first, whole);
+    let asked = repair.drain();
+    let [Out::Store { ticket, question: Question::Install { .. } }] = asked[..] else { panic!("{asked:?}") };
+    repair.stored(&scene(&map), ticket, Answer::Installed { done: false });
+    answered(&mut repair, &map, &Context::new());
+    assert_eq!(told(&repair.drain()), [second]);
 }

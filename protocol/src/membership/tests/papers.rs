@@ -194,6 +194,20 @@ fn a_step_in_a_large_network_is_told_to_some_at_random() {
     assert_eq!(told(&mut Alone::among(60), Step::Leaving).len(), 59);
 }
 
+/// Rumors would take periods to reach the last, each of which all of them wait the longer.
+#[test]
+fn a_new_suspicion_in_a_small_network_is_told_to_all_at_once() {
+    let told = |hosts: usize| {
+        let mut alone = Alone::among(hosts);
+        alone.peer.accuse(alone.now, id(1), id(0), &mut alone.out);
+        let out = std::mem::take(&mut alone.out);
+        let accuses = |gossip: &Gossip| gossip.accusations.iter().any(|told| told.suspect == id(1));
+        sent(&out).iter().filter(|(_, gossip)| accuses(gossip)).map(|(to, _)| *to).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(told(60).len(), 58, "all but this peer and the suspect");
+    assert_eq!(told(100).len(), TELL_SOME);
+}
+
 /// Not in the papers: the machine slept, and every timer is late at once.
 #[test]
 fn who_was_paused_accuses_nobody_of_the_silence() {
