@@ -120,8 +120,9 @@ pub struct Membership {
     signing: Arc<dyn Signing>,
     /// Records that were not signed by their subjects.
     forged: u64,
-    /// This peer has said once that it is the younger one of two lives that it heard of.
-    is_younger: bool,
+    /// Of the lives that seemed to begin after this one, the one that it has outdone last. If that is later again, it
+    /// is another process, and no life that this peer has forgotten.
+    outdone: Option<u64>,
     rng: ChaCha8Rng,
     table: Table,
     past: Past,
@@ -193,7 +194,7 @@ impl Membership {
             answered: BTreeSet::new(),
             exchanged: BTreeMap::new(),
             exchanges: 0,
-            is_younger: false,
+            outdone: None,
             differing: BTreeMap::new(),
             looked_into: BTreeSet::new(),
             started: false,

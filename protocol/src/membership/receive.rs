@@ -211,7 +211,8 @@ impl Membership {
     ///
     /// A life of this peer that began after this one is either an earlier one that it has forgotten, under a clock
     /// that was set back, or another process with a copy of its key. The first cannot answer when this peer says
-    /// that it began later still; the second does, and so one of both hears that it has to stop.
+    /// that it began later still; the second does, and so one of both hears that it has to stop. There may be several
+    /// of the first: the halves of a cut network may know different ones.
     fn claimed_of_me(&mut self, claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
         let me = self.me();
         let (mine, standing) = (me.incarnation, me.standing);
@@ -228,7 +229,7 @@ impl Membership {
             if mutated!(ForgetRefutation) {
                 return;
             }
-            if began_later && std::mem::replace(&mut self.is_younger, true) {
+            if began_later && self.outdone.replace(claim.life) == Some(claim.life) {
                 return out.push(Out::Outlived);
             }
             // After an own life that it has forgotten, too.

@@ -6,14 +6,18 @@ use crate::membership::Out;
 use crate::message::GossipBody;
 
 /// What another process says that has the key of host 0 and began at `started_ms`.
-fn claim(net: &Net, started_ms: u64) -> Record {
+fn claim(net: &Net, life: u64, started_ms: u64) -> Record {
     let incarnation = net.peer(0).me().incarnation + 1;
     let standing = Standing { version: 1, step: Step::Member };
-    Record { incarnation, started_ms, health: Health::Alive, standing, ..record(0, 77) }
+    Record { incarnation, life, started_ms, health: Health::Alive, standing, ..record(0, 77) }
 }
 
 fn hear(net: &mut Net, started_ms: u64) {
-    let claim = claim(net, started_ms);
+    hear_of(net, 77, started_ms);
+}
+
+fn hear_of(net: &mut Net, life: u64, started_ms: u64) {
+    let claim = claim(net, life, started_ms);
     net.receive(0, id(1), vec![claim], GossipBody::Update);
 }
 
@@ -49,4 +53,17 @@ fn one_that_answers_that_it_began_later_still_goes_on_alone() {
     hear(&mut net, later);
     hear(&mut net, later + 2);
     assert!(has_stopped(&net));
+}
+
+/// One half of a cut network knows one of them, the other half the other (simulator, lite 7016233).
+#[test]
+fn two_forgotten_lives_that_seem_to_be_later_are_no_other_process() {
+    let mut net = Net::settled(4, 3);
+    let later = net.peer(0).me().started_ms + 1_000;
+    hear_of(&mut net, 77, later);
+    hear_of(&mut net, 78, later + 1_000);
+    assert!(!has_stopped(&net));
+    assert_eq!(net.peer(0).me().started_ms, later + 1_001);
+    hear_of(&mut net, 78, later + 1_002);
+    assert!(has_stopped(&net), "that one answers");
 }
