@@ -264,11 +264,7 @@ impl Coordinator {
     /// its view, if it has refused to answer under ours.
     pub fn behind(&mut self, now: Now, from: PeerId, op: OpId, theirs: Option<View>) {
         self.out.push(Out::LearnFrom { peer: from });
-        self.with(now, op, |state, scene| match state {
-            Op::Write(write) => write.behind(scene, from, theirs),
-            Op::Read(read) => read.behind(scene, from, theirs),
-            Op::Forward(_) => Next::Keep,
-        });
+        self.with(now, op, |state, scene| state.behind(scene, from, theirs));
     }
 
     /// What `peer` knows is known here.
@@ -276,11 +272,7 @@ impl Coordinator {
         let waits = |state: &Op| state.ballot().is_some_and(|ballot| ballot.is_behind(peer));
         let ops: Vec<_> = self.ops.iter().filter(|(_, state)| waits(state)).map(|(op, _)| *op).collect();
         for op in ops {
-            self.with(now, op, |state, scene| match state {
-                Op::Write(write) => write.ask_again(scene, peer),
-                Op::Read(read) => read.ask_again(scene, peer),
-                Op::Forward(_) => Next::Keep,
-            });
+            self.with(now, op, |state, scene| state.ask_again(scene, peer));
         }
     }
 
@@ -375,6 +367,28 @@ impl Op {
         match self {
             Op::Forward(forward) => forward.awaits(peer),
             _ => self.ballot().is_some_and(|ballot| ballot.awaits(peer)),
+        }
+    }
+
+    /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
+    fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: Option<View>) -> Next {
+        let (ballot, view) = match self {
+            Op::Write(write) => (&mut write.ballot, write.seats.view),
+            Op::Read(read) => (&mut read.ballot, read.seats.view),
+            Op::Forward(_) => return Next::Keep,
+        };
+        ballot.mark_behind(scene.now.time, from);
+        match theirs {
+            Some(theirs) if !view.is_behind(&theirs) => self.ask_again(scene, from),
+            _ => Next::Keep,
+        }
+    }
+
+    fn ask_again(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {
+        match self {
+            Op::Write(write) => write.ask_again(scene, peer),
+            Op::Read(read) => read.ask_again(scene, peer),
+            Op::Forward(_) => Next::Keep,
         }
     }
 

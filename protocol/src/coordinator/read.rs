@@ -4,7 +4,7 @@
 use super::ballot::Ballot;
 use super::{Begin, Client, Next, Out, Scene, verdict};
 use crate::ids::PeerId;
-use crate::member::{Health, View};
+use crate::member::Health;
 use crate::message::Call;
 use crate::request::{AnswerKind, Outcome};
 use crate::seats::{Seat, Seats};
@@ -112,15 +112,6 @@ impl Read {
             self.digests.insert(from, digest);
         }
         self.judge(scene)
-    }
-
-    /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: Option<View>) -> Next {
-        self.ballot.mark_behind(scene.now.time, from);
-        match theirs {
-            Some(theirs) if !self.seats.view.is_behind(&theirs) => self.ask_again(scene, from),
-            _ => self.wait_in(scene),
-        }
     }
 
     pub fn ask_again(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {

@@ -4,7 +4,7 @@ use super::ballot::Ballot;
 use super::quorum::Quorum;
 use super::{Begin, Client, Next, Scene, verdict};
 use crate::ids::PeerId;
-use crate::member::{Health, View};
+use crate::member::Health;
 use crate::message::{Call, Refusal};
 use crate::request::{AnswerKind, Outcome};
 use crate::seats::{Seat, Seats};
@@ -126,15 +126,6 @@ impl Write {
     pub fn acked(&mut self, scene: &mut Scene<'_>, from: PeerId) -> Next {
         self.ballot.answered(scene.now.time, from, AnswerKind::Ok);
         self.judge(scene)
-    }
-
-    /// Where we have learned meanwhile what `from` knows, no change of owners is to be waited for.
-    pub fn behind(&mut self, scene: &mut Scene<'_>, from: PeerId, theirs: Option<View>) -> Next {
-        self.ballot.mark_behind(scene.now.time, from);
-        match theirs {
-            Some(theirs) if !self.seats.view.is_behind(&theirs) => self.ask_again(scene, from),
-            _ => self.wait_in(scene),
-        }
     }
 
     pub fn ask_again(&mut self, scene: &mut Scene<'_>, peer: PeerId) -> Next {
