@@ -200,9 +200,10 @@ impl World {
         let answers = |at: &&usize| self.nodes[**at].paused_until <= self.now;
         let asked = up.iter().filter(|at| answers(at) && sees_dead(at));
         let dead = asked.max_by_key(|at| (self.alive_to(**at), Reverse(**at))).copied();
-        // While the power is out there is nobody to ask.
+        // While the power is out there is nobody to ask, or none who has heard of it.
+        let is_known = up.iter().any(|at| known(*at).is_some());
         let knows = |at: &usize| known(*at).is_some_and(|(_, step)| step != Step::Left);
-        if up.is_empty() || up.iter().any(knows) {
+        if !is_known || up.iter().any(knows) {
             self.schedule(FORGET_AFTER, Event::Mend(Mend::Forget(index)));
         }
         if let Some(at) = dead {
