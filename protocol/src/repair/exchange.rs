@@ -184,6 +184,8 @@ impl Repair {
                 Some(told) if !mine.contains_all(&told.context) => {
                     self.coming.told(scene.now.time, *partition, to)
                 }
+                // Its hash said that it has something, which may be younger than what it has told.
+                _ if mine.is_empty() => {}
                 _ => self.coming.done(*partition, to),
             }
         }

@@ -161,6 +161,24 @@ fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
 }
 
 #[test]
+fn one_at_a_time_is_told_that_a_partition_is_empty_here() {
+    let map = Fixed { steps: 1, leaving: false };
+    let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
+    let mut repair = begun(&map);
+    let differs = |repair: &mut Repair, from| {
+        let hashes = vec![(0, seen(9).hash())];
+        repair.received(&scene(&map), from, Message::Hashes { view: map.view(), hashes });
+        told(&answered(repair, &map, &Context::new()))
+    };
+    repair.received(&scene(&map), first, report(&map, Context::new()));
+    answered(&mut repair, &map, &Context::new());
+    differs(&mut repair, first);
+    assert_eq!(told(&repair.drain()), [first], "what it has told is older than its hash");
+    differs(&mut repair, second);
+    assert_eq!(told(&repair.drain()), [], "the first is sending");
+}
+
+#[test]
 fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
     let map = Fixed { steps: 1, leaving: false };
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
