@@ -81,10 +81,11 @@ pub enum Out {
     },
 }
 
+/// Boxed, as they are moved about in an ordered map.
 enum Op {
-    Write(Write),
-    Read(Read),
-    Forward(Forward),
+    Write(Box<Write>),
+    Read(Box<Read>),
+    Forward(Box<Forward>),
 }
 
 /// What an operation does next, decided by its own room.
@@ -179,7 +180,7 @@ impl Coordinator {
     /// A read, coordinated here.
     pub fn read(&mut self, now: Now, begin: Begin) {
         self.start(now, begin, |scene, begin| {
-            Read::begin(scene, begin).map(|(op, next)| (Op::Read(op), next))
+            Read::begin(scene, begin).map(|(op, next)| (Op::Read(Box::new(op)), next))
         });
     }
 
@@ -187,7 +188,7 @@ impl Coordinator {
     pub fn write(&mut self, now: Now, begin: Begin) {
         self.start(now, begin, |scene, begin| {
             let (op, next) = Write::begin(scene, begin);
-            Some((Op::Write(op), next))
+            Some((Op::Write(Box::new(op)), next))
         });
     }
 
@@ -195,7 +196,7 @@ impl Coordinator {
     pub fn forward(&mut self, now: Now, begin: Begin, candidates: Vec<Candidate>) {
         let mut here = None;
         self.start(now, begin, |scene, begin| match Forward::begin(scene, begin, candidates) {
-            Ok((op, next)) => Some((Op::Forward(op), next)),
+            Ok((op, next)) => Some((Op::Forward(Box::new(op)), next)),
             Err(begin) => {
                 here = Some(begin);
                 None

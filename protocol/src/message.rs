@@ -137,7 +137,8 @@ pub enum Call {
     ReadSlice {
         op: OpId,
         under: u64,
-        slice: Slice,
+        #[serde(with = "shared")]
+        slice: Arc<Slice>,
     },
     ReadDigest {
         op: OpId,

@@ -11,6 +11,7 @@ use serde_bytes::ByteBuf;
 use starling_crdt::{
     Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError,
 };
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
@@ -92,8 +93,9 @@ pub enum Answer {
     Applied {
         refused: usize,
     },
+    /// Shared, as whoever keeps it to answer the same again does not copy it.
     Read {
-        slice: Slice,
+        slice: Arc<Slice>,
     },
     Keys {
         keys: Vec<ByteBuf>,
@@ -201,7 +203,7 @@ pub fn answer(
             Answer::NotFilled
         }
         Question::Read { partition, key, command } => {
-            Answer::Read { slice: replica.read(storage, partition, &key, &command)? }
+            Answer::Read { slice: Arc::new(replica.read(storage, partition, &key, &command)?) }
         }
         Question::Keys { partition, after, limit } => {
             keys(replica, storage, partition, after.as_deref().map(|key| &key[..]), limit)?

@@ -3,7 +3,7 @@
 //! (simulator, lite 1022652).
 
 use serde_bytes::{ByteArray, ByteBuf};
-use starling_crdt::{Actor, Command, Dot, Event, Reply, Slice, Stamp};
+use starling_crdt::{Actor, Command, Dot, Event, Reply, Stamp};
 use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{OpId, PeerId, RequestId};
@@ -143,11 +143,11 @@ fn counts_once_all_is_known(command: Command, own: &[Answer], answer: fn(OpId, u
 
 #[test]
 fn a_read_counts_what_is_answered_under_a_view_that_is_known() {
-    let own = [Answer::Read { slice: Slice::default() }];
+    let own = [Answer::Read { slice: Arc::default() }];
     counts_once_all_is_known(Command::Get, &own, |op, under| Call::ReadSlice {
         op,
         under,
-        slice: Slice::default(),
+        slice: Arc::default(),
     });
 }
 

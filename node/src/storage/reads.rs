@@ -12,18 +12,20 @@ use starling_crdt::{Command, Slice};
 use starling_protocol::ids::PartitionId;
 use starling_protocol::store::{Answer, Question};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes of one generation, of two.
-const GENERATION_MAX: usize = 6 * 1024 * 1024;
+const GENERATION_MAX: usize = 16 * 1024 * 1024;
 /// Larger answers are not kept.
 const ANSWER_MAX: usize = 16 * 1024;
 /// Different commands of one key; when another comes, the first goes.
 const COMMANDS_MAX: usize = 4;
-/// What an answer, and a range of its context, take beside their bytes, roughly.
-const OVERHEAD: usize = 512;
+/// What an answer, and a range of its context, take beside their bytes, roughly: even the smallest ordered map
+/// has room for eleven.
+const OVERHEAD: usize = 1280;
 const RANGE: usize = 32;
 /// What a cell takes beside its name and its value, roughly.
 const CELL: usize = 128;
@@ -34,7 +36,7 @@ pub struct Reads {
     old: Generation,
 }
 
-type Asked = Vec<(Command, Slice)>;
+type Asked = Vec<(Command, Arc<Slice>)>;
 
 #[derive(Default)]
 struct Generation {
@@ -48,15 +50,15 @@ impl Reads {
     pub fn find(&mut self, question: &Question) -> Option<Answer> {
         let Question::Read { partition, key, command } = question else { return None };
         if let Some(slice) = self.young.find(*partition, key, command) {
-            return Some(Answer::Read { slice: slice.clone() });
+            return Some(Answer::Read { slice: Arc::clone(slice) });
         }
-        let slice = self.old.find(*partition, key, command)?.clone();
+        let slice = Arc::clone(self.old.find(*partition, key, command)?);
         self.keep(question, &slice);
         Some(Answer::Read { slice })
     }
 
     /// Keeps what was read, unless it is large. All that it tells of must be synced.
-    pub fn keep(&mut self, question: &Question, slice: &Slice) {
+    pub fn keep(&mut self, question: &Question, slice: &Arc<Slice>) {
         let Question::Read { partition, key, command } = question else { return };
         let size = OVERHEAD + question.size() + size(slice);
         if size > ANSWER_MAX {
@@ -122,17 +124,19 @@ fn size(slice: &Slice) -> usize {
 }
 
 impl Generation {
-    fn find(&self, partition: PartitionId, key: &ByteBuf, command: &Command) -> Option<&Slice> {
+    fn find(&self, partition: PartitionId, key: &ByteBuf, command: &Command) -> Option<&Arc<Slice>> {
         let asked = self.partitions.get(&partition)?.get(key)?;
         asked.iter().find(|(known, _)| known == command).map(|(_, slice)| slice)
     }
 
-    fn insert(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Slice) {
+    fn insert(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Arc<Slice>) {
         let asked = self.partitions.entry(partition).or_default().entry(key.clone()).or_default();
         asked.retain(|(known, _)| known != command);
         if asked.len() >= COMMANDS_MAX {
             asked.remove(0);
         }
-        asked.push((command.clone(), slice.clone()));
+        // Almost always the only one.
+        asked.reserve_exact(1);
+        asked.push((command.clone(), Arc::clone(slice)));
     }
 }

@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 use starling_crdt::Command;
 use starling_crdt::{Answered, Slice};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) struct Read {
     client: Client,
@@ -28,7 +29,7 @@ pub(super) struct Read {
     began: Time,
     patience: Option<Time>,
     digests: BTreeMap<PeerId, u64>,
-    slices: BTreeMap<PeerId, Slice>,
+    slices: BTreeMap<PeerId, Arc<Slice>>,
 }
 
 /// What is wanted of a replica.
@@ -99,7 +100,7 @@ impl Read {
         }
     }
 
-    pub fn sliced(&mut self, scene: &mut Scene<'_>, from: PeerId, slice: Slice) -> Next {
+    pub fn sliced(&mut self, scene: &mut Scene<'_>, from: PeerId, slice: Arc<Slice>) -> Next {
         if self.ballot.answered(scene.now.time, from, AnswerKind::Ok) {
             self.digests.insert(from, slice.digest());
             self.slices.insert(from, slice);
@@ -167,7 +168,7 @@ impl Read {
 
     /// Answers of those that own the partition, or at least hold something of it.
     pub fn heard(&self) -> usize {
-        let empty = |peer| self.slices.get(peer).is_some_and(|slice: &Slice| slice.context.is_empty());
+        let empty = |peer| self.slices.get(peer).is_some_and(|slice| slice.context.is_empty());
         self.digests.keys().filter(|peer| self.is_owner(**peer) || !empty(peer)).count()
     }
 
@@ -202,7 +203,8 @@ impl Read {
         for peer in &differ {
             self.ballot.set(*peer, AnswerKind::Differs);
         }
-        let merged = std::mem::take(&mut self.slices).into_values().reduce(Slice::merge).unwrap_or_default();
+        let slices = std::mem::take(&mut self.slices).into_values();
+        let merged = slices.reduce(merge).unwrap_or_default();
         let Answered { reply, hidden } = self.command.answer(&merged);
         let trace = self.explain.then(|| verdict::read(self, scene));
         scene.done(self.client, Ok(Outcome { reply, hidden, trace }));
@@ -290,6 +292,10 @@ impl Read {
     pub fn answers(&self) -> usize {
         self.digests.len()
     }
+}
+
+fn merge(one: Arc<Slice>, other: Arc<Slice>) -> Arc<Slice> {
+    Arc::new(Arc::unwrap_or_clone(one).merge(Arc::unwrap_or_clone(other)))
 }
 
 /// Whom a read asks, the nearest first: this peer if it is an owner, then owners that are alive, then

@@ -2,7 +2,8 @@ use super::*;
 use crate::member::Health;
 use crate::seats::Seat;
 use crate::time::{Duration, Moment};
-use starling_crdt::{Actor, Dot, Event, Reply, Slice, Stamp};
+use starling_crdt::{Actor, Dot, Event, Reply, Stamp};
+use std::sync::Arc;
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -206,7 +207,7 @@ fn one_that_refuses_is_followed_at_once() {
 fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
     let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
     coordinator.read(Now::default(), begin(Command::Get, seats(view(1))));
-    let here = Answer::Read { slice: Slice::default() };
+    let here = Answer::Read { slice: Arc::default() };
     coordinator.stored(Now::default(), OpId(1), here);
     coordinator.drain();
 
@@ -217,7 +218,7 @@ fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
     coordinator.replan(Now::default(), view(2), |_| now_theirs.clone());
     let asked: Vec<_> = asked(&mut coordinator).into_iter().map(|(peer, _)| peer).collect();
     assert_eq!(asked, [OWNER, NEXT]);
-    let answer = || Call::ReadSlice { op: OpId(1), under: 2, slice: Slice::default() };
+    let answer = || Call::ReadSlice { op: OpId(1), under: 2, slice: Arc::default() };
     coordinator.answered(Now::default(), OWNER, answer());
     assert!(!coordinator.is_empty(), "one of the two that are needed");
     coordinator.answered(Now::default(), NEXT, answer());
