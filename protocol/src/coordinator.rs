@@ -407,7 +407,7 @@ impl Op {
             Op::Read(read) => &read.seats,
             Op::Forward(forward) => forward.seats(),
         };
-        (seats.view.hash != view.hash).then_some(seats.partition)
+        (seats.view != view).then_some(seats.partition)
     }
 }
 

@@ -125,6 +125,11 @@ impl Ballot {
         self.entries.iter().any(|entry| entry.peer == peer && entry.is_awaited())
     }
 
+    /// Those of whom anything is to be expected yet.
+    pub fn awaited(&self) -> Vec<PeerId> {
+        self.entries.iter().filter(|entry| entry.is_awaited()).map(|entry| entry.peer).collect()
+    }
+
     /// Asked without an answer yet, and nobody in their place.
     pub fn uncovered(&self) -> Vec<PeerId> {
         let silent = |entry: &&Entry| entry.answer != AnswerKind::Ok && !entry.covered && !entry.behind;

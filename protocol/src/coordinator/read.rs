@@ -163,7 +163,7 @@ impl Read {
     /// Only stand-ins have answered that hold nothing of the partition, and an owner may yet: what they
     /// say is worth nothing beside it.
     fn knows_nothing(&self) -> bool {
-        self.heard() == 0 && self.ballot.with(AnswerKind::Pending).iter().any(|peer| self.is_owner(*peer))
+        self.heard() == 0 && self.seats.read.iter().any(|seat| self.ballot.awaits(seat.peer))
     }
 
     /// Answers of those that own the partition, or at least hold something of it.
@@ -257,7 +257,7 @@ impl Read {
         }
         // Whoever is asked now gets the same patience, until nobody is left to ask.
         self.patience = self.ballot.has_spares().then(|| scene.now.time + scene.config.patience);
-        for peer in self.ballot.with(AnswerKind::Pending) {
+        for peer in self.ballot.awaited() {
             self.cover(scene, peer);
         }
         self.wait_in(scene)

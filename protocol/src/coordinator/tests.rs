@@ -347,3 +347,36 @@ fn a_stand_in_that_was_apart_is_asked_again_under_the_view_that_is_learned() {
     coordinator.replan(Now::default(), view(2), |_| with_stand_in(2));
     assert!(asked(&mut coordinator).contains(&(stand_in, view(2))));
 }
+
+#[test]
+fn a_read_waits_for_an_owner_that_is_behind_before_it_believes_stand_ins_that_hold_nothing() {
+    let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
+    let owners: Vec<_> = [11].iter().map(seat).collect();
+    let preference = [11, 12, 13].iter().map(seat).collect();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners);
+    let seats = Seats { partition: 0, view: view(1), old, new, between: vec![], read, preference };
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), Begin { r: 1, ..begin(Command::Get, seats) });
+    let (op, owner) = (OpId(coordinator.last), PeerId::numbered(11));
+    coordinator.behind(Now::default(), owner, op, None);
+    let time = coordinator.next_timeout().expect("its patience");
+    coordinator.timeout(Now { time, ..Now::default() });
+    assert_eq!(asked(&mut coordinator).last(), Some(&(PeerId::numbered(12), view(1))), "it is covered");
+
+    let answer = || Call::ReadSlice { op, under: 1, slice: Arc::default() };
+    coordinator.answered(Now::default(), PeerId::numbered(12), answer());
+    assert!(!coordinator.is_empty(), "the owner may have something");
+    coordinator.caught_up(Now::default(), owner);
+    assert_eq!(asked(&mut coordinator), [(owner, view(1))]);
+    coordinator.answered(Now::default(), owner, answer());
+    assert!(coordinator.is_empty());
+}
+
+/// Somebody has left of whom we knew before: the owners are the same, and the number of steps is not.
+#[test]
+fn one_that_was_behind_is_asked_again_after_a_step_that_changes_no_owner() {
+    let (mut coordinator, _) = answered_apart();
+    let known = View { steps: 2, ..view(1) };
+    coordinator.replan(Now::default(), known, |_| Seats { view: known, ..owned_with(&[OTHER, 3], 1) });
+    assert!(asked(&mut coordinator).contains(&(PeerId::numbered(OTHER), known)));
+}

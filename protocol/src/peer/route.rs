@@ -41,6 +41,9 @@ impl Peer {
                 out.into_iter().for_each(|out| self.route_scan(out));
             }
             answer => {
+                if let Call::Behind { view, .. } = &answer {
+                    self.heard_view(now, from, *view);
+                }
                 match answer.under().filter(|(_, under)| !self.membership.knows_view(*under)) {
                     Some((op, under)) => self.answered_apart(now, from, op, under),
                     None => self.coordinator.answered(now, from, answer),
