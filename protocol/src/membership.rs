@@ -323,7 +323,8 @@ impl Membership {
     /// Sends the whole table and asks for theirs: one of both lacks a step. Not twice within 200 ms, but
     /// after them if views then still differ; in a large network, in the next period if this one had its share.
     pub fn send_table(&mut self, now: Time, to: PeerId, out: &mut Vec<Out>) {
-        if self.table.living() <= TELL_ALL_MAX || self.may_exchange() {
+        let all = self.table.living() <= TELL_ALL_MAX || self.exchanged_lately(now, to).is_some();
+        if all || self.may_exchange() {
             self.exchange(now, to, true, out);
         } else {
             self.differing.entry(to).or_insert(self.retry_at);

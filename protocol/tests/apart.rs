@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 const NOW: Now = Now { time: Time(1_000_000), wall_ms: 1_767_225_600_000 };
 /// Of the other owner: it knows something else than this peer, in fewer steps.
-const THEIRS: View = View { steps: 1, hash: 77 };
+fn theirs() -> View {
+    One::of(2, vec![record(2, 1)]).peer.known()
+}
 
 fn record(number: u64, version: u64) -> Record {
     Record {
@@ -44,7 +46,11 @@ struct One {
 
 impl One {
     fn new() -> Self {
-        let id = PeerId::numbered(1);
+        Self::of(1, vec![record(1, 9), record(2, 1)])
+    }
+
+    fn of(number: u64, table: Vec<Record>) -> Self {
+        let id = PeerId::numbered(number);
         let (name, nonce) = ("test".into(), ByteArray::default());
         let genesis = Genesis {
             format: GENESIS_FORMAT,
@@ -59,16 +65,16 @@ impl One {
         };
         let start = Start {
             id,
-            name: "p1".into(),
+            name: format!("p{number}"),
             zone: String::new(),
             weight: 100,
-            addresses: vec!["/memory/1".into()],
-            life: 1,
+            addresses: vec![format!("/memory/{number}")],
+            life: number,
             genesis,
             signing: Arc::new(Unsigned),
             config: Config::default(),
             seed: 1,
-            table: vec![record(1, 9), record(2, 1)],
+            table,
             founding: false,
             fresh: false,
         };
@@ -87,7 +93,7 @@ impl One {
     fn is_told_all(&mut self) -> Vec<Effect> {
         let (records, accusations) = (vec![record(2, 1)], Vec::new());
         let body = GossipBody::Exchange { reply: false };
-        self.receives(Message::Gossip(Gossip { view: THEIRS, records, accusations, sent: None, body }))
+        self.receives(Message::Gossip(Gossip { view: theirs(), records, accusations, sent: None, body }))
     }
 
     /// What a client has asked for, and what this peer's own storage has answered to that.
@@ -130,15 +136,15 @@ fn asks_for_the_table(effects: &[Effect]) -> bool {
 /// `answer` is the other owner's, with its view.
 fn counts_once_all_is_known(command: Command, own: &[Answer], answer: fn(OpId, u64) -> Call) {
     let mut one = One::new();
-    assert!(one.peer.known().steps > THEIRS.steps && !one.peer.knows_view(THEIRS.hash));
+    assert!(one.peer.known().steps > theirs().steps && !one.peer.knows_view(theirs().hash));
     let began = one.carries_out(command, own);
     let op = asked(&began).expect("the other owner is asked");
 
-    let apart = one.hears(answer(op, THEIRS.hash));
+    let apart = one.hears(answer(op, theirs().hash));
     assert!(!is_answered(&apart) && asks_for_the_table(&apart), "{apart:?}");
     let told = one.is_told_all();
     assert_eq!(asked(&told), Some(op), "asked again: {told:?}");
-    assert!(is_answered(&one.hears(answer(op, THEIRS.hash))));
+    assert!(is_answered(&one.hears(answer(op, theirs().hash))));
 }
 
 #[test]

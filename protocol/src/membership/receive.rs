@@ -2,7 +2,7 @@
 
 use super::dissemination::Rumor;
 use super::suspicion::Suspicion;
-use super::table::{Change, FORGOTTEN_MAX};
+use super::table::{Change, FORGOTTEN_MAX, view_hash};
 use super::{Membership, Out};
 use crate::ids::PeerId;
 use crate::member::{Accusation, Health, Record, Step, View};
@@ -52,6 +52,7 @@ impl Membership {
                 self.exchange(now, from, true, out);
             }
         }
+        let whole = matches!(body, GossipBody::Exchange { .. }) && is_table_of(view, &records);
         let mut heard = Heard::default();
         let (own, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.id == from);
         for record in own {
@@ -66,7 +67,7 @@ impl Membership {
             for accusation in accusations {
                 self.accused(now, accusation, &mut heard, out);
             }
-            if matches!(body, GossipBody::Exchange { .. }) && heard.misbehaved.is_none() && !heard.dropped {
+            if whole && heard.misbehaved.is_none() && !heard.dropped {
                 self.heard_all(from, view, out);
             }
             self.heard_view(now, from, view, out);
@@ -80,7 +81,7 @@ impl Membership {
         self.finish(out);
     }
 
-    /// All records of one with this view were taken in.
+    /// All records of whoever has this view were taken in.
     fn heard_all(&mut self, from: PeerId, view: View, out: &mut Vec<Out>) {
         if !self.knows_view(view.hash) {
             self.past.note(view.hash);
@@ -378,4 +379,12 @@ impl Membership {
             self.try_dead(BURST, out);
         }
     }
+}
+
+/// Whether these are all the records of one that has this view. What it says of its view is not enough: others may
+/// have that one, and their answers would count here.
+fn is_table_of(view: View, records: &[Record]) -> bool {
+    let mut in_order: Vec<&Record> = records.iter().collect();
+    in_order.sort_unstable_by_key(|record| record.id);
+    view_hash(in_order.into_iter()) == view.hash
 }

@@ -72,10 +72,15 @@ impl Membership {
         may
     }
 
+    /// When the table was sent to this peer, if that is so short ago that it is not sent again.
+    pub(super) fn exchanged_lately(&self, now: Time, to: PeerId) -> Option<Time> {
+        self.exchanged.get(&to).copied().filter(|last| now.since(*last) < EXCHANGE_GAP)
+    }
+
     /// Sends the whole table; not twice within the gap. Then, if views still differ, after it.
     pub(super) fn exchange(&mut self, now: Time, to: PeerId, reply: bool, out: &mut Vec<Out>) {
-        if let Some(last) = self.exchanged.get(&to).filter(|last| now.since(**last) < EXCHANGE_GAP) {
-            self.differing.entry(to).or_insert(*last + EXCHANGE_GAP);
+        if let Some(last) = self.exchanged_lately(now, to) {
+            self.differing.entry(to).or_insert(last + EXCHANGE_GAP);
             return;
         }
         if self.exchanged.len() >= self.config.members_max * 2 {

@@ -236,16 +236,10 @@ impl Table {
     /// counts those that have left too, forgotten or not: it never falls.
     pub fn view(&self) -> View {
         let view = self.view.get().unwrap_or_else(|| {
-            let mut hasher = blake3::Hasher::new();
-            for record in self.in_order().filter(|record| record.standing.step != Step::Left) {
-                hasher.update(&record.id.0).update(&record.standing.version.to_be_bytes());
-                hasher.update(&[record.standing.step as u8]).update(&record.weight.to_be_bytes());
-                hasher.update(&(record.zone.len() as u64).to_be_bytes()).update(record.zone.as_bytes());
-            }
             let versions = self.records().map(|record| record.standing.version);
             let forgotten = self.forgotten.values().map(|standing| standing.version);
             let steps = versions.chain(forgotten).fold(0, u64::wrapping_add);
-            View { steps, hash: first_u64(hasher) }
+            View { steps, hash: view_hash(self.in_order()) }
         });
         self.view.set(Some(view));
         view
@@ -289,6 +283,17 @@ impl Table {
         self.digest.set(None);
         self.living.set(None);
     }
+}
+
+/// The hash of the view of whoever has these records, in the order of their ids.
+pub fn view_hash<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for record in records.filter(|record| record.standing.step != Step::Left) {
+        hasher.update(&record.id.0).update(&record.standing.version.to_be_bytes());
+        hasher.update(&[record.standing.step as u8]).update(&record.weight.to_be_bytes());
+        hasher.update(&(record.zone.len() as u64).to_be_bytes()).update(record.zone.as_bytes());
+    }
+    first_u64(hasher)
 }
 
 fn lives(record: &Record) -> bool {

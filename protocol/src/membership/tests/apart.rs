@@ -30,9 +30,20 @@ fn whose_every_step_is_known_shows_by_its_table_and_not_by_how_many_they_are() {
 #[test]
 fn a_table_of_which_a_record_was_dropped_is_not_known() {
     let mut here = knows(0, &[member(1, 1), with_steps(2, 5)]);
-    let theirs = View { steps: 3, hash: 77 };
     let unsound = Record { weight: crate::member::WEIGHT_MAX + 1, ..member(3, 1) };
+    let theirs = View { steps: 3, hash: table::view_hash([&unsound].into_iter()) };
     let told = Gossip { view: theirs, ..gossip(vec![unsound], GossipBody::Exchange { reply: false }) };
     here.received(Time(0), id(1), told, &mut Vec::new());
     assert!(!here.knows_view(theirs.hash));
+}
+
+#[test]
+fn a_view_is_not_known_for_being_claimed() {
+    let mut here = knows(0, &[member(1, 1), with_steps(2, 5)]);
+    let honest = knows(2, &[member(1, 1), member(0, 1), member(3, 1)]).view();
+    for records in [Vec::new(), vec![member(1, 1)]] {
+        let told = Gossip { view: honest, ..gossip(records, GossipBody::Exchange { reply: false }) };
+        here.received(Time(0), id(1), told, &mut Vec::new());
+        assert!(!here.knows_view(honest.hash), "another has it, with a step that was not told");
+    }
 }
