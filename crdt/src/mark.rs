@@ -114,6 +114,8 @@ marks! {
     PutOff,
     /// A state transfer waits, as there are too many.
     StateWaits,
+    /// A report comes of one for whom something is still being read.
+    ReportBeforePush,
     /// Pieces of a state transfer come out of order.
     StateOutOfOrder,
     /// What is under way has not moved, and is given up.

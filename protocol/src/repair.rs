@@ -119,6 +119,8 @@ enum Pending {
     Learn {
         partition: PartitionId,
         from: PeerId,
+        /// How many; none are counted of a whole state.
+        events: usize,
     },
     LetGo {
         partition: PartitionId,
@@ -289,10 +291,15 @@ impl Repair {
             (Pending::Snapshot { partition, to }, Answer::Snapshot { pieces }) => {
                 self.begin_transfer(scene, partition, to, pieces)
             }
-            (Pending::Learn { partition, from }, Answer::Installed { done: false }) => {
-                self.not_installed(scene, partition, from)
+            (Pending::Learn { partition, from, .. }, Answer::Installed { done: false }) => {
+                self.not_taken(scene, partition, from)
             }
-            (Pending::Learn { partition, from }, _) => self.learned(scene, partition, from),
+            (Pending::Learn { partition, from, events }, Answer::Applied { refused })
+                if refused == events =>
+            {
+                self.not_taken(scene, partition, from)
+            }
+            (Pending::Learn { partition, from, .. }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
             (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),
             (Pending::Filled { partition }, _) => self.refilled(partition),

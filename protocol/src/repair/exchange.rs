@@ -184,8 +184,9 @@ impl Repair {
                 Some(told) if !mine.contains_all(&told.context) => {
                     self.coming.told(scene.now.time, *partition, to)
                 }
-                // Its hash said that it has something, which may be younger than what it has told.
-                _ if mine.is_empty() => {}
+                // Its hash said that it has something, of which it has told nothing yet, or something older.
+                None if scene.map.owns(to, *partition) => {}
+                Some(_) if mine.is_empty() => {}
                 _ => self.coming.done(*partition, to),
             }
         }
@@ -213,20 +214,24 @@ impl Repair {
 
     pub(super) fn weighed(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
         let mut lacking = Contexts::new();
+        let weighed: Vec<_> = contexts.iter().map(|(partition, _)| *partition).collect();
         for (partition, mine) in contexts {
             let Some(told) = self.told(partition, from) else { continue };
             let (they_lack, we_lack) = (!told.context.contains_all(&mine), !mine.contains_all(&told.context));
             if they_lack && scene.map.owns(from, partition) {
                 self.todo.entry((partition, from)).or_default();
             }
-            if we_lack && scene.map.owns(scene.me, partition) {
-                lacking.push((partition, mine.clone()));
+            match we_lack {
+                true if scene.map.owns(scene.me, partition) => lacking.push((partition, mine.clone())),
+                true => {}
+                false => self.coming.done(partition, from),
             }
             self.remember(vec![(partition, mine)]);
             self.consider(scene, partition, from);
         }
         lacking.retain(|(partition, _)| self.expect(scene.now.time, *partition, from));
         self.send_report(scene, from, lacking);
+        self.tell_put_off(scene, weighed.into_iter());
         self.settle(scene, false);
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Push {
     session: u64,
     /// The whole state is sent, or will be for all that is known: one of so many at once.
     whole: bool,
+    /// Something of it was sent; until then storage prepares it.
+    sent: bool,
     transfer: Option<Transfer>,
 }
 
@@ -39,6 +41,7 @@ impl Transfer {
 
 /// A state transfer that is coming in; applied in one step at its end (rule `staged`).
 pub(super) struct Staging {
+    pub began: Time,
     moved: Time,
     transfer: u64,
     session: u64,
@@ -65,7 +68,7 @@ impl Repair {
         let Some(told) = self.told(partition, to) else { return };
         let Some(session) = told.session.filter(|_| self.reachable(scene, to)) else { return };
         let (context, max_bytes) = (told.context.clone(), self.config.repair_batch);
-        self.pushes.insert(key, Push { moved: scene.now.time, session, whole, transfer: None });
+        self.pushes.insert(key, Push { moved: scene.now.time, session, whole, sent: false, transfer: None });
         self.ask_store(
             Pending::Missing { partition, to, session },
             Question::Missing { partition, context, max_bytes },
@@ -89,7 +92,7 @@ impl Repair {
         match missing {
             Missing::Nothing => drop(self.pushes.remove(&(partition, to))),
             Missing::Events { events, .. } => {
-                push.whole = false;
+                (push.whole, push.sent) = (false, true);
                 self.send(to, Message::Events { session, partition, events })
             }
             Missing::Cut if room || push.whole => {
@@ -105,13 +108,16 @@ impl Repair {
         }
     }
 
-    /// A report came from whom we are sending to: it is the acknowledgement, unless a transfer is still
-    /// on its way. One of which nothing is staged yet begins anew: there may have been no room for it.
+    /// A report came from whom we are sending to: it is the acknowledgement, unless a transfer is still on its way,
+    /// or nothing was sent: were that begun anew for each report, reports might come faster than storage reads.
+    /// One of which nothing is staged yet begins anew: there may have been no room for it.
     pub(super) fn end_push(&mut self, key: (PartitionId, PeerId), session: u64) {
-        let under_way = |push: &Push| {
-            push.session == session && push.transfer.as_ref().is_some_and(Transfer::is_under_way)
+        let Some(push) = self.pushes.get(&key).filter(|push| push.session == session) else {
+            self.pushes.remove(&key);
+            return;
         };
-        if !self.pushes.get(&key).is_some_and(under_way) {
+        marked!(ReportBeforePush if !push.sent);
+        if push.sent && !push.transfer.as_ref().is_some_and(Transfer::is_under_way) {
             self.pushes.remove(&key);
         }
     }
@@ -156,7 +162,7 @@ impl Repair {
         let Some(transfer) = &mut push.transfer else { return };
         let Some(piece) = transfer.pieces.get(index as usize).cloned() else { return };
         transfer.last = index as usize;
-        push.moved = scene.now.time;
+        (push.moved, push.sent) = (scene.now.time, true);
         let (session, transfer, count) = (push.session, transfer.id, transfer.pieces.len() as u32);
         self.out.push(Out::Send {
             to,
@@ -173,15 +179,17 @@ impl Repair {
         partition: PartitionId,
         events: Vec<Event>,
     ) {
-        if partition >= scene.map.partitions() || events.iter().any(|event| event.stamp > scene.latest) {
+        let ahead = |event: &Event| event.stamp > scene.latest;
+        if partition >= scene.map.partitions() || events.is_empty() || events.iter().any(ahead) {
             return;
         }
-        self.coming.begun(scene.now.time, partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
         }
-        self.ask_store(Pending::Learn { partition, from }, Question::Apply { partition, events });
+        self.coming.heard(scene.now.time, from);
+        let pending = Pending::Learn { partition, from, events: events.len() };
+        self.ask_store(pending, Question::Apply { partition, events });
     }
 
     pub(super) fn learned(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
@@ -192,9 +200,9 @@ impl Repair {
         self.tell_all_put_off(scene);
     }
 
-    /// What it sent was not whole and sound, or there is no room for its contexts. It is not asked at once for the
-    /// same again; the next comparison does that.
-    pub(super) fn not_installed(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+    /// Nothing of what it sent was taken: it was not whole and sound, or there is no room for its contexts. It is not
+    /// asked at once for the same again; the next comparison does that.
+    pub(super) fn not_taken(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.coming.done(partition, from);
         self.tell_put_off(scene, [partition].into_iter());
     }
@@ -212,18 +220,20 @@ impl Repair {
         if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
             return;
         }
-        self.coming.begun(scene.now.time, partition, from);
         if !self.is_current(partition, session) {
             marked!(StaleSession);
             self.staging.remove(&key);
             return self.report_to(scene, from, vec![partition]);
         }
+        self.coming.heard(scene.now.time, from);
         if index == 0 && (self.staging.contains_key(&key) || self.staging.len() < TRANSFERS_MAX) {
-            let staging = Staging { moved: scene.now.time, transfer, session, count, pieces: Vec::new() };
+            let (began, moved, pieces) = (scene.now.time, scene.now.time, Vec::new());
+            let staging = Staging { began, moved, transfer, session, count, pieces };
             self.staging.insert(key, staging);
         }
         let Some(staging) = self.staging.get_mut(&key) else {
             // No room: it is told again when there is some.
+            self.coming.done(partition, from);
             return self.coming.put_off(partition, from);
         };
         if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
@@ -248,7 +258,8 @@ impl Repair {
         let (partition, from) = key;
         let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
         if self.is_current(partition, session) {
-            self.ask_store(Pending::Learn { partition, from }, Question::Install { partition, pieces });
+            let pending = Pending::Learn { partition, from, events: 0 };
+            self.ask_store(pending, Question::Install { partition, pieces });
         }
     }
 

@@ -1,17 +1,20 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot, Event, Memory, Piece, Replica};
+use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
 const COMING: u64 = 3;
 
-/// One partition that two own; while this peer leaves, a third comes for it.
+/// One partition that two own, or four; while this peer leaves, a third comes for it.
 struct Fixed {
     steps: u64,
     leaving: bool,
+    four: bool,
 }
+
+const TWO: Fixed = Fixed { steps: 1, leaving: false, four: false };
 
 impl Map for Fixed {
     fn view(&self) -> View {
@@ -31,11 +34,12 @@ impl Map for Fixed {
     }
 
     fn seats(&self, partition: PartitionId) -> Seats {
-        let seats = |peers: [u64; 2]| -> Vec<Seat> {
-            peers.map(|n| Seat { peer: PeerId::numbered(n), health: Health::Alive }).to_vec()
+        let seats = |peers: &[u64]| -> Vec<Seat> {
+            let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
+            peers.iter().map(seat).collect()
         };
-        let old = seats([ME, OTHER]);
-        let new = if self.leaving { seats([OTHER, COMING]) } else { old.clone() };
+        let old = seats(if self.four { &[ME, OTHER, COMING, 4] } else { &[ME, OTHER] });
+        let new = if self.leaving { seats(&[OTHER, COMING]) } else { old.clone() };
         Seats { partition, view: self.view(), read: old.clone(), old, new, ..Seats::default() }
     }
 
@@ -86,7 +90,7 @@ fn report(map: &Fixed, context: Context) -> Message {
 
 #[test]
 fn what_was_read_before_a_step_is_not_told_as_if_it_were_of_now() {
-    let (before, after) = (Fixed { steps: 1, leaving: false }, Fixed { steps: 2, leaving: false });
+    let (before, after) = (TWO, Fixed { steps: 2, ..TWO });
     let mut repair = begun(&before);
     repair.received(&scene(&before), PeerId::numbered(OTHER), Message::Ask { partitions: vec![0] });
     let asked = repair.drain();
@@ -103,7 +107,7 @@ fn what_was_read_before_a_step_is_not_told_as_if_it_were_of_now() {
 
 #[test]
 fn one_that_leaves_hands_over_what_came_before_it_left_unread() {
-    let (before, after) = (Fixed { steps: 1, leaving: false }, Fixed { steps: 2, leaving: true });
+    let (before, after) = (TWO, Fixed { steps: 2, leaving: true, ..TWO });
     let mut repair = begun(&before);
     repair.received(&scene(&before), PeerId::numbered(OTHER), report(&before, seen(1)));
     answered(&mut repair, &before, &seen(1));
@@ -142,7 +146,7 @@ fn told(out: &[Out]) -> Vec<PeerId> {
 
 #[test]
 fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
-    let map = Fixed { steps: 1, leaving: false };
+    let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
     let hears = |repair: &mut Repair, from| {
@@ -162,7 +166,7 @@ fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
 
 #[test]
 fn one_at_a_time_is_told_that_a_partition_is_empty_here() {
-    let map = Fixed { steps: 1, leaving: false };
+    let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
     let differs = |repair: &mut Repair, from| {
@@ -180,7 +184,7 @@ fn one_at_a_time_is_told_that_a_partition_is_empty_here() {
 
 #[test]
 fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
-    let map = Fixed { steps: 1, leaving: false };
+    let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
     for (from, count) in [(first, 1), (second, 9)] {
@@ -200,6 +204,64 @@ fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
     assert_eq!(told(&repair.drain()), [second], "who has more");
 }
 
+#[test]
+fn those_that_were_put_off_are_told_one_by_one_too() {
+    let map = Fixed { four: true, ..TWO };
+    let [first, second, third] = [OTHER, COMING, 4].map(PeerId::numbered);
+    let mut repair = begun(&map);
+    for from in [first, second, third] {
+        let hashes = vec![(0, seen(9).hash())];
+        repair.received(&scene(&map), from, Message::Hashes { view: map.view(), hashes });
+    }
+    answered(&mut repair, &map, &Context::new());
+    assert_eq!(told(&repair.drain()), [first]);
+    repair.unreachable(first);
+    repair.timeout(&scene(&map));
+    let sent: Vec<_> = (0..4).flat_map(|_| told(&answered(&mut repair, &map, &Context::new()))).collect();
+    assert_eq!(sent, [second], "and the third when that one is silent as well");
+}
+
+#[test]
+fn a_report_that_says_nothing_new_does_not_begin_anew_what_storage_prepares() {
+    let map = TWO;
+    let other = PeerId::numbered(OTHER);
+    let mut repair = begun(&map);
+    repair.received(&scene(&map), other, report(&map, seen(1)));
+    answered(&mut repair, &map, &seen(2));
+    let missing = |out: &Out| match out {
+        Out::Store { ticket, question: Question::Missing { .. } } => Some(*ticket),
+        _ => None,
+    };
+    let ticket = repair.drain().iter().find_map(missing).expect("what it lacks is looked up");
+    repair.received(&scene(&map), other, report(&map, seen(1)));
+    answered(&mut repair, &map, &seen(2));
+    assert_eq!(repair.drain().iter().find_map(missing), None, "it is being looked up");
+
+    let events = vec![lacking()];
+    let found = Answer::Missing(Missing::Events { events: events.clone(), more: false });
+    repair.stored(&scene(&map), ticket, found);
+    let message = Message::Events { session: 1, partition: 0, events };
+    assert!(repair.drain().contains(&Out::Send { to: other, message }));
+}
+
+/// Else both would say the same again and again, as fast as they can.
+#[test]
+fn what_was_refused_is_not_asked_for_again_at_once() {
+    let map = TWO;
+    let mut repair = begun(&map);
+    let events = Message::Events { session: 7, partition: 0, events: vec![lacking()] };
+    repair.received(&scene(&map), PeerId::numbered(OTHER), events);
+    let asked = repair.drain();
+    let [Out::Store { ticket, question: Question::Apply { .. } }] = asked[..] else { panic!("{asked:?}") };
+    repair.stored(&scene(&map), ticket, Answer::Applied { refused: 1 });
+    answered(&mut repair, &map, &Context::new());
+    assert_eq!(told(&repair.drain()), []);
+}
+
+fn lacking() -> Event {
+    Event { dot: Dot::new(Actor(1), 2), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() }
+}
+
 /// The first of two pieces of a state.
 fn state(partition: PartitionId) -> Message {
     let storage = Memory::default();
@@ -211,7 +273,7 @@ fn state(partition: PartitionId) -> Message {
 
 #[test]
 fn a_state_for_which_there_is_no_room_is_asked_for_when_there_is() {
-    let map = Fixed { steps: 1, leaving: false };
+    let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
     for partition in 0..push::TRANSFERS_MAX as u16 {
@@ -232,7 +294,7 @@ fn a_state_for_which_there_is_no_room_is_asked_for_when_there_is() {
 
 #[test]
 fn who_sends_a_state_that_cannot_be_installed_does_not_keep_others_off() {
-    let map = Fixed { steps: 1, leaving: false };
+    let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));
     let mut repair = begun(&map);
     for from in [first, second] {
