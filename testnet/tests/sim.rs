@@ -45,13 +45,17 @@ fn no_checker_finds_anything_in_the_first_seeds() {
 }
 
 /// Seeds that found something, under the draws of their time, and what.
-const FOUND: [(&str, &str); 7] = [
+const FOUND: [(&str, &str); 8] = [
     ("24", "what was sent for a context came after storage had let the partition go, and was taken in"),
     ("58", "a read counted the answer of a former owner, its own"),
     ("188", "as 24, of a set"),
     ("4079", "a peer that lost its disk and was killed before it was filled went on as a member"),
     ("598", "one that had left and was forgotten could not hand over what it held"),
     ("1022652", "a read passed by a write: its coordinator counted more steps, and lacked one"),
+    (
+        "9005198",
+        "a write was held to be kept by owners, of which one had its disk put back to when it was one",
+    ),
     ("7016233", "a peer took two lives that it had forgotten for another process, and stopped"),
 ];
 

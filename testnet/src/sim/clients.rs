@@ -186,7 +186,9 @@ impl World {
         let outcome = match response {
             Response::Data(Ok(outcome)) => {
                 self.tell(Some(index), || asked(outcome.trace.as_deref()));
-                self.clients.ops[op].by_owners = outcome.trace.as_deref().is_some_and(regular::by_owners);
+                let knows = |peer| !self.nodes.iter().any(|node| node.id == peer && node.was_put_back);
+                let by_owners = outcome.trace.as_deref().map(|trace| regular::by_owners(trace, knows));
+                self.clients.ops[op].by_owners = by_owners.unwrap_or_default();
                 Outcome::Ok(outcome.reply)
             }
             Response::Data(Err(failure)) => match failure.kind {

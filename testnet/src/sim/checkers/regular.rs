@@ -6,16 +6,19 @@ use super::super::clients::{Op, Outcome};
 use super::super::ledger::{Ledger, label};
 use super::contents::written;
 use starling_crdt::Reply;
-use starling_protocol::request::{AnswerKind, Role, Trace};
+use starling_protocol::ids::PeerId;
+use starling_protocol::request::{AnswerKind, Asked, Role, Trace};
 use starling_protocol::time::Time;
 use std::collections::BTreeSet;
 
-/// True where every copy that counted was an owner's, and there were as many as asked for.
-pub fn by_owners(trace: &Trace) -> bool {
+/// True where every copy that counted was an owner's, and there were as many as asked for. `knows`: whether a peer
+/// knows what it is; one whose disk was put back may take itself for the owner that it was.
+pub fn by_owners(trace: &Trace, knows: impl Fn(PeerId) -> bool) -> bool {
     let counted = |answer| matches!(answer, AnswerKind::Ok | AnswerKind::Differs);
     let copies: Vec<_> = trace.asked.iter().filter(|asked| counted(asked.answer)).collect();
     let need = usize::from(if trace.write { trace.w } else { trace.r });
-    copies.len() >= need.min(trace.n.into()) && copies.iter().all(|asked| asked.role == Role::Owner)
+    let is_owner = |asked: &&Asked| asked.role == Role::Owner && knows(asked.peer.id);
+    copies.len() >= need.min(trace.n.into()) && copies.iter().all(is_owner)
 }
 
 /// What `read` was told, against all that was written before it began, but nothing that began before `from`: of
