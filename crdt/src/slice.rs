@@ -208,3 +208,25 @@ fn merge<T>(
     both.sort_by_key(dot);
     both
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, Stamp};
+
+    fn version(counter: u64, value: &[u8]) -> Version {
+        Version { dot: Dot::new(Actor(7), counter), stamp: Stamp(counter), value: ByteBuf::from(value) }
+    }
+
+    /// Peers of different versions compare them.
+    #[test]
+    fn digests_stay_what_they_are() {
+        let mut slice = Slice::default();
+        assert_eq!(slice.digest(), 13_295_013_440_560_429_169);
+        slice.insert(Field::Register, vec![version(1, b"one"), version(2, &[b'x'; 5_000])]);
+        slice.insert(Field::Entry(ByteBuf::from("name")), vec![version(3, &[b'y'; 5_000])]);
+        slice.insert(Field::Member(ByteBuf::from("member")), vec![version(4, b"")]);
+        slice.members.push(&Field::Member(ByteBuf::from("member")), &[version(4, b"")]);
+        assert_eq!(slice.digest(), 4_494_708_244_572_034_829);
+    }
+}
