@@ -45,7 +45,7 @@ fn no_checker_finds_anything_in_the_first_seeds() {
 }
 
 /// Seeds that found something, under the draws of their time, and what.
-const FOUND: [(&str, &str); 8] = [
+const FOUND: [(&str, &str); 9] = [
     ("24", "what was sent for a context came after storage had let the partition go, and was taken in"),
     ("58", "a read counted the answer of a former owner, its own"),
     ("188", "as 24, of a set"),
@@ -56,6 +56,7 @@ const FOUND: [(&str, &str); 8] = [
         "9005198",
         "a write was held to be kept by owners, of which one had its disk put back to when it was one",
     ),
+    ("9047983", "a peer that heard of its own leaving, which it had forgotten, was held to begin it"),
     ("7016233", "a peer took two lives that it had forgotten for another process, and stopped"),
 ];
 
