@@ -4,9 +4,10 @@ use super::super::world::World;
 use starling_protocol::time::Duration;
 
 const WATCHED: Duration = Duration::from_secs(12);
-/// What is on its way to one who has it already by another is sent to its end: with the smallest batches and the
-/// longest ways that are drawn, for half a minute.
-const UNTIL_QUIET: u32 = 5;
+/// What is on its way to one who has it already by another is sent to its end. With the smallest batches and the
+/// longest ways that are drawn, a piece of two bytes in 0.1 s, a state takes more than a minute, and one may follow
+/// another.
+const UNTIL_QUIET: u32 = 15;
 
 pub fn check(world: &mut World) -> Result<(), String> {
     let mut noise = (0, 0);
