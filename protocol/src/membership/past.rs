@@ -8,8 +8,8 @@ const PAST_MAX: usize = 256;
 /// Hashes of the views that this peer has had in this life, and of those that it was told the whole table of.
 /// Steps only come to be known: who has one of these views knows no step that this peer does not, unless it is
 /// that somebody who came later has left. Who has left is not in the hash; it answers no reads, left only when each
-/// owner that came instead had what it held, and hands over what it is given after that. Counting steps does not tell that of two peers that were apart:
-/// each may have steps of its own.
+/// owner that came instead had what it held, and hands over what it is given after that. Counting steps does not tell
+/// that of two peers that were apart: each may have steps of its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past(VecDeque<u64>);
 

@@ -221,10 +221,10 @@ impl Repair {
             if they_lack && scene.map.owns(from, partition) {
                 self.todo.entry((partition, from)).or_default();
             }
-            match we_lack {
-                true if scene.map.owns(scene.me, partition) => lacking.push((partition, mine.clone())),
-                true => {}
-                false => self.coming.done(partition, from),
+            if !we_lack {
+                self.coming.done(partition, from);
+            } else if scene.map.owns(scene.me, partition) {
+                lacking.push((partition, mine.clone()));
             }
             self.remember(vec![(partition, mine)]);
             self.consider(scene, partition, from);

@@ -192,8 +192,7 @@ fn who_was_put_off_is_told_when_the_first_has_sent_all_that_it_has() {
         answered(&mut repair, &map, &Context::new());
     }
     repair.drain();
-    let event = Event { dot: Dot::new(Actor(1), 1), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() };
-    let events = Message::Events { session: 7, partition: 0, events: vec![event] };
+    let events = Message::Events { session: 7, partition: 0, events: vec![event(1)] };
     repair.received(&scene(&map), first, events);
     let asked = repair.drain();
     let [Out::Store { ticket, question: Question::Apply { .. } }] = asked[..] else { panic!("{asked:?}") };
@@ -237,7 +236,7 @@ fn a_report_that_says_nothing_new_does_not_begin_anew_what_storage_prepares() {
     answered(&mut repair, &map, &seen(2));
     assert_eq!(repair.drain().iter().find_map(missing), None, "it is being looked up");
 
-    let events = vec![lacking()];
+    let events = vec![event(2)];
     let found = Answer::Missing(Missing::Events { events: events.clone(), more: false });
     repair.stored(&scene(&map), ticket, found);
     let message = Message::Events { session: 1, partition: 0, events };
@@ -249,7 +248,7 @@ fn a_report_that_says_nothing_new_does_not_begin_anew_what_storage_prepares() {
 fn what_was_refused_is_not_asked_for_again_at_once() {
     let map = TWO;
     let mut repair = begun(&map);
-    let events = Message::Events { session: 7, partition: 0, events: vec![lacking()] };
+    let events = Message::Events { session: 7, partition: 0, events: vec![event(2)] };
     repair.received(&scene(&map), PeerId::numbered(OTHER), events);
     let asked = repair.drain();
     let [Out::Store { ticket, question: Question::Apply { .. } }] = asked[..] else { panic!("{asked:?}") };
@@ -258,8 +257,8 @@ fn what_was_refused_is_not_asked_for_again_at_once() {
     assert_eq!(told(&repair.drain()), []);
 }
 
-fn lacking() -> Event {
-    Event { dot: Dot::new(Actor(1), 2), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() }
+fn event(counter: u64) -> Event {
+    Event { dot: Dot::new(Actor(1), counter), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() }
 }
 
 /// The first of two pieces of a state.
