@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use starling_node::storage::journal::Journal;
+use starling_node::storage::journal::{Journal, Record};
 
 fuzz_target!(|bytes: &[u8]| {
     let place = tempfile::tempdir().expect("there is a place for it");
@@ -14,8 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
         Journal::open(&directory, &mut |row, value| size += row.len() + value.map_or(0, <[u8]>::len));
     assert!(size <= bytes.len());
     if let Ok(mut journal) = opened {
-        journal.push(b"row", Some(b"value"));
-        journal.commit(true).expect("the disk has room");
+        let mut record = Record::default();
+        record.push(b"row", Some(b"value"));
+        journal.commit(&mut record, true).expect("the disk has room");
         drop(journal);
         let mut last = None;
         Journal::open(&directory, &mut |row, _| last = Some(row.to_vec())).expect("it was whole");

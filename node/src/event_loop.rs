@@ -189,25 +189,28 @@ impl EventLoop {
         }
     }
 
-    /// What storage is known to answer is answered at once, in the same turn.
+    /// What storage answers at once is heard in the same turn.
     fn feed(&mut self, input: Input) {
-        let mut known = Answers::new();
-        self.carry_out(input, &mut known);
-        while let Some((id, answer)) = known.pop() {
-            self.carry_out(Input::Stored { id, answer }, &mut known);
+        let mut early = Answers::new();
+        self.carry_out(input, &mut early);
+        while !early.is_empty() {
+            for (id, answer) in std::mem::take(&mut early) {
+                self.carry_out(Input::Stored { id, answer }, &mut early);
+            }
         }
     }
 
-    fn carry_out(&mut self, input: Input, known: &mut Answers) {
+    fn carry_out(&mut self, input: Input, early: &mut Answers) {
         let Self { peer, transport, storage, saver, waiting, now, outlived, .. } = self;
         for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
-                Effect::Store { id, question } => match storage.known(&question) {
-                    Some(answer) => known.push((id, answer)),
-                    None => storage.ask(id, question),
-                },
+                Effect::Store { id, question } => {
+                    if !storage.carry_out_now(id, &question, early) {
+                        storage.ask(id, question);
+                    }
+                }
                 Effect::Reply { id, response } => {
                     if let Some(reply) = waiting.remove(&id) {
                         // A client that has gone does not mind.

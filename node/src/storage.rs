@@ -1,4 +1,4 @@
-//! Storage of a peer: one thread that owns the replica and the engine, is asked, and answers.
+//! Storage of a peer: a replica with its rows, and one thread that is asked, answers, and writes to disk.
 //!
 //! Questions that wait together are carried out together and synced once (group commit). One thread,
 //! since one journal is written. `tables` is the only file that names the embedded engine.
@@ -14,9 +14,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use store::{Store, lock};
 use worker::Worker;
 
 mod cache;
@@ -25,8 +26,10 @@ mod engine;
 pub mod journal;
 mod reads;
 mod recent;
+mod store;
 mod tables;
 mod worker;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -101,20 +104,25 @@ pub struct Counts {
     pub syncs: u64,
 }
 
-#[derive(Default)]
-struct Shared {
+struct Shared<S> {
     questions: AtomicU64,
     commits: AtomicU64,
     syncs: AtomicU64,
+    /// Questions that the thread was asked, and has not carried out yet.
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
     reads: Mutex<Reads>,
+    store: Mutex<Store<S>>,
 }
 
-impl Shared {
-    fn reads(&self) -> MutexGuard<'_, Reads> {
-        // Of whoever panics with it nothing is asked any more.
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S> Shared<S> {
+    fn new(store: Store<S>) -> Self {
+        let (questions, commits, syncs, queued, queued_bytes, reads) = Default::default();
+        Self { questions, commits, syncs, queued, queued_bytes, reads, store: Mutex::new(store) }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store<S>> {
+        lock(&self.store)
     }
 }
 
@@ -133,14 +141,38 @@ pub struct StorageHandle {
     asks: Sender<Vec<Ask>>,
     /// What the next `flush` asks.
     next: Vec<Ask>,
+    /// The thread has something to do though nothing is asked.
+    wakes: bool,
     thread: JoinHandle<Result<(), StorageFailure>>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Engine>>,
 }
 
 impl StorageHandle {
-    /// The answer to this question, if it was asked before and is still the same: then it needs no thread.
-    pub fn known(&self, question: &Question) -> Option<Answer> {
-        matches!(question, Question::Read { .. }).then(|| self.shared.reads().find(question))?
+    /// Carries a question out at once, if it needs no disk, is soon done, and nothing that was asked before
+    /// waits. Answers that wait for nothing are added to `early`; the others come when what they tell of is
+    /// synced, which the next `flush` sees to. False: it has to be asked.
+    pub fn carry_out_now(&mut self, id: StoreId, question: &Question, early: &mut Answers) -> bool {
+        if matches!(question, Question::Read { .. })
+            && let Some(answer) = lock(&self.shared.reads).find(question)
+        {
+            early.push((id, answer));
+            return true;
+        }
+        if !self.next.is_empty() || self.shared.queued.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        // The thread has panicked with it, and will say so.
+        let Ok(mut store) = self.shared.store.lock() else { return false };
+        let reads = &self.shared.reads;
+        let done = catch_unwind(AssertUnwindSafe(|| store.carry_out_now(reads, id, question, early)));
+        let done = match done {
+            Ok(Ok(done)) => done,
+            Ok(Err(StorageError(why))) => store.fail(StorageFailure { why }),
+            Err(_) => store.fail(panicked()),
+        };
+        self.wakes |= store.tell();
+        self.shared.questions.fetch_add(u64::from(done), Ordering::Relaxed);
+        done
     }
 
     /// Puts a question, which is asked by the next `flush`. Every one is then answered unless storage fails.
@@ -155,7 +187,7 @@ impl StorageHandle {
     /// Asks what was put since the last time, all at once: the thread is woken once for it, and carries it
     /// out as one group. Never blocks.
     pub fn flush(&mut self) {
-        if !self.next.is_empty() {
+        if std::mem::take(&mut self.wakes) || !self.next.is_empty() {
             // The thread is gone only after a failure, which it has reported.
             let _ = self.asks.send(std::mem::take(&mut self.next));
         }
@@ -206,24 +238,24 @@ pub fn spawn(
     let open_error = |why: String| OpenError { path: directory.to_path_buf(), why };
     let random =
         || getrandom::u64().map_err(|e| open_error(format!("the system has no random numbers: {e}")));
-    let engine = Engine::open(directory, random()?).map_err(|e| open_error(e.0))?;
+    let (engine, writer) = Engine::open(directory, random()?).map_err(|e| open_error(e.0))?;
     let opened = Opened { id: engine.id(), empty: engine.is_empty().map_err(|e| open_error(e.0))? };
     let replica = Replica::open(&engine, Actor(random()?), random()?).map_err(|e| open_error(e.0))?;
     let actor = replica.actor();
     let (asks, asked) = mpsc::channel();
-    let shared = Arc::new(Shared::default());
-    let worker = Worker::new(replica, engine, durability, clock, answers, Arc::clone(&shared));
+    let shared = Arc::new(Shared::new(Store::new(replica, engine, clock)));
+    let worker = Worker::new(writer, durability, answers, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
         .name("storage".into())
         .spawn(move || run(worker, &asked, failed))
         .map_err(|e| open_error(format!("no thread could be started: {e}")))?;
-    Ok((StorageHandle { asks, next: Vec::new(), thread, shared }, actor, opened))
+    Ok((StorageHandle { asks, next: Vec::new(), wakes: false, thread, shared }, actor, opened))
 }
 
 /// Stops at the first failure, be it a fault of the program: the replica in memory and the rows may
 /// disagree after it.
-fn run<S: engine::Commit, A: Fn(Answers)>(
-    mut worker: Worker<S, A>,
+fn run<S: engine::Commit, L: engine::Log<S::Sealed>, A: Fn(Answers)>(
+    mut worker: Worker<S, L, A>,
     asked: &Receiver<Vec<Ask>>,
     failed: impl FnOnce(StorageFailure),
 ) -> Result<(), StorageFailure> {
@@ -232,6 +264,7 @@ fn run<S: engine::Commit, A: Fn(Answers)>(
         Err(_) => Err(panicked()),
     };
     if let Err(failure) = &outcome {
+        worker.fail(failure.clone());
         failed(failure.clone());
     }
     outcome

@@ -111,7 +111,7 @@ impl Trio {
                         self.queue.push_back((there as usize, Input::Received { from: *from, message }));
                     }
                     Effect::Store { id, question } => {
-                        let answer = answer(replica, disk, Time(0), question).expect("memory does not fail");
+                        let answer = answer(replica, disk, Time(0), &question).expect("memory does not fail");
                         let executed = matches!(answer, Answer::Executed { .. });
                         self.queue.push_back((at, Input::Stored { id, answer }));
                         if executed {

@@ -244,7 +244,7 @@ impl Coordinator {
                 _ => Next::Keep,
             }),
             Call::ReadSlice { op, slice, .. } => self.with(now, op, |state, scene| match state {
-                Op::Read(read) => read.sliced(scene, from, slice),
+                Op::Read(read) => read.sliced(scene, from, slice, None),
                 _ => Next::Keep,
             }),
             Call::ReadDigest { op, digest, .. } => self.with(now, op, |state, scene| match state {

@@ -176,8 +176,10 @@ impl Replica {
         let Some(Pending { from, op, under, kind }) = self.pending.remove(&ticket) else { return Vec::new() };
         let call = match (&kind, answer) {
             (Kind::Apply { .. }, Answer::Applied { refused: 0 }) => Call::Applied { op, under },
-            (Kind::Cells, Answer::Read { slice }) => Call::ReadSlice { op, under, slice },
-            (Kind::Digest, Answer::Read { slice }) => Call::ReadDigest { op, under, digest: slice.digest() },
+            (Kind::Cells, Answer::Read { slice, .. }) => Call::ReadSlice { op, under, slice },
+            (Kind::Digest, Answer::Read { slice, digest }) => {
+                Call::ReadDigest { op, under, digest: digest.unwrap_or_else(|| slice.digest()) }
+            }
             (Kind::Keys, Answer::Keys { keys, more }) => Call::KeysFound { op, keys, more },
             (_, Answer::NotFilled) => Call::Refused { op, why: Refusal::NotFilled },
             _ => Call::Refused { op, why: Refusal::Malformed },

@@ -93,9 +93,10 @@ pub enum Answer {
     Applied {
         refused: usize,
     },
-    /// Shared, as whoever keeps it to answer the same again does not copy it.
+    /// Shared, as whoever keeps it to answer the same again does not copy it. Such a one may know its digest.
     Read {
         slice: Arc<Slice>,
+        digest: Option<u64>,
     },
     Keys {
         keys: Vec<ByteBuf>,
@@ -146,7 +147,9 @@ impl Answer {
     pub fn size(&self) -> usize {
         match self {
             Answer::Executed { event, .. } => event.as_ref().map_or(0, Event::size),
-            Answer::Read { slice } => slice.cells.values().flatten().map(|version| version.value.len()).sum(),
+            Answer::Read { slice, .. } => {
+                slice.cells.values().flatten().map(|version| version.value.len()).sum()
+            }
             Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
             Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
@@ -187,48 +190,49 @@ pub fn answer(
     replica: &mut Replica,
     storage: &mut impl Storage,
     now: Time,
-    question: Question,
+    question: &Question,
 ) -> Result<Answer, StorageError> {
-    Ok(match question {
+    Ok(match *question {
         Question::Execute { until: Some(until), .. } if now > until => Answer::Late,
-        Question::Execute { partition, key, command, wall_ms, .. } => {
-            let done = replica.execute(storage, partition, &key, &command, wall_ms)?;
+        Question::Execute { partition, ref key, ref command, wall_ms, .. } => {
+            let done = replica.execute(storage, partition, key, command, wall_ms)?;
             Answer::Executed { reply: done.reply, hidden: done.hidden, event: done.event }
         }
-        Question::Apply { partition, events } => apply(replica, storage, partition, &events)?,
+        Question::Apply { partition, ref events } => apply(replica, storage, partition, events)?,
         Question::Read { partition, .. } | Question::Keys { partition, .. }
             if replica.given_up().contains(&partition) && !mutated!(ReadUnfilled) =>
         {
             marked!(ReadDamaged);
             Answer::NotFilled
         }
-        Question::Read { partition, key, command } => {
-            Answer::Read { slice: Arc::new(replica.read(storage, partition, &key, &command)?) }
+        Question::Read { partition, ref key, ref command } => {
+            let slice = Arc::new(replica.read(storage, partition, key, command)?);
+            Answer::Read { slice, digest: None }
         }
-        Question::Keys { partition, after, limit } => {
+        Question::Keys { partition, ref after, limit } => {
             keys(replica, storage, partition, after.as_deref().map(|key| &key[..]), limit)?
         }
         Question::Survey => Answer::Surveyed {
             contexts: replica.partitions().map(|p| (p, replica.context(p).clone())).collect(),
             given_up: replica.given_up().iter().copied().collect(),
         },
-        Question::Contexts { partitions } => Answer::Contexts {
-            contexts: partitions.into_iter().map(|p| (p, replica.context(p).clone())).collect(),
+        Question::Contexts { ref partitions } => Answer::Contexts {
+            contexts: partitions.iter().map(|&p| (p, replica.context(p).clone())).collect(),
         },
-        Question::Missing { partition, context, max_bytes } => {
-            Answer::Missing(replica.missing(storage, partition, &context, max_bytes)?)
+        Question::Missing { partition, ref context, max_bytes } => {
+            Answer::Missing(replica.missing(storage, partition, context, max_bytes)?)
         }
         Question::Snapshot { partition, max_bytes } => {
             Answer::Snapshot { pieces: replica.snapshot(storage, partition, max_bytes)? }
         }
-        Question::Install { partition, pieces } => {
-            Answer::Installed { done: replica.install(storage, partition, &pieces)? }
+        Question::Install { partition, ref pieces } => {
+            Answer::Installed { done: replica.install(storage, partition, pieces)? }
         }
-        Question::LetGo { partition, held } => {
-            Answer::LetGo { done: replica.let_go(storage, partition, &held)? }
+        Question::LetGo { partition, ref held } => {
+            Answer::LetGo { done: replica.let_go(storage, partition, held)? }
         }
-        Question::CutLog { partition, below } => {
-            replica.cut_log(storage, partition, &below)?;
+        Question::CutLog { partition, ref below } => {
+            replica.cut_log(storage, partition, below)?;
             Answer::Cut
         }
         Question::Scrub { partition, max_bytes } => {

@@ -149,7 +149,7 @@ fn counts_once_all_is_known(command: Command, own: &[Answer], answer: fn(OpId, u
 
 #[test]
 fn a_read_counts_what_is_answered_under_a_view_that_is_known() {
-    let own = [Answer::Read { slice: Arc::default() }];
+    let own = [Answer::Read { slice: Arc::default(), digest: None }];
     counts_once_all_is_known(Command::Get, &own, |op, under| Call::ReadSlice {
         op,
         under,

@@ -79,7 +79,7 @@ fn replica() -> (Replica, Memory, Event) {
 
 fn pieces() -> Vec<Piece> {
     let (mut replica, mut storage, _) = replica();
-    match answer(&mut replica, &mut storage, Time(0), Question::Snapshot { partition: 1, max_bytes: 4096 }) {
+    match answer(&mut replica, &mut storage, Time(0), &Question::Snapshot { partition: 1, max_bytes: 4096 }) {
         Ok(Answer::Snapshot { pieces }) => pieces,
         other => panic!("{other:?}"),
     }
@@ -109,7 +109,9 @@ fn calls() -> Vec<Message> {
     let (op, view, partition, key) = (OpId(u64::MAX), VIEW, 500, bytes("key"));
     let (mut replica, mut storage, event) = replica();
     let question = Question::Read { partition: 1, key: bytes("h"), command: Command::HGetAll };
-    let Ok(Answer::Read { slice }) = answer(&mut replica, &mut storage, Time(0), question) else { panic!() };
+    let Ok(Answer::Read { slice, .. }) = answer(&mut replica, &mut storage, Time(0), &question) else {
+        panic!()
+    };
     let until = Some(Moment { life: 3, time: Time(5) });
     let failure = Failure {
         kind: FailureKind::Quorum,

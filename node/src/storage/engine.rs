@@ -1,21 +1,24 @@
-//! Rows on disk: changes go to the journal and into memory, and from there to tables, many at once.
+//! Rows: those in tables on disk, and in memory what has changed since.
 //!
-//! So a commit is one write and one sync, whatever it changes, and a row that changes often is written to
-//! tables once. Reads look into memory first.
+//! Changes go to memory and, sealed group by group, to the journal; from there to tables, many at once. So a
+//! commit is one write and one sync, whatever it changes, and a row that changes often is written to tables
+//! once. Reads look into memory first. `writer` is the half that waits for the disk, so that rows can be read
+//! and changed meanwhile.
 
 use super::cache::{self, Cache, Rows};
-use super::journal::{Journal, refused};
+use super::journal::{Journal, Record};
 use super::recent::Recent;
 use super::tables::Tables;
+use super::writer::Writer;
 use starling_crdt::cell::{Visit, key_of_row};
 use starling_crdt::{Storage, StorageError};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 #[cfg(test)]
 mod tests;
@@ -24,49 +27,88 @@ mod tests;
 /// the journal back, at most about twice this much.
 const RECENT_MAX: usize = 32 * 1024 * 1024;
 
-/// Storage that collects changes, and makes them durable together when told to.
+/// Storage that collects changes, for a [`Log`] to make durable.
 pub trait Commit: Storage {
-    /// Bytes written since the last commit, a row written twice counted twice; 0 if there is nothing.
+    /// The changes of one commit.
+    type Sealed: Default + Send;
+
+    /// Bytes written since the last `seal`, a row written twice counted twice; 0 if there is nothing.
     fn uncommitted(&self) -> usize;
-    /// Writes all changes since the last commit, or none of them. Synced: they outlast a power cut.
-    /// Otherwise they outlast this process, and the rest follows with `sync`.
-    fn commit(&mut self, synced: bool) -> Result<(), StorageError>;
-    /// All that was committed outlasts a power cut.
+    /// Hands over all changes since the last time. `sealed` must have been written since then.
+    fn seal(&mut self, sealed: &mut Self::Sealed);
+    /// Does this if nothing is read for it but what is in memory. `None`: the disk was needed, which stopped it
+    /// where it was.
+    fn in_memory<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError>;
+}
+
+/// Where changes are made durable, in the order in which they were sealed.
+pub trait Log<Sealed> {
+    /// Writes all these changes, or none of them. Synced: they, and what was written before, outlast a power
+    /// cut. Otherwise they outlast this process, and the rest follows with `sync`.
+    fn write(&mut self, sealed: &mut Sealed, synced: bool) -> Result<(), StorageError>;
+    /// What has to be done between two writes, and nobody waits for.
+    fn tidy(&mut self, sealed: &mut Sealed) -> Result<(), StorageError>;
+    /// All that was written outlasts a power cut.
     fn sync(&mut self) -> Result<(), StorageError>;
 }
 
 pub struct Engine {
     tables: Tables,
-    journal: Journal,
+    /// What was changed since the last `seal`.
+    record: Record,
     /// What was changed since the last generation went to tables, committed or not.
     recent: Recent,
-    leaving: Option<Leaving>,
+    leaving: Option<Arc<Generation>>,
     recent_max: usize,
-    uncommitted: usize,
     cache: RefCell<Cache>,
+    only_memory: bool,
+    /// `only_memory` has stopped a read.
+    missed: Cell<bool>,
 }
 
-/// A generation on its way to tables.
-struct Leaving {
-    rows: Arc<Recent>,
-    /// The last file of the journal that holds some of it.
-    journal: u64,
-    thread: JoinHandle<Result<(), StorageError>>,
+/// Changes on their way to tables.
+pub struct Generation {
+    pub rows: Recent,
+    arrived: AtomicBool,
+}
+
+impl Generation {
+    /// Its rows are in tables.
+    pub fn arrive(&self) {
+        self.arrived.store(true, Release);
+    }
+}
+
+#[derive(Default)]
+pub struct Sealed {
+    pub record: Record,
+    /// Goes to tables, now that the record was all that the journal lacked of it.
+    pub generation: Option<Arc<Generation>>,
+    /// Is in tables. Comes along for its memory to be freed where nobody waits for that.
+    pub arrived: Option<Arc<Generation>>,
+    /// As much again has come as is on its way: that must arrive first.
+    pub is_behind: bool,
 }
 
 impl Engine {
     /// Opens or creates the store in this directory; a new one is named `new_id`. Errors: in use, damaged, or
     /// the disk fails.
-    pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
+    pub fn open(path: &Path, new_id: u64) -> Result<(Self, Writer), StorageError> {
         Self::open_with(path, new_id, RECENT_MAX)
     }
 
-    fn open_with(path: &Path, new_id: u64, recent_max: usize) -> Result<Self, StorageError> {
+    fn open_with(path: &Path, new_id: u64, recent_max: usize) -> Result<(Self, Writer), StorageError> {
         let tables = Tables::open(path, new_id)?;
         let mut recent = Recent::default();
         let journal = Journal::open(&path.join("recent"), &mut |row, value| recent.change(row, value))?;
-        let cache = RefCell::default();
-        Ok(Self { tables, journal, recent, leaving: None, recent_max, uncommitted: 0, cache })
+        let writer = Writer::new(journal, tables.clone());
+        let (record, cache, missed) = Default::default();
+        let engine =
+            Self { tables, record, recent, leaving: None, recent_max, cache, only_memory: false, missed };
+        Ok((engine, writer))
     }
 
     /// The same for as long as the store exists: by it one that was lost and made anew is told apart.
@@ -85,8 +127,7 @@ impl Engine {
     }
 
     fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
-        self.uncommitted += row.len() + value.map_or(0, <[u8]>::len) + 1;
-        self.journal.push(row, value);
+        self.record.push(row, value);
         self.cache.get_mut().changed(row, value);
         self.recent.change(row, value);
     }
@@ -100,40 +141,15 @@ impl Engine {
     fn scan_all(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<ControlFlow<()>, StorageError> {
         let leaving = self.leaving.iter().flat_map(|leaving| leaving.rows.range(from, to));
         let changes = Newest { old: leaving.peekable(), new: self.recent.range(from, to).peekable() };
-        merge(self.tables.range(from, to), changes, visit)
+        merge(self.tables()?.range(from, to), changes, visit)
     }
 
-    /// After a commit: hands to tables what is enough for them, and forgets what lies there.
-    fn make_room(&mut self) -> Result<(), StorageError> {
-        let full = self.recent.bytes() >= self.recent_max;
-        if self.leaving.as_ref().is_some_and(|leaving| full || leaving.thread.is_finished()) {
-            self.left()?;
+    fn tables(&self) -> Result<&Tables, StorageError> {
+        if self.only_memory {
+            self.missed.set(true);
+            return Err(StorageError(String::new()));
         }
-        if full {
-            let journal = self.journal.turn().map_err(refused)?;
-            let rows = Arc::new(std::mem::take(&mut self.recent));
-            let (tables, changes) = (self.tables.clone(), Arc::clone(&rows));
-            let thread = std::thread::Builder::new().name("tables".into());
-            let thread = thread.spawn(move || tables.write(&changes)).map_err(refused)?;
-            self.leaving = Some(Leaving { rows, journal, thread });
-        }
-        Ok(())
-    }
-
-    /// Waits until the generation on its way has arrived.
-    fn left(&mut self) -> Result<(), StorageError> {
-        let Some(Leaving { journal, thread, .. }) = self.leaving.take() else { return Ok(()) };
-        thread.join().unwrap_or_else(|_| Err(StorageError("the storage engine has failed".into())))?;
-        self.journal.forget(journal).map_err(refused)
-    }
-}
-
-/// Nobody else can open the store while it is still written to.
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Err(error) = self.left() {
-            tracing::warn!(%error, "rows in memory could not be written to tables; the journal keeps them");
-        }
+        Ok(&self.tables)
     }
 }
 
@@ -146,7 +162,7 @@ impl Storage for Engine {
         }
         match self.changed(row) {
             Some(change) => Ok(change.map(<[u8]>::to_vec)),
-            None => Ok(self.tables.get(row)?.map(|value| value.to_vec())),
+            None => Ok(self.tables()?.get(row)?.map(|value| value.to_vec())),
         }
     }
 
@@ -270,17 +286,34 @@ impl Short {
 }
 
 impl Commit for Engine {
+    type Sealed = Sealed;
+
     fn uncommitted(&self) -> usize {
-        self.uncommitted
+        self.record.len()
     }
 
-    fn commit(&mut self, synced: bool) -> Result<(), StorageError> {
-        self.journal.commit(synced).map_err(refused)?;
-        self.uncommitted = 0;
-        self.make_room()
+    fn seal(&mut self, sealed: &mut Sealed) {
+        std::mem::swap(&mut self.record, &mut sealed.record);
+        sealed.arrived = self.leaving.take_if(|leaving| leaving.arrived.load(Acquire));
+        let is_full = self.recent.bytes() >= self.recent_max;
+        sealed.is_behind = is_full && self.leaving.is_some();
+        if is_full && !sealed.is_behind {
+            let (rows, arrived) = (std::mem::take(&mut self.recent), AtomicBool::new(false));
+            self.leaving = Some(Arc::new(Generation { rows, arrived }));
+            sealed.generation.clone_from(&self.leaving);
+        }
     }
 
-    fn sync(&mut self) -> Result<(), StorageError> {
-        self.journal.sync().map_err(refused)
+    fn in_memory<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        self.only_memory = true;
+        let done = work(self);
+        self.only_memory = false;
+        match done {
+            Err(_) if self.missed.take() => Ok(None),
+            done => done.map(Some),
+        }
     }
 }

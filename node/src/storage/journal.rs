@@ -37,8 +37,50 @@ pub struct Journal {
     room: u64,
     number: u64,
     oldest: u64,
-    /// The next record, its head still empty.
-    record: Vec<u8>,
+}
+
+/// The changes of one commit, as they are written.
+pub struct Record {
+    /// The head is filled in when it is written.
+    bytes: Vec<u8>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { bytes: vec![0; HEAD] }
+    }
+}
+
+impl Record {
+    pub fn push(&mut self, row: &[u8], value: Option<&[u8]>) {
+        let row_length =
+            u16::try_from(row.len()).expect("rows are at most 64 KiB: keys and fields are bounded");
+        let value_length = value.map_or(0, |value| value.len() as u64 + 1);
+        self.bytes.extend((value_length << 16 | u64::from(row_length)).to_be_bytes());
+        self.bytes.extend_from_slice(row);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// Bytes of changes.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - HEAD
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn seal(&mut self) -> &[u8] {
+        let (head, body) = self.bytes.split_at_mut(HEAD);
+        head[..8].copy_from_slice(&(body.len() as u64).to_be_bytes());
+        head[8..].copy_from_slice(&check(body));
+        &self.bytes
+    }
+
+    fn clear(&mut self) {
+        self.bytes.truncate(HEAD);
+        self.bytes.shrink_to(KEPT_BYTES);
+    }
 }
 
 /// Is shown a change that is played back. `None`: the row is deleted.
@@ -67,34 +109,21 @@ impl Journal {
         }
         let (file, end) = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
         sync_directory(directory).map_err(refused)?;
-        let (directory, record) = (directory.to_path_buf(), vec![0; HEAD]);
-        Ok(Self { directory, file, end, room: 0, number, oldest, record })
+        Ok(Self { directory: directory.to_path_buf(), file, end, room: 0, number, oldest })
     }
 
-    /// A change that belongs to the next commit.
-    pub fn push(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let row_length =
-            u16::try_from(row.len()).expect("rows are at most 64 KiB: keys and fields are bounded");
-        let value_length = value.map_or(0, |value| value.len() as u64 + 1);
-        self.record.extend((value_length << 16 | u64::from(row_length)).to_be_bytes());
-        self.record.extend_from_slice(row);
-        self.record.extend_from_slice(value.unwrap_or_default());
-    }
-
-    /// Writes all changes since the last commit, or none of them. Synced: they outlast a power cut.
-    pub fn commit(&mut self, synced: bool) -> io::Result<()> {
-        if self.record.len() > HEAD {
-            let (head, body) = self.record.split_at_mut(HEAD);
-            head[..8].copy_from_slice(&(body.len() as u64).to_be_bytes());
-            head[8..].copy_from_slice(&check(body));
-            self.file.write_all(&self.record)?;
-            self.end += self.record.len() as u64;
-            self.room = self.room.saturating_sub(self.record.len() as u64);
+    /// Writes all changes of the record, or none of them, and empties it. Synced: they, and all that were
+    /// written before, outlast a power cut.
+    pub fn commit(&mut self, record: &mut Record, synced: bool) -> io::Result<()> {
+        if !record.is_empty() {
+            let bytes = record.seal();
+            self.file.write_all(bytes)?;
+            self.end += bytes.len() as u64;
+            self.room = self.room.saturating_sub(bytes.len() as u64);
             if self.room == 0 {
                 self.make_room()?;
             }
-            self.record.truncate(HEAD);
-            self.record.shrink_to(KEPT_BYTES);
+            record.clear();
         }
         if synced { self.sync() } else { Ok(()) }
     }

@@ -36,7 +36,14 @@ pub struct Reads {
     old: Generation,
 }
 
-type Asked = Vec<(Command, Arc<Slice>)>;
+/// What was read, and its digest once it was asked for again: that takes longer than all else about a read.
+struct Kept {
+    command: Command,
+    slice: Arc<Slice>,
+    digest: Option<u64>,
+}
+
+type Asked = Vec<Kept>;
 
 #[derive(Default)]
 struct Generation {
@@ -49,12 +56,14 @@ impl Reads {
     /// The answer, if it is kept.
     pub fn find(&mut self, question: &Question) -> Option<Answer> {
         let Question::Read { partition, key, command } = question else { return None };
-        if let Some(slice) = self.young.find(*partition, key, command) {
-            return Some(Answer::Read { slice: Arc::clone(slice) });
+        if let Some(kept) = self.young.find(*partition, key, command) {
+            let digest = Some(*kept.digest.get_or_insert_with(|| kept.slice.digest()));
+            return Some(Answer::Read { slice: Arc::clone(&kept.slice), digest });
         }
-        let slice = Arc::clone(self.old.find(*partition, key, command)?);
+        let kept = self.old.find(*partition, key, command)?;
+        let (slice, digest) = (Arc::clone(&kept.slice), kept.digest);
         self.keep(question, &slice);
-        Some(Answer::Read { slice })
+        Some(Answer::Read { slice, digest })
     }
 
     /// Keeps what was read, unless it is large. All that it tells of must be synced.
@@ -124,19 +133,19 @@ fn size(slice: &Slice) -> usize {
 }
 
 impl Generation {
-    fn find(&self, partition: PartitionId, key: &ByteBuf, command: &Command) -> Option<&Arc<Slice>> {
-        let asked = self.partitions.get(&partition)?.get(key)?;
-        asked.iter().find(|(known, _)| known == command).map(|(_, slice)| slice)
+    fn find(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command) -> Option<&mut Kept> {
+        let asked = self.partitions.get_mut(&partition)?.get_mut(key)?;
+        asked.iter_mut().find(|kept| kept.command == *command)
     }
 
     fn insert(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Arc<Slice>) {
         let asked = self.partitions.entry(partition).or_default().entry(key.clone()).or_default();
-        asked.retain(|(known, _)| known != command);
+        asked.retain(|kept| kept.command != *command);
         if asked.len() >= COMMANDS_MAX {
             asked.remove(0);
         }
         // Almost always the only one.
         asked.reserve_exact(1);
-        asked.push((command.clone(), Arc::clone(slice)));
+        asked.push(Kept { command: command.clone(), slice: Arc::clone(slice), digest: None });
     }
 }

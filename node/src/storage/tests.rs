@@ -217,6 +217,82 @@ fn questions_that_wait_together_are_synced_together() {
     assert_eq!(handle.counts(), Counts { questions: 201, commits: 2, syncs: 2 });
 }
 
+impl StorageHandle {
+    /// The answers that come at once; none where the question has to be asked.
+    fn now(&mut self, id: u64, question: &Question) -> Option<Vec<&'static str>> {
+        let mut early = Answers::new();
+        let done = self.carry_out_now(StoreId(id), question, &mut early);
+        assert!(done || early.is_empty());
+        let kind = |(_, answer): &(StoreId, Answer)| match answer {
+            Answer::Executed { .. } => "executed",
+            Answer::Synced => "synced",
+            Answer::Read { .. } => "read",
+            _ => "another",
+        };
+        done.then(|| early.iter().map(kind).collect())
+    }
+}
+
+fn read(n: u64) -> Question {
+    Question::Read { partition: partition(n), key: key(n).into(), command: Command::Get }
+}
+
+#[test]
+fn what_is_in_memory_is_carried_out_at_once_and_acknowledged_once_it_is_synced() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    assert_eq!(store.handle.now(1, &set(1)), None, "whether there is such a key only the disk knows");
+    store.execute(set(1));
+    assert_eq!(store.handle.now(2, &get(1)), Some(vec!["executed", "synced"]));
+    assert_eq!(store.handle.now(3, &set(1)), Some(vec!["executed"]));
+    assert_eq!(store.handle.now(4, &read(1)), Some(vec![]), "it tells of what is not synced");
+    let syncs = store.handle.counts().syncs;
+    store.handle.flush();
+    assert_eq!(store.next(), (StoreId(3), Answer::Synced));
+    assert!(matches!(store.next(), (StoreId(4), Answer::Read { .. })));
+    assert_eq!(store.handle.counts().syncs, syncs + 1);
+    assert_eq!(store.handle.now(5, &read(1)), Some(vec!["read"]));
+    store.handle.close().unwrap();
+}
+
+#[test]
+fn nothing_is_carried_out_before_what_was_asked_earlier_or_beyond_what_one_group_may_hold() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    store.execute(set(1));
+    store.handle.ask(StoreId(1), set(2));
+    assert_eq!(store.handle.now(2, &set(1)), None, "not asked yet");
+    store.handle.flush();
+    assert!(matches!(store.next(), (StoreId(1), Answer::Executed { .. })));
+    assert_eq!(store.next(), (StoreId(1), Answer::Synced));
+    let own = (0..).take_while(|n| store.handle.now(*n, &set(1)).is_some()).count();
+    assert_eq!(own, store::OWN_MAX, "the thread has not been told yet");
+    let large = Command::Set { value: vec![0; 1 << 20].into() };
+    let large = Question::Execute {
+        partition: partition(1),
+        key: key(1).into(),
+        command: large,
+        wall_ms: 1,
+        until: None,
+    };
+    store.handle.flush();
+    (0..own).for_each(|_| assert_eq!(store.next().1, Answer::Synced));
+    assert_eq!(store.handle.now(1, &large), None);
+    store.handle.close().unwrap();
+}
+
+#[test]
+fn a_scrub_waits_for_the_sync_of_what_was_carried_out_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    store.execute(set(1));
+    assert_eq!(store.handle.now(1, &set(1)), Some(vec!["executed"]));
+    store.handle.send(StoreId(2), Question::Scrub { partition: partition(1), max_bytes: 100 });
+    assert_eq!(store.next(), (StoreId(1), Answer::Synced));
+    assert!(matches!(store.next(), (StoreId(2), Answer::Scrubbed(_))));
+    store.handle.close().unwrap();
+}
+
 #[test]
 fn closing_answers_what_was_asked_first() {
     let place = tempfile::tempdir().unwrap();

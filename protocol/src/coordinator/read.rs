@@ -94,15 +94,22 @@ impl Read {
 
     pub fn stored(&mut self, scene: &mut Scene<'_>, answer: Answer) -> Next {
         match answer {
-            Answer::Read { slice } => self.sliced(scene, scene.me, slice),
+            Answer::Read { slice, digest } => self.sliced(scene, scene.me, slice, digest),
             Answer::NotFilled => self.lost(scene, scene.me, AnswerKind::Refused),
             _ => Next::Keep,
         }
     }
 
-    pub fn sliced(&mut self, scene: &mut Scene<'_>, from: PeerId, slice: Arc<Slice>) -> Next {
+    /// `digest`: if it is known already.
+    pub fn sliced(
+        &mut self,
+        scene: &mut Scene<'_>,
+        from: PeerId,
+        slice: Arc<Slice>,
+        digest: Option<u64>,
+    ) -> Next {
         if self.ballot.answered(scene.now.time, from, AnswerKind::Ok) {
-            self.digests.insert(from, slice.digest());
+            self.digests.insert(from, digest.unwrap_or_else(|| slice.digest()));
             self.slices.insert(from, slice);
         }
         self.judge(scene)

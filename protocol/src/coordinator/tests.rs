@@ -207,7 +207,7 @@ fn one_that_refuses_is_followed_at_once() {
 fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
     let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
     coordinator.read(Now::default(), begin(Command::Get, seats(view(1))));
-    let here = Answer::Read { slice: Arc::default() };
+    let here = Answer::Read { slice: Arc::default(), digest: None };
     coordinator.stored(Now::default(), OpId(1), here);
     coordinator.drain();
 

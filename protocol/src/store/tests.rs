@@ -16,7 +16,7 @@ impl Store {
     }
 
     fn ask(&mut self, question: Question) -> Answer {
-        answer(&mut self.replica, &mut self.rows, Time(0), question).unwrap()
+        answer(&mut self.replica, &mut self.rows, Time(0), &question).unwrap()
     }
 
     fn execute(&mut self, key: &str, command: Command) -> (Reply, Option<Event>) {
@@ -30,7 +30,7 @@ impl Store {
 
     fn get(&mut self, key: &str) -> Reply {
         let question = Question::Read { partition: P, key: bytes(key), command: Command::Get };
-        let Answer::Read { slice } = self.ask(question) else { panic!() };
+        let Answer::Read { slice, .. } = self.ask(question) else { panic!() };
         Command::Get.answer(&slice).reply
     }
 
@@ -162,7 +162,7 @@ fn a_command_is_carried_out_until_its_time_and_not_after_it() {
         let command = Command::IncrBy { by: 1 };
         let until = Some(Time(5));
         let question = Question::Execute { partition: P, key: bytes("n"), command, wall_ms: 1_000, until };
-        answer(&mut replica, &mut disk, Time(now), question).unwrap()
+        answer(&mut replica, &mut disk, Time(now), &question).unwrap()
     };
     assert_eq!(at(6), Answer::Late);
     assert!(matches!(at(5), Answer::Executed { reply: Reply::Int(1), .. }));

@@ -318,7 +318,7 @@ impl World {
         let before = self.watch.is_some() && self.has_watched(index);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
-        let told = answer(replica, &mut node.disk, self.now, question).expect("memory does not fail");
+        let told = answer(replica, &mut node.disk, self.now, &question).expect("memory does not fail");
         if let Some(asked) = asked.filter(|_| self.has_watched(index) != before) {
             self.tell(index, &format!("had it: {before}, then {asked} -> {told:?}"));
         }

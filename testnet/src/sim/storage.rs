@@ -33,7 +33,7 @@ impl World {
             Question::LetGo { partition, .. } => Some((*partition, replica.context(*partition).clone())),
             _ => None,
         };
-        let told = answer(replica, &mut node.disk, self.now, question).expect("memory does not fail");
+        let told = answer(replica, &mut node.disk, self.now, &question).expect("memory does not fail");
         node.dirty.extend(changed);
         let told = if matches!(told, Answer::Executed { .. }) {
             self.executed(changed, command, seen, &told);

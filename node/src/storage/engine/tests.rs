@@ -11,6 +11,31 @@ enum Step {
     Scan(Vec<u8>, Vec<u8>, usize),
 }
 
+/// Both halves of a store.
+struct Disk {
+    engine: Engine,
+    writer: Writer,
+    sealed: Sealed,
+}
+
+impl Disk {
+    fn open_with(path: &Path, recent_max: usize) -> Result<Self, StorageError> {
+        let (engine, writer) = Engine::open_with(path, 1, recent_max)?;
+        Ok(Self { engine, writer, sealed: Sealed::default() })
+    }
+
+    fn open(path: &Path) -> Result<Self, StorageError> {
+        Self::open_with(path, RECENT_MAX)
+    }
+
+    fn commit(&mut self, synced: bool) {
+        self.engine.seal(&mut self.sealed);
+        assert_eq!(self.engine.uncommitted(), 0);
+        self.writer.write(&mut self.sealed, synced).unwrap();
+        self.writer.tidy(&mut self.sealed).unwrap();
+    }
+}
+
 /// Few and short rows, so that they meet; empty ones and prefixes of each other among them.
 fn row() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(255)], 1..4)
@@ -47,7 +72,8 @@ fn scan(storage: &impl Storage, from: &[u8], to: &[u8], most: usize) -> Vec<(Vec
     seen
 }
 
-fn play(engine: &mut Engine, step: Step, model: &mut starling_crdt::Memory) {
+fn play(disk: &mut Disk, step: Step, model: &mut starling_crdt::Memory) {
+    let engine = &mut disk.engine;
     match step {
         Step::Put(row, value) => {
             engine.put(&row, &value);
@@ -57,10 +83,7 @@ fn play(engine: &mut Engine, step: Step, model: &mut starling_crdt::Memory) {
             engine.delete(&row);
             model.delete(&row);
         }
-        Step::Commit(synced) => {
-            engine.commit(synced).unwrap();
-            assert_eq!(engine.uncommitted(), 0);
-        }
+        Step::Commit(synced) => disk.commit(synced),
         Step::Get(row) => assert_eq!(engine.get(&row), model.get(&row)),
         Step::Scan(from, to, most) => {
             assert_eq!(scan(engine, &from, &to, most), scan(model, &from, &to, most));
@@ -77,14 +100,14 @@ proptest! {
     ) {
         let place = tempfile::tempdir().unwrap();
         // So little that a generation goes to tables every few commits.
-        let mut engine = Engine::open_with(place.path(), 1, few).unwrap();
+        let mut disk = Disk::open_with(place.path(), few).unwrap();
         let mut model = starling_crdt::Memory::default();
         for step in steps {
-            play(&mut engine, step, &mut model);
+            play(&mut disk, step, &mut model);
         }
-        engine.commit(false).unwrap();
-        drop(engine);
-        let engine = Engine::open(place.path(), 1).unwrap();
+        disk.commit(false);
+        drop(disk);
+        let Disk { engine, writer: _writer, .. } = Disk::open(place.path()).unwrap();
         let all: Vec<_> = model.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
         prop_assert_eq!(engine.is_empty().unwrap(), all.is_empty());
         prop_assert_eq!(scan(&engine, &[], &[255; 8], usize::MAX), all);
@@ -94,43 +117,82 @@ proptest! {
 #[test]
 fn what_was_not_committed_is_gone_when_it_opens_again() {
     let place = tempfile::tempdir().unwrap();
-    let mut engine = Engine::open(place.path(), 1).unwrap();
-    engine.put(b"kept", b"1");
-    engine.commit(true).unwrap();
-    engine.put(b"lost", b"2");
-    engine.delete(b"kept");
-    drop(engine);
-    let engine = Engine::open(place.path(), 1).unwrap();
-    assert_eq!(scan(&engine, b"", b"z", 9), [(b"kept".to_vec(), b"1".to_vec())]);
+    let mut disk = Disk::open(place.path()).unwrap();
+    disk.engine.put(b"kept", b"1");
+    disk.commit(true);
+    disk.engine.put(b"lost", b"2");
+    disk.engine.delete(b"kept");
+    drop(disk);
+    let disk = Disk::open(place.path()).unwrap();
+    assert_eq!(scan(&disk.engine, b"", b"z", 9), [(b"kept".to_vec(), b"1".to_vec())]);
 }
 
 #[test]
 fn a_store_that_is_open_or_damaged_says_so_in_words() {
     let place = tempfile::tempdir().unwrap();
-    let engine = Engine::open(place.path(), 1).unwrap();
-    let error = Engine::open(place.path(), 1).err().unwrap();
+    let disk = Disk::open(place.path()).unwrap();
+    let error = Disk::open(place.path()).err().unwrap();
     assert_eq!(error.0, "another process has it open");
-    drop(engine);
+    drop(disk);
     std::fs::write(place.path().join("version"), "what is this").unwrap();
-    let error = Engine::open(place.path(), 1).err().unwrap();
+    let error = Disk::open(place.path()).err().unwrap();
     assert_eq!(error.0, "another version of the storage engine has written it");
 }
 
 #[test]
 fn what_is_in_tables_needs_no_journal_and_what_changed_since_hides_it() {
     let place = tempfile::tempdir().unwrap();
-    let mut engine = Engine::open_with(place.path(), 1, 1).unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
     for value in [b"1", b"2", b"3"] {
-        engine.put(b"changed", value);
-        engine.put(b"deleted", value);
-        engine.commit(true).unwrap();
+        disk.engine.put(b"changed", value);
+        disk.engine.put(b"deleted", value);
+        disk.commit(true);
     }
-    engine.delete(b"deleted");
-    engine.commit(true).unwrap();
-    drop(engine);
+    disk.engine.delete(b"deleted");
+    disk.commit(true);
+    // What was behind leaves with the next one.
+    disk.commit(true);
+    drop(disk);
     let files = std::fs::read_dir(place.path().join("recent")).unwrap();
     assert_eq!(files.count(), 1, "all but the last have gone");
-    let engine = Engine::open(place.path(), 1).unwrap();
+    let Disk { engine, .. } = &Disk::open(place.path()).unwrap();
     assert_eq!(engine.recent.bytes(), 0);
-    assert_eq!(scan(&engine, b"", b"z", 9), [(b"changed".to_vec(), b"3".to_vec())]);
+    assert_eq!(scan(engine, b"", b"z", 9), [(b"changed".to_vec(), b"3".to_vec())]);
+}
+
+#[test]
+fn what_comes_while_a_commit_is_written_belongs_to_the_next_one() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    disk.engine.put(b"a", b"1");
+    disk.engine.seal(&mut disk.sealed);
+    // Now that the generation of the first is on its way.
+    disk.engine.put(b"a", b"2");
+    disk.engine.put(b"b", b"2");
+    disk.writer.write(&mut disk.sealed, true).unwrap();
+    disk.writer.tidy(&mut disk.sealed).unwrap();
+    assert_eq!(disk.engine.get(b"a").unwrap(), Some(b"2".to_vec()));
+    drop(disk);
+    let disk = Disk::open(place.path()).unwrap();
+    assert_eq!(scan(&disk.engine, b"", b"z", 9), [(b"a".to_vec(), b"1".to_vec())]);
+}
+
+#[test]
+fn what_is_in_memory_is_told_from_what_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(place.path()).unwrap();
+    let cell = [0, 0, 1, 0, 1, 7, 0];
+    let (key, end) = (&cell[..6], [&cell[..6], &[255]].concat());
+    disk.engine.put(&cell, b"1");
+    disk.engine.delete(b"gone");
+    let engine = &mut disk.engine;
+    assert_eq!(engine.in_memory(|rows| rows.get(&cell)), Ok(Some(Some(b"1".to_vec()))));
+    assert_eq!(engine.in_memory(|rows| rows.get(b"gone")), Ok(Some(None)));
+    assert_eq!(engine.in_memory(|rows| rows.get(b"never heard of")), Ok(None));
+    let whole = |rows: &mut Engine| rows.scan(key, &end, &mut |_, _| ControlFlow::Continue(()));
+    assert_eq!(engine.in_memory(whole), Ok(None), "tables may have other cells of the key");
+    whole(engine).unwrap();
+    assert_eq!(engine.in_memory(whole), Ok(Some(())), "now all are known");
+    let failed = |_: &mut Engine| Err::<(), _>(StorageError("a fault".into()));
+    assert_eq!(engine.in_memory(failed), Err(StorageError("a fault".into())));
 }

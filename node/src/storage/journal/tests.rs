@@ -11,8 +11,14 @@ fn open(directory: &Path) -> Result<(Journal, Rows), StorageError> {
 }
 
 fn put(journal: &mut Journal, row: &str) {
-    journal.push(row.as_bytes(), Some(b"value"));
-    journal.commit(true).unwrap();
+    commit(journal, &[(row.as_bytes(), Some(b"value"))]);
+}
+
+fn commit(journal: &mut Journal, changes: &[(&[u8], Option<&[u8]>)]) {
+    let mut record = Record::default();
+    changes.iter().for_each(|(row, value)| record.push(row, *value));
+    journal.commit(&mut record, true).unwrap();
+    assert!(record.is_empty());
 }
 
 /// The bytes of a file up to the end of its last record.
@@ -35,12 +41,8 @@ fn changes_come_back_in_order() {
     let place = tempfile::tempdir().unwrap();
     let (mut journal, rows) = open(place.path()).unwrap();
     assert!(rows.is_empty());
-    journal.push(b"a", Some(b"1"));
-    journal.push(b"a", None);
-    journal.push(b"", Some(b""));
-    journal.commit(false).unwrap();
-    journal.commit(true).unwrap();
-    journal.push(b"never committed", None);
+    commit(&mut journal, &[(b"a", Some(b"1")), (b"a", None), (b"", Some(b""))]);
+    commit(&mut journal, &[]);
     drop(journal);
     let rows = open(place.path()).unwrap().1;
     let change = |row: &[u8], value: Option<&[u8]>| (row.to_vec(), value.map(<[u8]>::to_vec));
@@ -82,8 +84,7 @@ fn a_file_grows_by_many_records_at_once_and_ends_with_its_last_one_when_it_is_le
     put(&mut journal, "b");
     assert_eq!(length(), first);
     let long = vec![7; ROOM as usize * 2];
-    journal.push(b"c", Some(&long));
-    journal.commit(true).unwrap();
+    commit(&mut journal, &[(b"c", Some(&long))]);
     assert!(length() > first + ROOM);
     put(&mut journal, "d");
     assert_eq!(played(place.path()), "a b c d");

@@ -1,21 +1,30 @@
 use super::*;
+use crate::clock::Clock;
+use crate::storage::store::{GROUP_MAX, GROUP_MAX_BYTES, Store};
 use crate::storage::{StorageFailure, run};
 use starling_crdt::cell::Visit;
-use starling_crdt::{Actor, Command, Memory, Storage};
+use starling_crdt::{Actor, Command, Memory, Replica, Storage};
 use starling_protocol::ids::StoreId;
+use starling_protocol::store::Answer;
 use starling_protocol::time::Time;
 use std::sync::mpsc::{self, Sender};
 
-/// A disk that tells what it does, and breaks when it is told to.
-struct Disk {
+/// Rows that tell how many bytes were changed, and panic when they are told to.
+#[derive(Default)]
+struct Rows {
     rows: Memory,
     uncommitted: usize,
-    journal: Sender<String>,
-    commits_left: usize,
     panics: bool,
 }
 
-impl Storage for Disk {
+/// A disk that tells what it does, and breaks when it is told to.
+struct Disk {
+    rows: Rows,
+    journal: Sender<String>,
+    commits_left: usize,
+}
+
+impl Storage for Rows {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.rows.get(row)
     }
@@ -36,16 +45,34 @@ impl Storage for Disk {
     }
 }
 
-impl Commit for Disk {
+impl Commit for Rows {
+    type Sealed = ();
+
     fn uncommitted(&self) -> usize {
         self.uncommitted
     }
 
-    fn commit(&mut self, synced: bool) -> Result<(), StorageError> {
+    fn seal(&mut self, (): &mut ()) {
+        self.uncommitted = 0;
+    }
+
+    fn in_memory<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        work(self).map(Some)
+    }
+}
+
+impl Log<()> for Disk {
+    fn write(&mut self, (): &mut (), synced: bool) -> Result<(), StorageError> {
         let left = self.commits_left.checked_sub(1);
         self.commits_left = left.ok_or(StorageError("the disk refused".into()))?;
-        self.uncommitted = 0;
         let _ = self.journal.send(if synced { "commit, synced".into() } else { "commit".into() });
+        Ok(())
+    }
+
+    fn tidy(&mut self, (): &mut ()) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -68,8 +95,7 @@ impl Played {
 }
 
 fn disk() -> Disk {
-    let (rows, journal) = (Memory::default(), mpsc::channel().0);
-    Disk { rows, uncommitted: 0, journal, commits_left: usize::MAX, panics: false }
+    Disk { rows: Rows::default(), journal: mpsc::channel().0, commits_left: usize::MAX }
 }
 
 fn kind(told: &Answer) -> &'static str {
@@ -84,19 +110,20 @@ fn kind(told: &Answer) -> &'static str {
     }
 }
 
-fn worker(disk: Disk, durability: Durability) -> Worker<Disk, impl Fn(Answers)> {
+fn worker(mut disk: Disk, durability: Durability) -> Worker<Rows, Disk, impl Fn(Answers)> {
     let journal = disk.journal.clone();
     let answers = move |answers: Answers| {
         for (id, told) in answers {
             let _ = journal.send(format!("{} {}", kind(&told), id.0));
         }
     };
-    let replica = Replica::open(&disk, Actor(1), 2).unwrap();
+    let rows = std::mem::take(&mut disk.rows);
+    let replica = Replica::open(&rows, Actor(1), 2).unwrap();
     let clock = Clock::start(Arc::default());
     while clock.time() == Time(0) {
         std::hint::spin_loop();
     }
-    Worker::new(replica, disk, durability, clock, answers, Arc::new(Shared::default()))
+    Worker::new(disk, durability, answers, Arc::new(Shared::new(Store::new(replica, rows, clock))))
 }
 
 /// Has all these questions waiting before the first is taken.
@@ -217,7 +244,8 @@ fn after_a_failure_nothing_is_answered_any_more() {
 
 #[test]
 fn a_fault_in_the_program_is_a_failure_too() {
-    let played = play(Disk { panics: true, ..disk() }, Durability::Synced, [set("a", 1), set("b", 1)]);
+    let broken = Disk { rows: Rows { panics: true, ..Rows::default() }, ..disk() };
+    let played = play(broken, Durability::Synced, [set("a", 1), set("b", 1)]);
     assert_eq!(played.journal, [""; 0]);
     assert_eq!(played.failures.len(), 1);
     assert!(played.outcome.is_err());
@@ -230,4 +258,16 @@ fn what_came_too_late_is_not_carried_out() {
     *until = Some(Time(0));
     let played = play(disk(), Durability::Synced, [late, read("k")]);
     assert_eq!(played.journal, ["late 1", "read 2"], "nothing is written");
+}
+
+#[test]
+fn a_failure_of_the_event_loop_s_own_doing_ends_the_thread_too() {
+    let (asks, asked) = mpsc::channel();
+    let mut worker = worker(disk(), Durability::Synced);
+    let failure = StorageFailure { why: "damaged".into() };
+    worker.fail(failure.clone());
+    asks.send(vec![Ask { id: StoreId(1), question: set("a", 1), size: 0 }]).unwrap();
+    let mut failures = Vec::new();
+    assert_eq!(run(worker, &asked, |failure| failures.push(failure)), Err(failure.clone()));
+    assert_eq!(failures, [failure]);
 }

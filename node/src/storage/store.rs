@@ -1,0 +1,167 @@
+//! A replica with its rows, and the answers that wait until what they tell of is synced.
+//!
+//! The storage thread and the event loop share it. What needs no more than memory and is soon done the event
+//! loop carries out itself, since two wake-ups cost more than most questions do; the rest it leaves to the
+//! thread, which also writes and syncs what either has changed. No question is carried out before one that was
+//! asked earlier.
+
+use super::engine::Commit;
+use super::{Answers, StorageFailure, reads::Reads};
+use crate::clock::Clock;
+use starling_crdt::{Replica, StorageError};
+use starling_protocol::ids::StoreId;
+use starling_protocol::store::{Answer, Question, answer};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Most answers that wait for one commit.
+pub(super) const GROUP_MAX: usize = 1024;
+/// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.
+pub(super) const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Answers of the event loop's own doing that wait for one commit. When there is so much to do, the thread had
+/// better do some of it beside.
+pub(super) const OWN_MAX: usize = 64;
+/// Larger questions are left to the thread, so that the event loop has its turns.
+const OWN_BYTES_MAX: usize = 64 * 1024;
+
+pub(super) struct Store<S> {
+    replica: Replica,
+    rows: S,
+    clock: Clock,
+    /// Answers that leave after the next commit.
+    held: Answers,
+    held_bytes: usize,
+    /// What was sealed is not written yet.
+    is_writing: bool,
+    /// The thread knows that something is held, or is about to be told.
+    is_told: bool,
+    failure: Option<StorageFailure>,
+}
+
+/// What a commit writes, and whom it tells.
+pub(super) struct Group {
+    pub held: Answers,
+    /// Something was sealed.
+    pub is_changed: bool,
+}
+
+impl<S: Commit> Store<S> {
+    pub fn new(replica: Replica, rows: S, clock: Clock) -> Self {
+        Self {
+            replica,
+            rows,
+            clock,
+            held: Answers::new(),
+            held_bytes: 0,
+            is_writing: false,
+            is_told: false,
+            failure: None,
+        }
+    }
+
+    /// Carries a question out; answers that wait for nothing are added to `early`.
+    pub fn carry_out(
+        &mut self,
+        reads: &Mutex<Reads>,
+        id: StoreId,
+        question: &Question,
+        early: &mut Answers,
+    ) -> Result<(), StorageError> {
+        lock(reads).change(question);
+        let told = answer(&mut self.replica, &mut self.rows, self.clock.time(), question)?;
+        self.sort(reads, id, question, told, early);
+        Ok(())
+    }
+
+    /// The same, if it needs no disk and is soon done; false: it was not carried out.
+    pub fn carry_out_now(
+        &mut self,
+        reads: &Mutex<Reads>,
+        id: StoreId,
+        question: &Question,
+        early: &mut Answers,
+    ) -> Result<bool, StorageError> {
+        let is_short =
+            matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
+        if self.failure.is_some()
+            || !is_short
+            || self.held.len() >= OWN_MAX
+            || self.is_full()
+            || question.size() > OWN_BYTES_MAX
+        {
+            return Ok(false);
+        }
+        lock(reads).change(question);
+        let (replica, time) = (&mut self.replica, self.clock.time());
+        let Some(told) = self.rows.in_memory(|rows| answer(replica, rows, time, question))? else {
+            return Ok(false);
+        };
+        self.sort(reads, id, question, told, early);
+        Ok(true)
+    }
+
+    /// Rules `ack-synced` and `report-synced`: no answer that tells of a change, or was read after one, leaves
+    /// before that change is written, and synced unless that was waived.
+    fn sort(
+        &mut self,
+        reads: &Mutex<Reads>,
+        id: StoreId,
+        question: &Question,
+        mut told: Answer,
+        early: &mut Answers,
+    ) {
+        if matches!(told, Answer::Executed { .. }) {
+            // So that the other copies are written while this one is synced.
+            early.push((id, std::mem::replace(&mut told, Answer::Synced)));
+        }
+        if self.is_writing || self.rows.uncommitted() > 0 {
+            self.held_bytes += told.size();
+            self.held.push((id, told));
+            return;
+        }
+        if let Answer::Read { slice, .. } = &told {
+            lock(reads).keep(question, slice);
+        }
+        early.push((id, told));
+    }
+
+    /// So much waits that it is time for a commit.
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= GROUP_MAX || self.rows.uncommitted().max(self.held_bytes) >= GROUP_MAX_BYTES
+    }
+
+    /// True if the thread does not know yet that it has something to do; it counts as told then.
+    pub fn tell(&mut self) -> bool {
+        let is_news = !self.is_told && (self.failure.is_some() || !self.held.is_empty());
+        self.is_told |= is_news;
+        is_news
+    }
+
+    /// Nothing is carried out any more; the thread says so. Returns false, as it was not carried out.
+    pub fn fail(&mut self, failure: StorageFailure) -> bool {
+        self.failure.get_or_insert(failure);
+        false
+    }
+
+    /// Begins a commit of all that was changed.
+    pub fn seal(&mut self, sealed: &mut S::Sealed) -> Result<Group, StorageError> {
+        if let Some(StorageFailure { why }) = &self.failure {
+            return Err(StorageError(why.clone()));
+        }
+        let is_changed = self.rows.uncommitted() > 0;
+        if is_changed {
+            self.rows.seal(sealed);
+        }
+        (self.is_writing, self.is_told, self.held_bytes) = (is_changed, false, 0);
+        Ok(Group { held: std::mem::take(&mut self.held), is_changed })
+    }
+
+    /// What was sealed is written.
+    pub fn written(&mut self) {
+        self.is_writing = false;
+    }
+}
+
+/// Of whoever panics with it nothing is asked any more.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

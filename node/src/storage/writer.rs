@@ -1,0 +1,71 @@
+//! What the engine has sealed goes to disk: to the journal at once, and from time to time to tables.
+
+use super::engine::{Generation, Log, Sealed};
+use super::journal::{Journal, refused};
+use super::tables::Tables;
+use starling_crdt::StorageError;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+pub struct Writer {
+    journal: Journal,
+    tables: Tables,
+    leaving: Option<Leaving>,
+}
+
+/// A generation on its way to tables.
+struct Leaving {
+    /// The last file of the journal that holds some of it.
+    journal: u64,
+    thread: JoinHandle<Result<(), StorageError>>,
+}
+
+impl Writer {
+    pub fn new(journal: Journal, tables: Tables) -> Self {
+        Self { journal, tables, leaving: None }
+    }
+
+    /// All of it is in the journal; what comes next goes to another file.
+    fn leave(&mut self, generation: Arc<Generation>) -> Result<(), StorageError> {
+        let journal = self.journal.turn().map_err(refused)?;
+        let tables = self.tables.clone();
+        let thread = std::thread::Builder::new().name("tables".into());
+        let write = move || tables.write(&generation.rows).inspect(|()| generation.arrive());
+        self.leaving = Some(Leaving { journal, thread: thread.spawn(write).map_err(refused)? });
+        Ok(())
+    }
+
+    /// Waits until the generation on its way has arrived.
+    fn left(&mut self) -> Result<(), StorageError> {
+        let Some(Leaving { journal, thread }) = self.leaving.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(StorageError("the storage engine has failed".into())))?;
+        self.journal.forget(journal).map_err(refused)
+    }
+}
+
+impl Log<Sealed> for Writer {
+    fn write(&mut self, sealed: &mut Sealed, synced: bool) -> Result<(), StorageError> {
+        self.journal.commit(&mut sealed.record, synced).map_err(refused)
+    }
+
+    fn tidy(&mut self, sealed: &mut Sealed) -> Result<(), StorageError> {
+        sealed.arrived = None;
+        if sealed.is_behind || self.leaving.as_ref().is_some_and(|leaving| leaving.thread.is_finished()) {
+            self.left()?;
+        }
+        sealed.generation.take().map_or(Ok(()), |generation| self.leave(generation))
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.journal.sync().map_err(refused)
+    }
+}
+
+/// Nobody else can open the store while it is still written to.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.left() {
+            tracing::warn!(%error, "rows in memory could not be written to tables; the journal keeps them");
+        }
+    }
+}
