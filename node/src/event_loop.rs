@@ -25,6 +25,8 @@ use tokio::time::{Instant, Sleep};
 pub const INPUTS_MAX: usize = 4096;
 /// Taken from one queue before the others have their turn.
 const TURN: usize = 64;
+/// Turns that others get before what they brought is taken.
+const GATHER_MAX: usize = 4;
 /// How long requests under way get to finish when the peer stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,22 @@ pub struct Sources {
     pub failure: mpsc::Receiver<StorageFailure>,
     /// Stop; dropped by the one who wants that.
     pub stop: oneshot::Receiver<()>,
+}
+
+impl Sources {
+    /// Lets others that are ready have their turn, as long as they bring more: what is taken together costs one
+    /// wake-up, one send to each peer and one sync. Measured, four turns at most are as good as more.
+    async fn gather(&self) {
+        let mut before = 0;
+        for _ in 0..GATHER_MAX {
+            tokio::task::yield_now().await;
+            let waiting = self.work.len() + self.requests.len() + self.answers.len() + self.urgent.len();
+            if waiting == before {
+                return;
+            }
+            before = waiting;
+        }
+    }
 }
 
 pub struct EventLoop {
@@ -118,8 +136,7 @@ impl EventLoop {
             if self.outlived {
                 return Err(Stopped::Outlived);
             }
-            // Others that are ready have their turn first, so that what they bring is taken together with this.
-            tokio::task::yield_now().await;
+            sources.gather().await;
             self.now = self.clock.now();
             self.drain(&mut sources);
             self.timeout();
