@@ -140,6 +140,23 @@ impl Question {
             Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
         }
     }
+
+    /// Cells that it names, to be read or changed.
+    pub fn names(&self) -> usize {
+        match self {
+            Question::Execute { command, .. } | Question::Read { command, .. } => match command {
+                Command::SAdd { members: names } | Command::SRem { members: names } => names.len(),
+                Command::SMIsMember { members: names } => names.len(),
+                Command::HDel { fields: names } | Command::HMGet { fields: names } => names.len(),
+                Command::HSet { entries } => entries.len(),
+                _ => 1,
+            },
+            Question::Apply { events, .. } => {
+                events.iter().map(|event| event.puts.len() + event.drops.len()).sum()
+            }
+            _ => 0,
+        }
+    }
 }
 
 impl Answer {

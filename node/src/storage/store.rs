@@ -20,8 +20,10 @@ pub(super) const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Answers of the event loop's own doing that wait for one commit. When there is so much to do, the thread had
 /// better do some of it beside.
 pub(super) const OWN_MAX: usize = 64;
-/// Larger questions are left to the thread, so that the event loop has its turns.
+/// Larger questions are left to the thread, so that the event loop has its turns: in bytes, and in names of cells,
+/// each of which takes some microseconds.
 const OWN_BYTES_MAX: usize = 64 * 1024;
+const OWN_NAMES_MAX: usize = 64;
 
 pub(super) struct Store<S> {
     replica: Replica,
@@ -66,6 +68,7 @@ impl<S: Commit> Store<S> {
         question: &Question,
         early: &mut Answers,
     ) -> Result<(), StorageError> {
+        self.check()?;
         lock(reads).change(question);
         let told = answer(&mut self.replica, &mut self.rows, self.clock.time(), question)?;
         self.sort(reads, id, question, told, early);
@@ -80,14 +83,8 @@ impl<S: Commit> Store<S> {
         question: &Question,
         early: &mut Answers,
     ) -> Result<bool, StorageError> {
-        let is_short =
-            matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
-        if self.failure.is_some()
-            || !is_short
-            || self.held.len() >= OWN_MAX
-            || self.is_full()
-            || question.size() > OWN_BYTES_MAX
-        {
+        self.check()?;
+        if !is_short(question) || self.held.len() >= OWN_MAX || self.is_full() {
             return Ok(false);
         }
         lock(reads).change(question);
@@ -144,9 +141,7 @@ impl<S: Commit> Store<S> {
 
     /// Begins a commit of all that was changed.
     pub fn seal(&mut self, sealed: &mut S::Sealed) -> Result<Group, StorageError> {
-        if let Some(StorageFailure { why }) = &self.failure {
-            return Err(StorageError(why.clone()));
-        }
+        self.check()?;
         let is_changed = self.rows.uncommitted() > 0;
         if is_changed {
             self.rows.seal(sealed);
@@ -155,10 +150,21 @@ impl<S: Commit> Store<S> {
         Ok(Group { held: std::mem::take(&mut self.held), is_changed })
     }
 
+    /// After a failure memory and storage may differ, and nothing may be asked of them.
+    fn check(&self) -> Result<(), StorageError> {
+        self.failure.as_ref().map_or(Ok(()), |failure| Err(StorageError(failure.why.clone())))
+    }
+
     /// What was sealed is written.
     pub fn written(&mut self) {
         self.is_writing = false;
     }
+}
+
+/// True if it is soon done wherever its rows are in memory.
+fn is_short(question: &Question) -> bool {
+    let kind = matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
+    kind && question.size() <= OWN_BYTES_MAX && question.names() <= OWN_NAMES_MAX
 }
 
 /// Of whoever panics with it nothing is asked any more.

@@ -278,7 +278,22 @@ fn nothing_is_carried_out_before_what_was_asked_earlier_or_beyond_what_one_group
     store.handle.flush();
     (0..own).for_each(|_| assert_eq!(store.next().1, Answer::Synced));
     assert_eq!(store.handle.now(1, &large), None);
+    let many = (0..100).map(|n: u32| n.to_string().into_bytes().into()).collect();
+    let many = Command::SMIsMember { members: many };
+    let many = Question::Read { partition: partition(1), key: key(1).into(), command: many };
+    assert_eq!(store.handle.now(1, &many), None);
     store.handle.close().unwrap();
+}
+
+#[test]
+fn a_handle_that_is_dropped_leaves_nothing_unanswered() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    store.execute(set(1));
+    assert_eq!(store.handle.now(2, &set(1)), Some(vec!["executed"]));
+    let Store { handle, answers, .. } = store;
+    drop(handle);
+    assert_eq!(answers.recv_timeout(60 * SECOND), Ok((StoreId(2), Answer::Synced)));
 }
 
 #[test]

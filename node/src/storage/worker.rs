@@ -51,6 +51,8 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
             }
             self.commit()?;
         }
+        // What the event loop has carried out since it last woke this thread.
+        self.commit()?;
         self.sync()
     }
 

@@ -49,8 +49,9 @@ impl Log<Sealed> for Writer {
     }
 
     fn tidy(&mut self, sealed: &mut Sealed) -> Result<(), StorageError> {
-        sealed.arrived = None;
-        if sealed.is_behind || self.leaving.as_ref().is_some_and(|leaving| leaving.thread.is_finished()) {
+        let has_arrived = sealed.arrived.take().is_some();
+        let is_done = || self.leaving.as_ref().is_some_and(|leaving| leaving.thread.is_finished());
+        if has_arrived || sealed.is_behind || is_done() {
             self.left()?;
         }
         sealed.generation.take().map_or(Ok(()), |generation| self.leave(generation))
