@@ -129,6 +129,15 @@ pub fn key_of_row(row: &[u8]) -> Option<&[u8]> {
     rows::key_of(row)
 }
 
+/// What a row begins with in common with those that are mostly written one after the other, in order: at most
+/// [`STEM_MAX`] bytes. Rows sort as their stems do, and those of one stem lie together.
+pub fn stem_of_row(row: &[u8]) -> &[u8] {
+    rows::stem_of(row)
+}
+
+/// The longest stem of a row, in bytes.
+pub const STEM_MAX: usize = rows::STEM_MAX;
+
 /// The engine failed or returned what was never written. The peer must stop and recover from
 /// others: nothing may be acknowledged after it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -375,7 +375,10 @@ impl Replica {
     /// Looks at what another replica has seen. An own dot there that is not known here was issued in
     /// a life that this directory has lost: a new actor is taken before the next dot (rule `actor`).
     pub fn witness(&mut self, p: PartitionId, context: &Context) {
-        self.notice(p, self.actor, context.max(self.actor));
+        let seen = context.max(self.actor);
+        if seen > 0 {
+            self.notice(p, self.actor, seen);
+        }
     }
 
     fn notice(&mut self, p: PartitionId, actor: Actor, counter: u64) {

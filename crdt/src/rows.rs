@@ -24,6 +24,9 @@ use std::ops::ControlFlow;
 /// The version of the row format.
 const FORMAT: u8 = 1;
 
+/// The longest stem of a row: partition, kind, actor.
+pub(crate) const STEM_MAX: usize = 11;
+
 /// What most rows fit into.
 const ROW_USUAL: usize = 128;
 
@@ -95,6 +98,13 @@ pub(crate) fn key_of(row: &[u8]) -> Option<&[u8]> {
     let (head, _) = row.split_first_chunk::<5>()?;
     let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
     row.get(..5 + length).filter(|_| head[2] == Kind::Cells as u8)
+}
+
+/// What a row begins with in common with those that are mostly written one after the other, in order: partition
+/// and kind, and in the log the actor.
+pub(crate) fn stem_of(row: &[u8]) -> &[u8] {
+    let length = if row.get(2) == Some(&(Kind::Log as u8)) { STEM_MAX } else { 3 };
+    &row[..length.min(row.len())]
 }
 
 /// The log rows of one actor, counters from `start` to `end`, both inclusive.
