@@ -8,7 +8,7 @@ mod world;
 
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
-use starling_protocol::request::{Failure, Request, Response};
+use starling_protocol::request::{Failure, Request, Response, ScanCursor};
 use starling_protocol::time::Duration;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -130,6 +130,7 @@ impl Stage {
             }
             ["copies", key] => copies(world, key),
             ["members", name] => members(world, name),
+            ["walk", name] => walk(world, name),
             ["leave", name] => format!("{:?}", world.ask(world.index(name), Request::Leave)),
             ["log", ..] => {
                 world.log = Some(Vec::new());
@@ -187,6 +188,23 @@ fn copies(world: &mut World, key: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The keys of all partitions, by name.
+fn walk(world: &mut World, name: &str) -> String {
+    let (index, mut names, mut next) = (world.index(name), Vec::new(), Some(ScanCursor::default()));
+    while let Some(cursor) = next {
+        match world.ask(index, Request::Scan { cursor, limit: 2 }) {
+            Response::Keys { keys, next: more } => {
+                names.extend(keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+                next = more;
+            }
+            Response::Failed(Failure { kind, why, .. }) => return format!("{kind:?}: {why}"),
+            other => return format!("{other:?}"),
+        }
+    }
+    names.sort();
+    names.join(" ")
 }
 
 fn first_up(world: &World) -> usize {
