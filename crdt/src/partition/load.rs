@@ -99,20 +99,50 @@ impl Partition {
         if let Some(after) = after {
             from = rows::cells_of(self.id, after).1;
         }
-        let mut keys = Vec::new();
-        while keys.len() < limit {
-            let mut next = None;
-            rows::each(s, &(from, to.clone()), |row, _| {
-                next = Some(rows::cell_of(row)?.key);
-                Ok(ControlFlow::Break(()))
-            })?;
-            let Some(key) = next else { break };
-            from = rows::cells_of(self.id, &key).1;
-            if exists(&self.read(s, &key, &needs)?.slice) {
-                keys.push(key);
+        let mut walk =
+            Walk { partition: self, needs: &needs, exists, limit, keys: Vec::new(), under_way: None };
+        loop {
+            rows::each(s, &(from, to.clone()), |row, value| walk.take(row, value))?;
+            let passed = walk.end();
+            match passed {
+                Some(key) if walk.keys.len() < limit => from = rows::cells_of(self.id, &key).1,
+                _ => return Ok(walk.keys),
             }
         }
-        Ok(keys)
+    }
+}
+
+/// One pass over many keys; it stops within a key whose other cells need not be read.
+struct Walk<'a> {
+    partition: &'a Partition,
+    needs: &'a Needs<'a>,
+    exists: fn(&Slice) -> bool,
+    limit: usize,
+    keys: Vec<Key>,
+    under_way: Option<(Key, Scan<'a>)>,
+}
+
+impl Walk<'_> {
+    fn take(&mut self, row: &[u8], value: &[u8]) -> Result<ControlFlow<()>, StorageError> {
+        let Cell { key, field } = rows::cell_of(row)?;
+        if self.under_way.as_ref().is_none_or(|(known, _)| *known != key) {
+            self.end();
+        }
+        if self.under_way.is_none() && self.keys.len() >= self.limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        let (_, scan) = self.under_way.get_or_insert_with(|| (key, Scan::new(self.needs)));
+        Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
+    }
+
+    /// The key under way is read. Returns it if it has cells that were not.
+    fn end(&mut self) -> Option<Key> {
+        let (key, Scan { mut slice, stopped, .. }) = self.under_way.take()?;
+        slice.removed = self.partition.deferred.of_key(&key, self.needs);
+        if (self.exists)(&slice) {
+            self.keys.push(key.clone());
+        }
+        stopped.then_some(key)
     }
 }
 

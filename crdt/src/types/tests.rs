@@ -395,3 +395,33 @@ fn keys_are_listed_while_they_exist() {
     assert!(keys(Some("bb"), 9).is_empty());
     assert!(a.replica.keys(&a.disk, P + 1, None, 9).unwrap().is_empty());
 }
+
+#[test]
+fn large_keys_are_listed_once_and_hide_none_that_follow() {
+    let mut a = Peer::new(1);
+    let many: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (set_of, hash_of) =
+        (|n: usize| sadd(&many[..n]), |n: usize| many[..n].iter().map(|f| (*f, "v")).collect());
+    let mut expected = Vec::new();
+    for n in [1, 7, 8, 9, 10, 40] {
+        for key in [format!("s{n:02}"), format!("h{n:02}"), format!("t{n:02}")] {
+            let fields: Vec<(&str, &str)> = hash_of(n);
+            a.ask(&key, if key.starts_with('h') { hset(&fields) } else { set_of(n) });
+            expected.push(key);
+        }
+    }
+    expected.sort();
+    for limit in [1, 2, 5, 100] {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let keys = a.replica.keys(&a.disk, P, after.as_deref().map(str::as_bytes), limit).unwrap();
+            assert!(keys.len() <= limit);
+            found.extend(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()));
+            let Some(last) = found.last().filter(|_| !keys.is_empty()) else { break };
+            after = Some(last.clone());
+        }
+        assert_eq!(found, expected, "by {limit}");
+    }
+    assert!(a.replica.keys(&a.disk, P, None, 0).unwrap().is_empty());
+}
