@@ -145,11 +145,8 @@ impl Question {
     pub fn names(&self) -> usize {
         match self {
             Question::Execute { command, .. } | Question::Read { command, .. } => match command {
-                Command::SAdd { members: names } | Command::SRem { members: names } => names.len(),
-                Command::SMIsMember { members: names } => names.len(),
-                Command::HDel { fields: names } | Command::HMGet { fields: names } => names.len(),
                 Command::HSet { entries } => entries.len(),
-                _ => 1,
+                command => names_of(command).len().max(1),
             },
             Question::Apply { events, .. } => {
                 events.iter().map(|event| event.puts.len() + event.drops.len()).sum()
@@ -181,11 +178,18 @@ impl Answer {
 fn command_size(command: &Command) -> usize {
     match command {
         Command::Set { value } => value.len(),
-        Command::SAdd { members: names } | Command::SRem { members: names } => total(names),
-        Command::SMIsMember { members: names } => total(names),
-        Command::HDel { fields: names } | Command::HMGet { fields: names } => total(names),
         Command::HSet { entries } => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
-        _ => 0,
+        command => total(names_of(command)),
+    }
+}
+
+/// The members or fields that it names without values.
+fn names_of(command: &Command) -> &[ByteBuf] {
+    match command {
+        Command::SAdd { members: names } | Command::SRem { members: names } => names,
+        Command::SMIsMember { members: names } => names,
+        Command::HDel { fields: names } | Command::HMGet { fields: names } => names,
+        _ => &[],
     }
 }
 

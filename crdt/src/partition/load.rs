@@ -99,8 +99,7 @@ impl Partition {
         if let Some(after) = after {
             from = rows::cells_of(self.id, after).1;
         }
-        let mut walk =
-            Walk { partition: self, needs: &needs, exists, limit, keys: Vec::new(), under_way: None };
+        let mut walk = Walk { needs: &needs, exists, limit, keys: Vec::new(), under_way: None };
         loop {
             rows::each(s, &(from, to.clone()), |row, value| walk.take(row, value))?;
             let passed = walk.end();
@@ -114,8 +113,8 @@ impl Partition {
 
 /// One pass over many keys; it stops within a key whose other cells need not be read.
 struct Walk<'a> {
-    partition: &'a Partition,
     needs: &'a Needs<'a>,
+    /// Asked of a slice of cells alone: what waits to be removed matters only where slices merge.
     exists: fn(&Slice) -> bool,
     limit: usize,
     keys: Vec<Key>,
@@ -137,8 +136,7 @@ impl Walk<'_> {
 
     /// The key under way is read. Returns it if it has cells that were not.
     fn end(&mut self) -> Option<Key> {
-        let (key, Scan { mut slice, stopped, .. }) = self.under_way.take()?;
-        slice.removed = self.partition.deferred.of_key(&key, self.needs);
+        let (key, Scan { slice, stopped, .. }) = self.under_way.take()?;
         if (self.exists)(&slice) {
             self.keys.push(key.clone());
         }
