@@ -62,18 +62,19 @@ impl Reads {
         }
         let kept = self.old.find(*partition, key, command)?;
         let (slice, digest) = (Arc::clone(&kept.slice), kept.digest);
-        self.keep(question, &slice);
+        self.keep(question, &slice, digest);
         Some(Answer::Read { slice, digest })
     }
 
     /// Keeps what was read, unless it is large. All that it tells of must be synced.
-    pub fn keep(&mut self, question: &Question, slice: &Arc<Slice>) {
+    pub fn keep(&mut self, question: &Question, slice: &Arc<Slice>, digest: Option<u64>) {
         let Question::Read { partition, key, command } = question else { return };
         let size = OVERHEAD + question.size() + size(slice);
         if size > ANSWER_MAX {
             return;
         }
-        self.young.insert(*partition, key, command, slice);
+        let kept = Kept { command: command.clone(), slice: Arc::clone(slice), digest };
+        self.young.insert(*partition, key, kept);
         self.young.bytes += size;
         if self.young.bytes > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -138,14 +139,14 @@ impl Generation {
         asked.iter_mut().find(|kept| kept.command == *command)
     }
 
-    fn insert(&mut self, partition: PartitionId, key: &ByteBuf, command: &Command, slice: &Arc<Slice>) {
+    fn insert(&mut self, partition: PartitionId, key: &ByteBuf, new: Kept) {
         let asked = self.partitions.entry(partition).or_default().entry(key.clone()).or_default();
-        asked.retain(|kept| kept.command != *command);
+        asked.retain(|kept| kept.command != new.command);
         if asked.len() >= COMMANDS_MAX {
             asked.remove(0);
         }
         // Almost always the only one.
         asked.reserve_exact(1);
-        asked.push(Kept { command: command.clone(), slice: Arc::clone(slice), digest: None });
+        asked.push(new);
     }
 }

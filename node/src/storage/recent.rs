@@ -59,11 +59,11 @@ impl Recent {
     /// The changes from `from` up to, not including, `to`; `from` must be less.
     pub fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let shelves = self.shelves.range(stem(from)..=stem(to));
-        shelves.flat_map(move |(_, shelf)| shelf.range((Bound::Included(from), Bound::Excluded(to))))
+        shelves.flat_map(move |(_, shelf)| shelf.range(from, Some(to)))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.shelves.values().flat_map(|shelf| shelf.range((Bound::Unbounded, Bound::Unbounded)))
+        self.shelves.values().flat_map(|shelf| shelf.range(&[], None))
     }
 
     /// What it takes in memory, roughly.
@@ -75,17 +75,20 @@ impl Recent {
 impl Shelf {
     /// The length of the value that was there before; `None`: the row is new here.
     fn put(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
-        if let Shelf::Line(rows) = self {
-            match find(rows, row) {
+        let rows = match self {
+            Shelf::Tree(rows) => rows,
+            Shelf::Line(rows) => match find(rows, row) {
                 Ok(at) => return Some(replace(&mut rows[at].1, value)),
                 Err(at) if at == rows.len() => {
                     rows.push((Row::from_slice(row), value.map(<[u8]>::to_vec)));
                     return None;
                 }
-                Err(_) => *self = Shelf::Tree(std::mem::take(rows).into_iter().collect()),
-            }
-        }
-        let Shelf::Tree(rows) = self else { unreachable!("a line that does not fit was made a tree") };
+                Err(_) => {
+                    *self = Shelf::Tree(std::mem::take(rows).into_iter().collect());
+                    return self.put(row, value);
+                }
+            },
+        };
         match rows.entry(Row::from_slice(row)) {
             Entry::Occupied(mut place) => Some(replace(place.get_mut(), value)),
             Entry::Vacant(place) => {
@@ -95,10 +98,17 @@ impl Shelf {
         }
     }
 
-    fn range(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// The changes from `from` up to, not including, `to`, or to the end.
+    fn range(&self, from: &[u8], to: Option<&[u8]>) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let (line, tree) = match self {
-            Shelf::Line(rows) => (within(rows, range), None),
-            Shelf::Tree(rows) => (&[][..], Some(rows.range::<[u8], _>(range))),
+            Shelf::Line(rows) => {
+                let before = |end: &[u8]| rows.partition_point(|(row, _)| &row[..] < end);
+                (&rows[before(from)..to.map_or(rows.len(), before)], None)
+            }
+            Shelf::Tree(rows) => {
+                let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+                (&[][..], Some(rows.range::<[u8], _>((Bound::Included(from), to))))
+            }
         };
         let line = line.iter().map(|(row, value)| (&row[..], value.as_deref()));
         line.chain(tree.into_iter().flatten().map(|(row, value)| (&row[..], value.as_deref())))
@@ -111,18 +121,6 @@ fn find(rows: &[(Row, Change)], row: &[u8]) -> Result<usize, usize> {
         Some((last, _)) if &last[..] < row => Err(rows.len()),
         Some((last, _)) if &last[..] == row => Ok(rows.len() - 1),
         _ => rows.binary_search_by(|(known, _)| known[..].cmp(row)),
-    }
-}
-
-fn within<'a>(rows: &'a [(Row, Change)], (from, to): (Bound<&[u8]>, Bound<&[u8]>)) -> &'a [(Row, Change)] {
-    let first = match from {
-        Bound::Included(from) => rows.partition_point(|(row, _)| &row[..] < from),
-        Bound::Excluded(_) | Bound::Unbounded => 0,
-    };
-    let rows = &rows[first..];
-    match to {
-        Bound::Excluded(to) => &rows[..rows.partition_point(|(row, _)| &row[..] < to)],
-        Bound::Included(_) | Bound::Unbounded => rows,
     }
 }
 

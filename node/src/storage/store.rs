@@ -115,8 +115,8 @@ impl<S: Commit> Store<S> {
             self.held.push((id, told));
             return;
         }
-        if let Answer::Read { slice, .. } = &told {
-            lock(reads).keep(question, slice);
+        if let Answer::Read { slice, digest } = &told {
+            lock(reads).keep(question, slice, *digest);
         }
         early.push((id, told));
     }

@@ -45,7 +45,10 @@ fn set(n: u64) -> Question {
 }
 
 fn set_to(n: u64, value: &str) -> Question {
-    let command = Command::Set { value: value.as_bytes().to_vec().into() };
+    execute(n, Command::Set { value: value.as_bytes().to_vec().into() })
+}
+
+fn execute(n: u64, command: Command) -> Question {
     Question::Execute { partition: partition(n), key: key(n).into(), command, wall_ms: 1, until: None }
 }
 
@@ -54,13 +57,7 @@ fn again(n: u64) -> String {
 }
 
 fn get(n: u64) -> Question {
-    Question::Execute {
-        partition: partition(n),
-        key: key(n).into(),
-        command: Command::Get,
-        wall_ms: 1,
-        until: None,
-    }
+    execute(n, Command::Get)
 }
 
 impl StorageHandle {
@@ -289,14 +286,7 @@ fn nothing_is_carried_out_before_what_was_asked_earlier_or_beyond_what_one_group
     assert_eq!(store.next(), (StoreId(1), Answer::Synced));
     let own = (0..).take_while(|n| store.handle.now(*n, &set(1)).is_some()).count();
     assert_eq!(own, store::OWN_MAX, "the thread has not been told yet");
-    let large = Command::Set { value: vec![0; 1 << 20].into() };
-    let large = Question::Execute {
-        partition: partition(1),
-        key: key(1).into(),
-        command: large,
-        wall_ms: 1,
-        until: None,
-    };
+    let large = execute(1, Command::Set { value: vec![0; 1 << 20].into() });
     store.handle.flush();
     (0..own).for_each(|_| assert_eq!(store.next().1, Answer::Synced));
     assert_eq!(store.handle.now(1, &large), None);

@@ -2,7 +2,7 @@
 
 use super::engine::{Commit, Log};
 use super::store::Group;
-use super::{Answers, Ask, Durability, Shared};
+use super::{Answers, Ask, Durability, Shared, StorageFailure};
 use starling_crdt::StorageError;
 use starling_protocol::store::Question;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
     }
 
     /// After this nothing is carried out any more.
-    pub fn fail(&mut self, failure: super::StorageFailure) {
+    pub fn fail(&self, failure: StorageFailure) {
         self.shared.store().fail(failure);
     }
 

@@ -53,7 +53,7 @@ impl Copy {
         self.reads.change(&question);
         let told = answer(&mut self.replica, &mut self.rows, Time(0), &question).unwrap();
         if let Answer::Read { slice, .. } = &told {
-            self.reads.keep(&question, slice);
+            self.reads.keep(&question, slice, None);
         }
         told
     }
@@ -127,10 +127,10 @@ fn what_is_kept_is_bounded() {
     for n in 0..100_000_u32 {
         let key = ByteBuf::from(n.to_be_bytes());
         let asked = |command| Question::Read { partition: 0, key: key.clone(), command };
-        reads.keep(&asked(Command::Get), &slice);
+        reads.keep(&asked(Command::Get), &slice, None);
         for members in 0..8 {
             let members = vec![ByteBuf::from(vec![members])];
-            reads.keep(&asked(Command::SMIsMember { members }), &slice);
+            reads.keep(&asked(Command::SMIsMember { members }), &slice, None);
         }
         assert!(reads.young.bytes.max(reads.old.bytes) <= GENERATION_MAX + ANSWER_MAX);
     }
@@ -159,6 +159,6 @@ fn a_question_with_many_names_is_not_kept_though_none_of_them_is_there() {
     let mut reads = Reads::default();
     let members = vec![ByteBuf::from(vec![b'm'; 100]); 1_000];
     let question = Question::Read { partition: 0, key: key(0), command: Command::SMIsMember { members } };
-    reads.keep(&question, &Arc::default());
+    reads.keep(&question, &Arc::default(), None);
     assert!(reads.find(&question).is_none());
 }

@@ -263,7 +263,7 @@ fn what_came_too_late_is_not_carried_out() {
 #[test]
 fn a_failure_of_the_event_loop_s_own_doing_ends_the_thread_too() {
     let (asks, asked) = mpsc::channel();
-    let mut worker = worker(disk(), Durability::Synced);
+    let worker = worker(disk(), Durability::Synced);
     let failure = StorageFailure { why: "damaged".into() };
     worker.fail(failure.clone());
     asks.send(vec![Ask { id: StoreId(1), question: set("a", 1), size: 0 }]).unwrap();
