@@ -218,6 +218,11 @@ impl Repair {
         Some(self.next_tick.min(self.next_compare))
     }
 
+    /// What is done now and then is due so soon that it may be done whenever the peer is awake.
+    pub fn is_nearly_due(&self, now: Time) -> bool {
+        now + TICK / 2 >= self.next_tick
+    }
+
     /// What was asked for since the last call.
     pub fn drain(&mut self) -> Vec<Out> {
         std::mem::take(&mut self.out)
@@ -355,7 +360,7 @@ impl Repair {
     }
 
     pub fn timeout(&mut self, scene: &Scene<'_>) {
-        if scene.now.time >= self.next_tick {
+        if self.is_nearly_due(scene.now.time) {
             self.forget_stalled(scene.now.time);
             self.tell_all_put_off(scene);
             self.meet_all(scene);

@@ -161,7 +161,8 @@ impl Membership {
     /// A base period is over, however unwell this peer is: one of the dead is tried, and those that are
     /// connected but unknown are greeted again.
     fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
-        self.retry_at = now + self.config.probe_period;
+        // With the next probe, if that comes before: an idle peer wakes once for both.
+        self.retry_at = self.probe_at.min(now + self.config.probe_period);
         self.answered.clear();
         self.looked_into.clear();
         self.exchanges = 0;
