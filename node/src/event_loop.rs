@@ -105,7 +105,9 @@ impl From<Stopped> for Error {
 
 /// What woke the loop.
 enum Woken {
-    Input(Input),
+    /// Of membership, or of a connection.
+    Urgent(Input),
+    Work(Input),
     Answers(Answers),
     Request(ClientRequest),
     Timeout,
@@ -128,6 +130,8 @@ impl EventLoop {
             self.storage.flush();
             let woken = self.next(&mut sources).await;
             self.now = self.clock.now();
+            // Membership speaks alone.
+            let gathers = !matches!(woken, Woken::Urgent(_) | Woken::Timeout);
             match woken {
                 Woken::Stop => break,
                 Woken::Failed(failure) => return Err(failure.into()),
@@ -136,8 +140,10 @@ impl EventLoop {
             if self.outlived {
                 return Err(Stopped::Outlived);
             }
-            sources.gather().await;
-            self.now = self.clock.now();
+            if gathers {
+                sources.gather().await;
+                self.now = self.clock.now();
+            }
             self.drain(&mut sources);
             self.timeout();
         }
@@ -149,9 +155,9 @@ impl EventLoop {
         let takes_work = !self.storage.is_congested();
         let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
         tokio::select! {
-            Some(input) = sources.urgent.recv() => Woken::Input(input),
+            Some(input) = sources.urgent.recv() => Woken::Urgent(input),
             Some(answers) = sources.answers.recv() => Woken::Answers(answers),
-            Some(input) = sources.work.recv(), if takes_work => Woken::Input(input),
+            Some(input) = sources.work.recv(), if takes_work => Woken::Work(input),
             Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
             () = self.alarm.rings(due) => Woken::Timeout,
             Some(failure) = sources.failure.recv() => Woken::Failed(failure),
@@ -161,30 +167,27 @@ impl EventLoop {
 
     /// Takes what is there without waiting, some of each, so that one wake-up serves many.
     fn drain(&mut self, sources: &mut Sources) {
-        for _ in 0..TURN {
-            let Ok(input) = sources.urgent.try_recv() else { break };
-            self.handle(Woken::Input(input));
+        let Sources { urgent, work, answers, requests, .. } = sources;
+        self.handle_all(|| urgent.try_recv().ok().map(Woken::Urgent));
+        self.handle_all(|| answers.try_recv().ok().map(Woken::Answers));
+        if !self.storage.is_congested() {
+            self.handle_all(|| work.try_recv().ok().map(Woken::Work));
+            self.handle_all(|| requests.try_recv().ok().map(Woken::Request));
         }
-        for _ in 0..TURN {
-            let Ok(answers) = sources.answers.try_recv() else { break };
-            self.handle(Woken::Answers(answers));
-        }
-        if self.storage.is_congested() {
-            return;
-        }
-        for _ in 0..TURN {
-            let Ok(input) = sources.work.try_recv() else { break };
-            self.handle(Woken::Input(input));
-        }
-        for _ in 0..TURN {
-            let Ok(request) = sources.requests.try_recv() else { break };
-            self.handle(Woken::Request(request));
-        }
+    }
+
+    fn handle_all(&mut self, next: impl FnMut() -> Option<Woken>) {
+        std::iter::from_fn(next).take(TURN).for_each(|woken| self.handle(woken));
     }
 
     fn handle(&mut self, woken: Woken) {
         let input = match woken {
-            Woken::Input(input) => input,
+            Woken::Urgent(input) => {
+                // Often the answer to a probe, so that the time set for it is void.
+                self.alarm.may_be_late = true;
+                input
+            }
+            Woken::Work(input) => input,
             Woken::Answers(answers) => {
                 return answers.into_iter().for_each(|(id, answer)| self.feed(Input::Stored { id, answer }));
             }
@@ -265,9 +268,9 @@ impl EventLoop {
             self.storage.flush();
             let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
             let woken = tokio::select! {
-                Some(input) = sources.urgent.recv() => Woken::Input(input),
+                Some(input) = sources.urgent.recv() => Woken::Urgent(input),
                 Some(answers) = sources.answers.recv() => Woken::Answers(answers),
-                Some(input) = sources.work.recv() => Woken::Input(input),
+                Some(input) = sources.work.recv() => Woken::Work(input),
                 Some(request) = sources.requests.recv() => Woken::Request(request),
                 () = self.alarm.rings(due) => Woken::Timeout,
                 Some(failure) = sources.failure.recv() => return Err(failure),
@@ -282,22 +285,28 @@ impl EventLoop {
 
 /// Rings at the time that was asked for, or before it.
 ///
-/// What is due next moves on with every operation that ends. Telling the runtime each time costs a call to the
-/// system and a wake-up; so it is told only of an earlier time, and a later one when it has rung.
-struct Alarm(Pin<Box<Sleep>>);
+/// What is due next moves to and fro with every operation. Telling the runtime of an earlier time costs a call to
+/// the system and a wake-up, so it is told only of those; of a later one when it has rung, or where that is seldom:
+/// a peer that is idle would wake for nothing twice a second.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// The runtime is told of the next time, though it be later.
+    may_be_late: bool,
+}
 
 impl Alarm {
     fn new() -> Self {
-        Self(Box::pin(tokio::time::sleep(Duration::ZERO)))
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), may_be_late: false }
     }
 
     /// `None`: never. May be given up and asked again.
     async fn rings(&mut self, due: Option<Instant>) {
         let Some(due) = due else { return std::future::pending().await };
-        if self.0.is_elapsed() || due < self.0.deadline() {
-            self.0.as_mut().reset(due);
+        let moves = std::mem::take(&mut self.may_be_late) && due != self.sleep.deadline();
+        if moves || self.sleep.is_elapsed() || due < self.sleep.deadline() {
+            self.sleep.as_mut().reset(due);
         }
-        self.0.as_mut().await;
+        self.sleep.as_mut().await;
     }
 }
 
