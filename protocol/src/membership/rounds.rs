@@ -16,7 +16,8 @@ const PAUSE_PERIODS: u32 = 2;
 impl Membership {
     /// To be called at `next_timeout`, or as soon after it as possible.
     pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
-        let due = self.next_timeout().unwrap_or(now);
+        // Not by suspicions: what others say may end those at a time that has passed.
+        let due = self.probe_at.min(self.retry_at);
         let late = now.since(due) > self.config.probe_period * PAUSE_PERIODS;
         if self.started && late && self.config.lifeguard {
             self.resume(now);
@@ -159,9 +160,9 @@ impl Membership {
     }
 
     /// A base period is over, however unwell this peer is: one of the dead is tried, and those that are
-    /// connected but unknown are greeted again.
+    /// connected but unknown are greeted again. The first, and the first after a pause, is shorter.
     fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
-        // With the next probe, if that comes before: an idle peer wakes once for both.
+        // With the next probe, if that comes before, so that an idle peer wakes once for both.
         self.retry_at = self.probe_at.min(now + self.config.probe_period);
         self.answered.clear();
         self.looked_into.clear();
