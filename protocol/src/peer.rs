@@ -222,8 +222,8 @@ impl Peer {
 
     fn timeout(&mut self, now: Now) {
         let due = |time: Option<Time>| time.is_some_and(|time| time <= now.time);
-        let beat = due(self.membership.next_timeout());
-        if beat {
+        let acts = due(self.membership.next_timeout());
+        if acts {
             self.gossip(now, |membership, out| membership.timeout(now.time, out));
         }
         if due(self.coordinator.next_timeout()) {
@@ -234,8 +234,8 @@ impl Peer {
             let failed = self.scans.timeout(now.time);
             failed.into_iter().for_each(|out| self.route_scan(out));
         }
-        // With a beat of membership, so that an idle peer wakes once for both.
-        if due(self.repair.next_timeout()) || beat && self.repair.is_nearly_due(now.time) {
+        // Together with membership, so that an idle peer wakes once for both.
+        if due(self.repair.next_timeout()) || acts && self.repair.may_tick(now.time) {
             self.take_turn(now);
             self.with_repair(now, |repair, scene| repair.timeout(scene));
         }

@@ -27,8 +27,11 @@ use push::{Push, Staging};
 use starling_crdt::{Context, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often what is under way is looked at: often while this peer itself is on the way in or out.
-const TICK: Duration = Duration::from_millis(500);
+/// How often what is under way is looked at: as soon as membership has something to do that long after the last
+/// time, which is within a probe period of 500 ms; by itself only if that fails to come.
+const TICK_FROM: Duration = Duration::from_millis(375);
+const TICK: Duration = Duration::from_millis(875);
+/// The same, by itself, while this peer is on the way in or out.
 const TICK_SETTLING: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq)]
@@ -174,6 +177,8 @@ pub struct Repair {
     last: u64,
     compared: Option<PeerId>,
     next_compare: Time,
+    /// From here on with whatever else is done; by itself at `next_tick`.
+    tick_from: Time,
     next_tick: Time,
     out: Vec<Out>,
 }
@@ -207,6 +212,7 @@ impl Repair {
             pending: BTreeMap::new(),
             last: 0,
             compared: None,
+            tick_from: now,
             next_tick: now,
             out: Vec::new(),
         };
@@ -218,9 +224,9 @@ impl Repair {
         Some(self.next_tick.min(self.next_compare))
     }
 
-    /// What is done now and then is due so soon that it may be done whenever the peer is awake.
-    pub fn is_nearly_due(&self, now: Time) -> bool {
-        now + TICK / 2 >= self.next_tick
+    /// What is done now and then may be done now, if the peer is awake anyway.
+    pub fn may_tick(&self, now: Time) -> bool {
+        now >= self.tick_from.min(self.next_tick)
     }
 
     /// What was asked for since the last call.
@@ -360,7 +366,7 @@ impl Repair {
     }
 
     pub fn timeout(&mut self, scene: &Scene<'_>) {
-        if self.is_nearly_due(scene.now.time) {
+        if self.may_tick(scene.now.time) {
             self.forget_stalled(scene.now.time);
             self.tell_all_put_off(scene);
             self.meet_all(scene);
@@ -369,7 +375,8 @@ impl Repair {
             self.scrub_next(scene);
             self.refill(scene);
             let settling = !matches!(scene.step, Step::Member | Step::Waiting | Step::Left);
-            self.next_tick = scene.now.time + if settling { TICK_SETTLING } else { TICK };
+            let (from, to) = if settling { (TICK_SETTLING, TICK_SETTLING) } else { (TICK_FROM, TICK) };
+            (self.tick_from, self.next_tick) = (scene.now.time + from, scene.now.time + to);
         }
         if scene.now.time >= self.next_compare {
             self.next_compare = scene.now.time + self.config.repair_period;

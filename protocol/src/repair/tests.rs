@@ -310,3 +310,14 @@ fn who_sends_a_state_that_cannot_be_installed_does_not_keep_others_off() {
     answered(&mut repair, &map, &Context::new());
     assert_eq!(told(&repair.drain()), [second]);
 }
+
+#[test]
+fn however_often_membership_acts_repair_looks_only_so_often() {
+    for (map, least) in [(TWO, TICK_FROM), (Fixed { leaving: true, ..TWO }, TICK_SETTLING)] {
+        let mut repair = begun(&map);
+        repair.timeout(&scene(&map));
+        let now = scene(&map).now.time;
+        assert!(!repair.may_tick(now + (least - Duration::from_micros(1))));
+        assert!(repair.may_tick(now + least));
+    }
+}
