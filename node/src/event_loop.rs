@@ -130,8 +130,6 @@ impl EventLoop {
             self.storage.flush();
             let woken = self.next(&mut sources).await;
             self.now = self.clock.now();
-            // Membership speaks alone.
-            let gathers = !matches!(woken, Woken::Urgent(_) | Woken::Timeout);
             match woken {
                 Woken::Stop => break,
                 Woken::Failed(failure) => return Err(failure.into()),
@@ -140,10 +138,8 @@ impl EventLoop {
             if self.outlived {
                 return Err(Stopped::Outlived);
             }
-            if gathers {
-                sources.gather().await;
-                self.now = self.clock.now();
-            }
+            sources.gather().await;
+            self.now = self.clock.now();
             self.drain(&mut sources);
             self.timeout();
         }
@@ -184,7 +180,7 @@ impl EventLoop {
         let input = match woken {
             Woken::Urgent(input) => {
                 // Often the answer to a probe, so that the time set for it is void.
-                self.alarm.may_be_late = true;
+                self.alarm.moves_later = true;
                 input
             }
             Woken::Work(input) => input,
@@ -285,25 +281,28 @@ impl EventLoop {
 
 /// Rings at the time that was asked for, or before it.
 ///
-/// What is due next moves to and fro with every operation. Telling the runtime of an earlier time costs a call to
-/// the system and a wake-up, so it is told only of those; of a later one when it has rung, or where that is seldom:
-/// a peer that is idle would wake for nothing twice a second.
+/// What is due next moves to and fro with every operation, and each time that the runtime is told of an earlier one
+/// costs a call to the system and a wake-up. So the alarm stays where it is when a later one would do, until it has
+/// rung or membership was told something: that happens a few times a second, and without it an idle peer would be
+/// woken after each probe for the time at which the answer would have been late.
 struct Alarm {
     sleep: Pin<Box<Sleep>>,
-    /// The runtime is told of the next time, though it be later.
-    may_be_late: bool,
+    /// A later time counts as well, once.
+    moves_later: bool,
 }
 
 impl Alarm {
     fn new() -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), may_be_late: false }
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), moves_later: false }
     }
 
     /// `None`: never. May be given up and asked again.
     async fn rings(&mut self, due: Option<Instant>) {
         let Some(due) = due else { return std::future::pending().await };
-        let moves = std::mem::take(&mut self.may_be_late) && due != self.sleep.deadline();
-        if moves || self.sleep.is_elapsed() || due < self.sleep.deadline() {
+        if std::mem::take(&mut self.moves_later) && due > self.sleep.deadline() {
+            // A new one: `reset` to a later time leaves the runtime with its wake-up at the earlier.
+            self.sleep.set(tokio::time::sleep_until(due));
+        } else if self.sleep.is_elapsed() || due < self.sleep.deadline() {
             self.sleep.as_mut().reset(due);
         }
         self.sleep.as_mut().await;
@@ -340,5 +339,45 @@ fn log(notice: Notice) {
         Notice::Misbehaved { peer, why } => {
             tracing::warn!(peer = peer_text(&peer), why, "a peer sent what no honest one sends");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_millis(500);
+
+    /// When it rings, having been asked first for `SOON` and then for `LATE`; but not later than that.
+    async fn rings_after(between: impl FnOnce(&mut Alarm)) -> Duration {
+        let (mut alarm, start) = (Alarm::new(), Instant::now());
+        for due in [start, start + SOON] {
+            assert_eq!(timeout(SOON / 2, alarm.rings(Some(due))).await.is_ok(), due == start);
+        }
+        between(&mut alarm);
+        alarm.rings(Some(start + LATE)).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_stays_at_an_earlier_time() {
+        assert_eq!(rings_after(|_| {}).await.as_millis(), SOON.as_millis());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_membership_was_told_something_the_alarm_moves_to_a_later_time() {
+        assert_eq!(rings_after(|alarm| alarm.moves_later = true).await.as_millis(), LATE.as_millis());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_moves_to_an_earlier_time() {
+        let (mut alarm, start) = (Alarm::new(), Instant::now());
+        alarm.rings(Some(start)).await;
+        assert!(timeout(SOON / 2, alarm.rings(Some(start + LATE))).await.is_err());
+        alarm.moves_later = true;
+        alarm.rings(Some(start + SOON)).await;
+        assert_eq!(start.elapsed().as_millis(), SOON.as_millis());
     }
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `RUST_LOG` beats `verbose`: 0 is what an operator wants to know, 1 adds what
-/// Starling does, 2 what the libraries do.
+/// Starling does, 2 what the libraries do; what they trace beyond that is not in a release.
 pub fn start(format: LogFormat, verbose: u8) {
     let usual = match verbose {
         0 => "warn,starling_node=info",
