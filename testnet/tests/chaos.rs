@@ -30,8 +30,12 @@ fn an_interrupted_chaos_leaves_no_process_and_no_directory() {
     let mut command = chaos(&[]);
     let mut child = command.env("TMPDIR", inside.path()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let up = lines.any(|line| line.is_ok_and(|line| line.contains("know one another")));
-    assert!(up, "it never began");
+    let mut said = String::new();
+    let is_up = lines.by_ref().map_while(Result::ok).any(|line| {
+        said.extend([&line, "\n"]);
+        line.contains("know one another")
+    });
+    assert!(is_up, "it never began: {said}");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     // The rest of what it says; the pipe closes only when no peer has it any more.
