@@ -1,6 +1,8 @@
-/// Half the processor time of the system's allocator, under many small values of all ages.
+/// It hands out again what was given back last, which the processor still has in its caches. A SET takes three peers
+/// an eighth more of processor time with mimalloc, and a fourteenth more with the system's.
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     starling_node::cli::main()
