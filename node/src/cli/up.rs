@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 
 /// How long clients get for what they have begun, once the peer is to stop.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
@@ -46,8 +47,7 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
     let mut options = Options::new(&values)?;
     logging::start(options.log_format, args.verbose);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(worker_threads())
+    let runtime = runtime_for(std::thread::available_parallelism().map_or(1, usize::from))
         .enable_all()
         .build()
         .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
@@ -57,10 +57,16 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
 }
 
 /// Half the processors: storage has a thread of its own, and the fewer threads, the fewer wake-ups for the
-/// same work.
-fn worker_threads() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    (processors / 2).max(1)
+/// same work. Where that is one thread, nothing has to be shared with others.
+fn runtime_for(processors: usize) -> Builder {
+    match processors / 2 {
+        0 | 1 => Builder::new_current_thread(),
+        threads => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+    }
 }
 
 async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<(), Error> {
