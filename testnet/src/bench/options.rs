@@ -94,6 +94,9 @@ pub struct Options {
     /// some minutes, with redis-server in turns if it is installed
     #[arg(long, conflicts_with_all = ["peers", "replicas", "connect", "clients", "ops", "mix", "skew", "pipeline", "r", "w", "rate", "with_a_peer_down", "during", "against", "plot"])]
     pub table: bool,
+    /// With --table: how long 20 peers are watched while nothing happens
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=86_400), value_name = "S")]
+    pub idle: u64,
     /// One JSON object on stdout instead of tables
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,7 @@
 //! `bench --table`: the goals that Starling has set itself, each measured.
 
+mod many;
+
 use super::against::{Figures, median, ratios};
 use super::goal::{self, Bound, Goal, Unit};
 use super::options::Options;
@@ -14,7 +16,6 @@ use crate::local::{Error, Interrupt, resp, until};
 use Bound::{AtLeast, AtMost};
 use serde::Serialize;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// etcd 3.4, three members, every write synced, the same values, on the two-core machine that the goals
@@ -29,14 +30,6 @@ const IROH_REPLICATED: f64 = 946.0;
 /// Redis as it is when every write is synced.
 const REDIS: &str = "redis-server --port {} --save '' --appendonly yes --appendfsync always";
 
-/// How long the idle network is watched, and how many peers it has.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PEERS: usize = 20;
-/// How many peers are killed, one after another, to see when the others know.
-const KILLS: usize = 5;
-/// One that was started again is a member at once, and has connections to all, by which its end is noticed, a
-/// moment later.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// How many writes are watched until all others show them.
 const WATCHED: u32 = 200;
 /// How long a peer may take to serve again.
@@ -245,37 +238,6 @@ impl Preset<'_> {
         peers.refresh();
         served.map_err(|_| Error::Words("a peer that was started again did not serve within 60 s".into()))?;
         Ok(began.elapsed().as_secs_f64())
-    }
-
-    /// Twenty peers: what they cost while nothing happens, and how soon they know of a death.
-    fn many(&mut self) -> Result<(), Error> {
-        let mut peers = self.found(IDLE_PEERS)?;
-        eprintln!("{IDLE_PEERS} idle peers, {} s", IDLE.as_secs());
-        let before = usage::of(&peers.pids);
-        let (began, stop) = (Instant::now(), self.interrupt);
-        while began.elapsed() < IDLE && !stop.is_raised() {
-            thread::sleep(Duration::from_millis(100));
-        }
-        let minutes = began.elapsed().as_secs_f64() / 60.0 * before.processes.max(1) as f64;
-        let after = usage::of(&peers.pids);
-        let (cpu, sent) = (after.cpu - before.cpu, after.wire.saturating_sub(before.wire) as f64);
-        self.goal("CPU per idle peer and minute, 20 peers", cpu / minutes, Unit::Seconds, AtMost(0.1));
-        let goal =
-            Goal::new("bytes sent by an idle peer", sent / minutes / 60.0, Unit::PerSecond, AtMost(300.0));
-        self.report.goals.push(goal.remark("all that went over the loopback interface; see wire below"));
-        let mut delays = Vec::new();
-        for kill in 1..=KILLS {
-            eprintln!("peer {kill} of {KILLS} is killed");
-            let own = peers.own().expect("these peers were started here");
-            delays.extend(watch::detections(&mut own.network, self.interrupt)?);
-            let last = own.network.seats().len() - 1;
-            own.network.start(last)?;
-            own.network.await_members()?;
-            thread::sleep(CONNECTED_WITHIN);
-        }
-        delays.sort_by(f64::total_cmp);
-        self.goal("a killed peer: the others know, median", median(&delays), Unit::Seconds, AtMost(1.0));
-        Ok(())
     }
 
     fn found(&self, peers: usize) -> Result<Target, Error> {

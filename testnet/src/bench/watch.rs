@@ -1,7 +1,9 @@
 //! How soon peers learn of what has happened elsewhere.
 
+use crate::local::cut::Cut;
 use crate::local::{Error, Interrupt, Missed, Network, resp, until};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -11,6 +13,9 @@ use std::time::{Duration, Instant};
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
 /// Between two writes whose arrival is watched.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
+
+/// In the line that a peer writes into its log when it takes another for dead.
+const TAKEN_FOR_DEAD: &str = "health=Dead";
 
 /// A connection that waits for its answers: for one question at a time.
 struct Asker {
@@ -87,19 +92,49 @@ fn arrival(writer: &mut Asker, watchers: &mut [Asker], round: u32) -> io::Result
     Ok(acknowledged.elapsed())
 }
 
-/// Kills the last peer. When each of the others knew that it is dead, in seconds after the kill.
-pub fn detections(network: &mut Network, interrupt: &Interrupt) -> Result<Vec<f64>, Error> {
+/// How a peer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Killed,
+    /// It goes on running, and nothing comes through to it or from it.
+    Cut,
+}
+
+impl Loss {
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::Killed => "killed",
+            Loss::Cut => "cut off",
+        }
+    }
+
+    fn befalls(self, network: &mut Network, index: usize) -> Result<(), Error> {
+        match self {
+            Loss::Killed => network.kill(index),
+            Loss::Cut => {
+                let lost = network.seats()[index].name.clone();
+                let others = network.names().into_iter().filter(|name| *name != lost);
+                let others = others.map(str::to_owned).collect();
+                network.set_cut(Some(Cut::between(vec![others, vec![lost]])))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loses the last peer. When each of the others knew that it is dead, in seconds from when the loss began.
+pub fn detections(network: &mut Network, loss: Loss, interrupt: &Interrupt) -> Result<Vec<f64>, Error> {
     let last = network.seats().len() - 1;
     let name = network.seats()[last].name.clone();
     let mut waiting: BTreeSet<u16> = network.seats()[..last].iter().map(|seat| seat.resp).collect();
-    network.kill(last);
-    let killed = Instant::now();
+    let began = Instant::now();
+    loss.befalls(network, last)?;
     let mut knew = Vec::new();
-    let all_know = until(killed + SEEN_WITHIN, interrupt, || {
+    let all_know = until(began + SEEN_WITHIN, interrupt, || {
         // `until` rests between two rounds: a delay is right to about 50 ms.
         waiting.retain(|port| {
             let knows = knows_dead(*port, &name);
-            knew.extend(knows.then(|| killed.elapsed().as_secs_f64()));
+            knew.extend(knows.then(|| began.elapsed().as_secs_f64()));
             !knows
         });
         waiting.is_empty().then_some(())
@@ -108,11 +143,21 @@ pub fn detections(network: &mut Network, interrupt: &Interrupt) -> Result<Vec<f6
         Ok(()) => Ok(knew),
         Err(Missed::Interrupted) => Err(Error::Interrupted),
         Err(_) => Err(Error::Words(format!(
-            "{} of {last} peers did not notice within {} s that {name} was killed",
+            "{} of {last} peers did not notice within {} s that {name} was {}",
             waiting.len(),
-            SEEN_WITHIN.as_secs()
+            SEEN_WITHIN.as_secs(),
+            loss.name()
         ))),
     }
+}
+
+/// How often any peer has taken another for dead, by their logs.
+pub fn deaths(network: &Network) -> Result<usize, Error> {
+    let told = network.seats().iter().map(|seat| network.log_of(seat)).map(|log| {
+        let text = fs::read_to_string(&log).map_err(Error::io("cannot read", &log))?;
+        Ok(text.lines().filter(|line| line.contains(TAKEN_FOR_DEAD)).count())
+    });
+    told.sum()
 }
 
 fn knows_dead(port: u16, name: &str) -> bool {

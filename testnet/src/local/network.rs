@@ -94,6 +94,11 @@ impl Network {
         self.dir.join(&seat.name)
     }
 
+    /// What a peer has written to stderr in all its lives.
+    pub fn log_of(&self, seat: &Seat) -> PathBuf {
+        self.dir_of(seat).join(LOG)
+    }
+
     pub fn find(&self, name: &str) -> Result<usize, Error> {
         let unknown = || Error::Unknown { name: name.to_owned(), known: self.names().join(" ") };
         self.plan.seats.iter().position(|seat| seat.name == name).ok_or_else(unknown)
@@ -271,7 +276,7 @@ impl Network {
     fn not_started(&mut self, index: usize, why: String) -> Error {
         self.end(index, "did not start");
         let seat = &self.plan.seats[index];
-        let log = fs::read(self.dir_of(seat).join(LOG)).unwrap_or_default();
+        let log = fs::read(self.log_of(seat)).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_SHOWN)..];
@@ -413,7 +418,7 @@ impl Network {
         } else {
             [vec!["FAULT", "BLOCK"], blocked].concat()
         };
-        let silent = |why| Error::Silent { name: seat.name.clone(), why, log: self.dir_of(seat).join(LOG) };
+        let silent = |why| Error::Silent { name: seat.name.clone(), why, log: self.log_of(seat) };
         // Said twice it is the same, and a machine that is very busy may need as long.
         let ask = || resp::ask(seat.resp, &words);
         ask().or_else(|_| ask()).map(drop).map_err(silent)
