@@ -157,8 +157,7 @@ impl Storage for Engine {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let cached = key_of_row(row).and_then(|key| self.cache.borrow_mut().find(key));
         if let Some(rows) = cached {
-            let at = rows.binary_search_by(|(known, _)| known[..].cmp(row));
-            return Ok(at.ok().map(|at| rows[at].1.clone()));
+            return Ok(rows.get(row).map(<[u8]>::to_vec));
         }
         match self.changed(row) {
             Some(change) => Ok(change.map(<[u8]>::to_vec)),
@@ -193,7 +192,8 @@ impl Storage for Engine {
             visit(row, value)
         })?;
         if flow.is_continue() && seen.is_short() {
-            self.cache.borrow_mut().keep(key, seen.rows);
+            let rows = seen.rows.iter().map(|(row, value)| (&row[..], &value[..]));
+            self.cache.borrow_mut().keep(Rows::new(key, rows));
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ fn shown((row, value): Change<'_>, visit: Visit<'_>) -> ControlFlow<()> {
 /// What a scan has seen of the rows, as long as that may be worth keeping.
 #[derive(Default)]
 struct Short {
-    rows: Rows,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
     count: usize,
     bytes: usize,
 }
@@ -275,7 +275,6 @@ impl Short {
         self.count += 1;
         self.bytes += row.len() + value.len();
         if self.is_short() {
-            self.rows.reserve_exact(1);
             self.rows.push((row.to_vec(), value.to_vec()));
         }
     }

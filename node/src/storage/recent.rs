@@ -1,47 +1,70 @@
-//! Rows that were changed since tables were last written, in order.
+//! Rows that were changed since tables were last written.
+//!
+//! A change touches little memory, because with thousands of keys none of it is in the processor's caches: a row is
+//! found by its hash and lies in one piece with its value. In order they are only for what walks through them.
 
-use smallvec::SmallVec;
-use starling_crdt::cell::{STEM_MAX, stem_of_row};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::ops::Bound;
+mod line;
 
 #[cfg(test)]
 mod tests;
 
+use hashbrown::HashTable;
+use line::Line;
+use smallvec::SmallVec;
+use starling_crdt::cell::{STEM_MAX, stem_of_row};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+
 /// What a row takes beside its bytes, roughly.
 const OVERHEAD: usize = 96;
 
-/// The stem of rows: those of one stem lie close together, and so are found in few steps. A number, since those are
-/// compared without a call. A shorter stem is filled up with zeros, which keeps the order of rows.
+/// The stem of rows: those of one stem follow one another. A number, since those are compared without a call. A
+/// shorter stem is filled up with zeros, which keeps the order of rows.
 type Stem = u128;
 
 /// A row of the usual length lies in its place itself: to look for one, no other memory is touched.
 type Row = SmallVec<[u8; 40]>;
 
-/// No value: deleted.
-type Change = Option<Vec<u8>>;
+/// A row, and its value; none: it is deleted.
+type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Changed rows.
 #[derive(Default)]
 pub struct Recent {
     shelves: BTreeMap<Stem, Shelf>,
+    /// Those of the log, each as long as its rows come in order.
+    lines: Vec<Line>,
+    line_of: HashMap<Stem, usize>,
+    /// All other rows, as they came first.
+    places: Vec<Place>,
+    place_of: HashTable<usize>,
+    hasher: RandomState,
     bytes: usize,
 }
 
-/// Changed rows of one stem.
+/// Where the rows of one stem are.
 enum Shelf {
-    /// As long as each new row comes after the last: to add one, nothing is searched. The log grows so, which is
-    /// most of the rows that come newly.
-    Line(Vec<(Row, Change)>),
-    Tree(BTreeMap<Row, Change>),
+    Line(usize),
+    Places(BTreeMap<Row, usize>),
+}
+
+/// A row, and behind it its value.
+struct Place {
+    hash: u64,
+    row_length: usize,
+    is_deleted: bool,
+    bytes: Vec<u8>,
 }
 
 impl Recent {
     pub fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let shelf = self.shelves.entry(stem(row)).or_insert_with(|| Shelf::Line(Vec::new()));
+        let before = match self.line_for(row) {
+            Some(line) => self.change_in_line(line, row, value),
+            None => self.change_place(row, value),
+        };
         self.bytes += value.map_or(0, <[u8]>::len);
-        match shelf.put(row, value) {
+        match before {
             None => self.bytes += row.len() + OVERHEAD,
             Some(before) => self.bytes -= before,
         }
@@ -49,90 +72,143 @@ impl Recent {
 
     /// The change of a row, if there is one.
     pub fn get(&self, row: &[u8]) -> Option<Option<&[u8]>> {
-        let value = match self.shelves.get(&stem(row))? {
-            Shelf::Line(rows) => &rows[find(rows, row).ok()?].1,
-            Shelf::Tree(rows) => rows.get(row)?,
-        };
-        Some(value.as_deref())
+        if is_of_log(row)
+            && let Some(line) = self.line_of.get(&stem(row))
+        {
+            return self.lines[*line].get(row);
+        }
+        self.place(row, self.hasher.hash_one(row)).map(Place::value)
     }
 
     /// The changes from `from` up to, not including, `to`; `from` must be less.
-    pub fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = Change<'_>> {
         let shelves = self.shelves.range(stem(from)..=stem(to));
-        shelves.flat_map(move |(_, shelf)| shelf.range(from, Some(to)))
+        shelves.flat_map(move |(_, shelf)| self.rows_of(shelf, from, Some(to)))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.shelves.values().flat_map(|shelf| shelf.range(&[], None))
+    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
+        self.shelves.values().flat_map(|shelf| self.rows_of(shelf, &[], None))
     }
 
     /// What it takes in memory, roughly.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
 
-impl Shelf {
-    /// The length of the value that was there before; `None`: the row is new here.
-    fn put(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
-        let rows = match self {
-            Shelf::Tree(rows) => rows,
-            Shelf::Line(rows) => match find(rows, row) {
-                Ok(at) => return Some(replace(&mut rows[at].1, value)),
-                Err(at) if at == rows.len() => {
-                    rows.push((Row::from_slice(row), value.map(<[u8]>::to_vec)));
-                    return None;
-                }
-                Err(_) => {
-                    *self = Shelf::Tree(std::mem::take(rows).into_iter().collect());
-                    return self.put(row, value);
-                }
-            },
-        };
-        match rows.entry(Row::from_slice(row)) {
-            Entry::Occupied(mut place) => Some(replace(place.get_mut(), value)),
-            Entry::Vacant(place) => {
-                place.insert(value.map(<[u8]>::to_vec));
-                None
-            }
+    /// The line that a row belongs into. A new one for the first row of the log that has its stem.
+    fn line_for(&mut self, row: &[u8]) -> Option<usize> {
+        if !is_of_log(row) {
+            return None;
         }
+        let stem = stem(row);
+        let known = self.line_of.get(&stem).copied();
+        if known.is_none() && !self.shelves.contains_key(&stem) {
+            let line = self.lines.len();
+            self.lines.push(Line::default());
+            self.line_of.insert(stem, line);
+            self.shelves.insert(stem, Shelf::Line(line));
+            return Some(line);
+        }
+        known
+    }
+
+    /// The length of the value that was there before; `None`: the row is new here.
+    fn change_in_line(&mut self, line: usize, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
+        if let Ok(before) = self.lines[line].put(row, value) {
+            return before;
+        }
+        self.scatter(stem(row), line);
+        self.change_place(row, value)
+    }
+
+    /// The rows of a line go to places.
+    fn scatter(&mut self, stem: Stem, line: usize) {
+        let line = std::mem::take(&mut self.lines[line]);
+        self.line_of.remove(&stem);
+        self.shelves.insert(stem, Shelf::Places(BTreeMap::new()));
+        line.range(&[], None).for_each(|(row, value)| {
+            self.change_place(row, value);
+        });
+    }
+
+    /// As `change_in_line`.
+    fn change_place(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
+        let hash = self.hasher.hash_one(row);
+        let places = &mut self.places;
+        if let Some(at) = self.place_of.find(hash, |at| places[*at].is_of(row)) {
+            return Some(places[*at].replace(value));
+        }
+        let (stem, at) = (stem(row), places.len());
+        places.push(Place::new(hash, row, value));
+        self.place_of.insert_unique(hash, at, |at| places[*at].hash);
+        // One that is too short to be of the log may have the stem of one that is.
+        if let Some(Shelf::Line(line)) = self.shelves.get(&stem) {
+            self.scatter(stem, *line);
+        }
+        let shelf = self.shelves.entry(stem).or_insert_with(|| Shelf::Places(BTreeMap::new()));
+        if let Shelf::Places(rows) = shelf {
+            rows.insert(Row::from_slice(row), at);
+        }
+        None
+    }
+
+    fn place(&self, row: &[u8], hash: u64) -> Option<&Place> {
+        self.place_of.find(hash, |at| self.places[*at].is_of(row)).map(|at| &self.places[*at])
     }
 
     /// The changes from `from` up to, not including, `to`, or to the end.
-    fn range(&self, from: &[u8], to: Option<&[u8]>) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let (line, tree) = match self {
-            Shelf::Line(rows) => {
-                let before = |end: &[u8]| rows.partition_point(|(row, _)| &row[..] < end);
-                (&rows[before(from)..to.map_or(rows.len(), before)], None)
-            }
-            Shelf::Tree(rows) => {
+    fn rows_of<'a>(
+        &'a self,
+        shelf: &'a Shelf,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl Iterator<Item = Change<'a>> + use<'a> {
+        let (line, places) = match shelf {
+            Shelf::Line(line) => (Some(self.lines[*line].range(from, to)), None),
+            Shelf::Places(places) => {
                 let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-                (&[][..], Some(rows.range::<[u8], _>((Bound::Included(from), to))))
+                (None, Some(places.range::<[u8], _>((Bound::Included(from), to))))
             }
         };
-        let line = line.iter().map(|(row, value)| (&row[..], value.as_deref()));
-        line.chain(tree.into_iter().flatten().map(|(row, value)| (&row[..], value.as_deref())))
+        let places = places.into_iter().flatten().map(|(row, at)| (&row[..], self.places[*at].value()));
+        line.into_iter().flatten().chain(places)
     }
 }
 
-/// Where the row is, or would be. At the end is where it almost always is.
-fn find(rows: &[(Row, Change)], row: &[u8]) -> Result<usize, usize> {
-    match rows.last() {
-        Some((last, _)) if &last[..] < row => Err(rows.len()),
-        Some((last, _)) if &last[..] == row => Ok(rows.len() - 1),
-        _ => rows.binary_search_by(|(known, _)| known[..].cmp(row)),
+impl Place {
+    fn new(hash: u64, row: &[u8], value: Option<&[u8]>) -> Self {
+        let bytes = [row, value.unwrap_or_default()].concat();
+        Self { hash, row_length: row.len(), is_deleted: value.is_none(), bytes }
+    }
+
+    fn is_of(&self, row: &[u8]) -> bool {
+        self.bytes[..self.row_length] == *row
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        (!self.is_deleted).then_some(&self.bytes[self.row_length..])
+    }
+
+    /// The length of the value before.
+    fn replace(&mut self, value: Option<&[u8]>) -> usize {
+        let before = self.bytes.len() - self.row_length;
+        let bytes = value.unwrap_or_default();
+        self.is_deleted = value.is_none();
+        if bytes.len() == before {
+            // As almost always.
+            self.bytes[self.row_length..].copy_from_slice(bytes);
+        } else {
+            self.bytes.truncate(self.row_length);
+            self.bytes.reserve_exact(bytes.len());
+            self.bytes.extend_from_slice(bytes);
+            self.bytes.shrink_to_fit();
+        }
+        before
     }
 }
 
-/// The length of the value before.
-fn replace(known: &mut Change, value: Option<&[u8]>) -> usize {
-    let before = known.as_ref().map_or(0, Vec::len);
-    match (known, value) {
-        // As almost always.
-        (Some(known), Some(value)) if known.len() == value.len() => known.copy_from_slice(value),
-        (known, value) => *known = value.map(<[u8]>::to_vec),
-    }
-    before
+fn is_of_log(row: &[u8]) -> bool {
+    stem_of_row(row).len() == STEM_MAX
 }
 
 fn stem(row: &[u8]) -> Stem {

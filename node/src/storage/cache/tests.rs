@@ -9,6 +9,13 @@ fn row(name: &str, field: &str) -> Vec<u8> {
     [&key(name)[..], field.as_bytes()].concat()
 }
 
+/// A key with at most one row.
+fn rows(name: &str, row: Option<(&str, &[u8])>) -> Rows {
+    let row = row.map(|(field, value)| (self::row(name, field), value));
+    let rows: Vec<_> = row.iter().map(|(row, value)| (&row[..], *value)).collect();
+    Rows::new(&key(name), rows)
+}
+
 impl Cache {
     fn find_text(&mut self, name: &str) -> Option<String> {
         let key = key(name);
@@ -23,16 +30,15 @@ impl Cache {
 
     /// What `bytes` must be.
     fn recount(&self) -> usize {
-        let keys = self.young.keys.iter().chain(&self.old.keys);
-        keys.map(|(key, rows)| key.len() + size(rows)).sum()
+        self.young.keys.iter().chain(&self.old.keys).map(size).sum()
     }
 }
 
 #[test]
 fn a_key_that_is_kept_follows_its_changes() {
     let mut cache = Cache::default();
-    cache.keep(&key("a"), vec![]);
-    cache.keep(&key("b"), vec![(row("b", "1"), b"x".to_vec())]);
+    cache.keep(rows("a", None));
+    cache.keep(rows("b", Some(("1", b"x"))));
     cache.changed(&row("a", "2"), Some(b"2"));
     cache.changed(&row("a", "1"), Some(b"1"));
     cache.changed(&row("b", "1"), None);
@@ -50,16 +56,16 @@ fn a_key_that_is_kept_follows_its_changes() {
 #[test]
 fn a_key_that_grows_long_is_given_up() {
     let mut cache = Cache::default();
-    cache.keep(&key("a"), vec![]);
+    cache.keep(rows("a", None));
     for n in 0..=ROWS_MAX {
         assert!(cache.find(&key("a")).is_some());
         cache.changed(&row("a", &n.to_string()), Some(b""));
     }
     assert!(cache.find(&key("a")).is_none());
-    cache.keep(&key("a"), vec![]);
+    cache.keep(rows("a", None));
     cache.changed(&row("a", ""), Some(&[0; KEY_BYTES_MAX]));
     assert!(cache.find(&key("a")).is_none());
-    cache.keep(&key("a"), vec![(row("a", "1"), vec![0; KEY_BYTES_MAX])]);
+    cache.keep(rows("a", Some(("1", &[0; KEY_BYTES_MAX]))));
     assert_eq!(cache.bytes(), 0);
 }
 
@@ -70,8 +76,8 @@ fn what_is_read_stays_and_the_rest_makes_room() {
     let enough = 3 * GENERATION_MAX / value.len();
     for n in 1..enough {
         let name = n.to_string();
-        cache.keep(&key("hot"), vec![(row("hot", "1"), b"v".to_vec())]);
-        cache.keep(&key(&name), vec![(row(&name, "1"), value.clone())]);
+        cache.keep(rows("hot", Some(("1", b"v"))));
+        cache.keep(rows(&name, Some(("1", &value))));
         assert!(cache.find(&key("hot")).is_some());
         assert!(cache.bytes() <= 2 * GENERATION_MAX + KEY_BYTES_MAX);
     }

@@ -47,13 +47,21 @@ proptest! {
 }
 
 #[test]
-fn what_comes_in_order_is_a_line_and_what_does_not_a_tree() {
+fn rows_of_the_log_are_a_line_for_as_long_as_they_come_in_order_and_keep_their_length() {
     let log = |counter: u8| [&[0, 0, 2][..], &[7; 8], &[0; 7], &[counter]].concat();
-    let mut recent = Recent::default();
-    [1, 2, 2, 1, 5].into_iter().for_each(|counter| recent.change(&log(counter), None));
-    let is_line = |recent: &Recent| matches!(recent.shelves.values().next(), Some(Shelf::Line(rows)) if rows.len() == 3);
-    assert!(is_line(&recent));
-    recent.change(&log(3), None);
-    assert!(!is_line(&recent));
-    assert_eq!(recent.iter().count(), 4);
+    let line = || {
+        let mut recent = Recent::default();
+        [1, 2, 2, 1, 5].into_iter().for_each(|counter| recent.change(&log(counter), Some(b"one")));
+        recent.change(&log(2), None);
+        recent
+    };
+    let is_line = |recent: &Recent| matches!(recent.shelves.values().next(), Some(Shelf::Line(at)) if recent.lines[*at].len() == 3);
+    assert!(is_line(&line()));
+    for (counter, value, count) in [(3, None, 4), (2, Some(&b"one"[..]), 3), (1, Some(b"longer"), 3)] {
+        let mut recent = line();
+        recent.change(&log(counter), value);
+        assert!(!is_line(&recent));
+        assert_eq!(recent.get(&log(counter)), Some(value));
+        assert_eq!(recent.iter().count(), count);
+    }
 }
