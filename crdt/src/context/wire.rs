@@ -3,6 +3,7 @@
 
 use super::{COUNTER_MAX, Context, RANGES_MAX};
 use crate::Actor;
+use crdts::VClock;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,6 +11,9 @@ use std::fmt;
 
 impl Serialize for Context {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.beyond.len() == 0 {
+            return serialize_clock(&self.clock, serializer);
+        }
         let numbers = self.actors().map(|a| 2 + 2 * self.of(a).count()).sum::<usize>();
         let mut seq = serializer.serialize_seq(Some(numbers))?;
         for actor in self.actors() {
@@ -24,6 +28,18 @@ impl Serialize for Context {
         }
         seq.end()
     }
+}
+
+/// The same, as it almost always is for a whole partition, which is written with every event: of each actor the
+/// range from its first dot on.
+fn serialize_clock<S: Serializer>(clock: &VClock<Actor>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut seq = serializer.serialize_seq(Some(4 * clock.dots.len()))?;
+    for (actor, end) in &clock.dots {
+        for number in [actor.0, 1, 0, *end] {
+            seq.serialize_element(&number)?;
+        }
+    }
+    seq.end()
 }
 
 impl<'de> Deserialize<'de> for Context {

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use line::Line;
 use smallvec::SmallVec;
 use starling_crdt::cell::{STEM_MAX, stem_of_row};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -36,25 +36,23 @@ pub struct Recent {
     /// Those of the log, each as long as its rows come in order.
     lines: Vec<Line>,
     line_of: HashMap<Stem, usize>,
-    /// All other rows, as they came first.
-    places: Vec<Place>,
-    place_of: HashTable<usize>,
+    /// All other rows, by their hash.
+    places: HashTable<Place>,
     hasher: RandomState,
     bytes: usize,
 }
 
-/// Where the rows of one stem are.
+/// The rows of one stem, in order.
 enum Shelf {
     Line(usize),
-    Places(BTreeMap<Row, usize>),
+    Places(BTreeSet<Row>),
 }
 
 /// A row, and behind it its value.
 struct Place {
-    hash: u64,
+    bytes: Vec<u8>,
     row_length: usize,
     is_deleted: bool,
-    bytes: Vec<u8>,
 }
 
 impl Recent {
@@ -77,7 +75,7 @@ impl Recent {
         {
             return self.lines[*line].get(row);
         }
-        self.place(row, self.hasher.hash_one(row)).map(Place::value)
+        self.place(row).map(Place::value)
     }
 
     /// The changes from `from` up to, not including, `to`; `from` must be less.
@@ -125,7 +123,7 @@ impl Recent {
     fn scatter(&mut self, stem: Stem, line: usize) {
         let line = std::mem::take(&mut self.lines[line]);
         self.line_of.remove(&stem);
-        self.shelves.insert(stem, Shelf::Places(BTreeMap::new()));
+        self.shelves.insert(stem, Shelf::Places(BTreeSet::new()));
         line.range(&[], None).for_each(|(row, value)| {
             self.change_place(row, value);
         });
@@ -134,26 +132,25 @@ impl Recent {
     /// As `change_in_line`.
     fn change_place(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
         let hash = self.hasher.hash_one(row);
-        let places = &mut self.places;
-        if let Some(at) = self.place_of.find(hash, |at| places[*at].is_of(row)) {
-            return Some(places[*at].replace(value));
+        if let Some(place) = self.places.find_mut(hash, |place| place.row() == row) {
+            return Some(place.replace(value));
         }
-        let (stem, at) = (stem(row), places.len());
-        places.push(Place::new(hash, row, value));
-        self.place_of.insert_unique(hash, at, |at| places[*at].hash);
+        let hasher = &self.hasher;
+        self.places.insert_unique(hash, Place::new(row, value), |place| hasher.hash_one(place.row()));
+        let stem = stem(row);
         // One that is too short to be of the log may have the stem of one that is.
         if let Some(Shelf::Line(line)) = self.shelves.get(&stem) {
             self.scatter(stem, *line);
         }
-        let shelf = self.shelves.entry(stem).or_insert_with(|| Shelf::Places(BTreeMap::new()));
+        let shelf = self.shelves.entry(stem).or_insert_with(|| Shelf::Places(BTreeSet::new()));
         if let Shelf::Places(rows) = shelf {
-            rows.insert(Row::from_slice(row), at);
+            rows.insert(Row::from_slice(row));
         }
         None
     }
 
-    fn place(&self, row: &[u8], hash: u64) -> Option<&Place> {
-        self.place_of.find(hash, |at| self.places[*at].is_of(row)).map(|at| &self.places[*at])
+    fn place(&self, row: &[u8]) -> Option<&Place> {
+        self.places.find(self.hasher.hash_one(row), |place| place.row() == row)
     }
 
     /// The changes from `from` up to, not including, `to`, or to the end.
@@ -163,26 +160,26 @@ impl Recent {
         from: &[u8],
         to: Option<&[u8]>,
     ) -> impl Iterator<Item = Change<'a>> + use<'a> {
-        let (line, places) = match shelf {
+        let (line, rows) = match shelf {
             Shelf::Line(line) => (Some(self.lines[*line].range(from, to)), None),
-            Shelf::Places(places) => {
+            Shelf::Places(rows) => {
                 let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-                (None, Some(places.range::<[u8], _>((Bound::Included(from), to))))
+                (None, Some(rows.range::<[u8], _>((Bound::Included(from), to))))
             }
         };
-        let places = places.into_iter().flatten().map(|(row, at)| (&row[..], self.places[*at].value()));
-        line.into_iter().flatten().chain(places)
+        let places = rows.into_iter().flatten().filter_map(|row| self.place(row));
+        line.into_iter().flatten().chain(places.map(|place| (place.row(), place.value())))
     }
 }
 
 impl Place {
-    fn new(hash: u64, row: &[u8], value: Option<&[u8]>) -> Self {
+    fn new(row: &[u8], value: Option<&[u8]>) -> Self {
         let bytes = [row, value.unwrap_or_default()].concat();
-        Self { hash, row_length: row.len(), is_deleted: value.is_none(), bytes }
+        Self { bytes, row_length: row.len(), is_deleted: value.is_none() }
     }
 
-    fn is_of(&self, row: &[u8]) -> bool {
-        self.bytes[..self.row_length] == *row
+    fn row(&self) -> &[u8] {
+        &self.bytes[..self.row_length]
     }
 
     fn value(&self) -> Option<&[u8]> {

@@ -5,7 +5,7 @@
 //! row:  1 if it has a value, 0 if it is deleted (1 byte)  length of the row (2 bytes)  row  value
 //! ```
 
-use super::Change;
+use super::{Change, Row};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -16,6 +16,8 @@ pub struct Line {
     bytes: Vec<u8>,
     /// Where each row ends.
     ends: Vec<u32>,
+    /// The last row, so that nothing else is read to add the next.
+    last: Row,
 }
 
 /// It comes before one that is there, or what is there has no room for it.
@@ -50,7 +52,7 @@ impl Line {
     /// Where the row is, or would be. At the end is where it almost always is.
     fn find(&self, row: &[u8]) -> Result<usize, usize> {
         let Some(last) = self.ends.len().checked_sub(1) else { return Err(0) };
-        match self.at(last).0.cmp(row) {
+        match self.last[..].cmp(row) {
             Ordering::Less => return Err(last + 1),
             Ordering::Equal => return Ok(last),
             Ordering::Greater => {}
@@ -76,6 +78,8 @@ impl Line {
         self.bytes.extend_from_slice(row);
         self.bytes.extend_from_slice(bytes);
         self.ends.push(end);
+        self.last.clear();
+        self.last.extend_from_slice(row);
         Ok(())
     }
 
