@@ -99,11 +99,17 @@ enum Next {
     Here(Box<Begin>),
 }
 
+/// An operation, and when it wants to be woken.
+struct UnderWay {
+    state: Op,
+    alarm: Option<Time>,
+}
+
 pub struct Coordinator {
     me: PeerId,
     config: Config,
-    ops: BTreeMap<OpId, Op>,
-    alarms: BTreeMap<OpId, Time>,
+    ops: BTreeMap<OpId, UnderWay>,
+    /// The alarms of all operations.
     clock: BTreeSet<(Time, OpId)>,
     last: u64,
     /// Requests of peers that were taken up lately, so that a frame that comes twice counts once.
@@ -142,9 +148,9 @@ impl Coordinator {
     /// `life`: another number at every start, so that an answer, or a request that comes twice, is never
     /// taken for one of an earlier life.
     pub fn new(me: PeerId, config: Config, life: u64) -> Self {
-        let (ops, alarms, clock) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (ops, clock) = (BTreeMap::new(), BTreeSet::new());
         let (taken, taken_order, out) = (BTreeSet::new(), VecDeque::new(), Vec::new());
-        Self { me, config, ops, alarms, clock, last: life >> 2, taken, taken_order, out }
+        Self { me, config, ops, clock, last: life >> 2, taken, taken_order, out }
     }
 
     /// Notes a request that a peer has forwarded to us. False if it was taken up before.
@@ -222,7 +228,7 @@ impl Coordinator {
         let op = OpId(self.last);
         let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
         if let Some((state, next)) = room(&mut scene, begin) {
-            self.ops.insert(op, state);
+            self.ops.insert(op, UnderWay { state, alarm: None });
             self.follow(now, op, next);
         }
     }
@@ -271,8 +277,7 @@ impl Coordinator {
     /// What `peer` knows is known here.
     pub fn caught_up(&mut self, now: Now, peer: PeerId) {
         let waits = |state: &Op| state.ballot().is_some_and(|ballot| ballot.is_behind(peer));
-        let ops: Vec<_> = self.ops.iter().filter(|(_, state)| waits(state)).map(|(op, _)| *op).collect();
-        for op in ops {
+        for op in self.all(waits) {
             self.with(now, op, |state, scene| state.ask_again(scene, peer));
         }
     }
@@ -283,18 +288,19 @@ impl Coordinator {
 
     /// Nothing more is to be expected of this peer for what is under way.
     pub fn unreachable(&mut self, now: Now, peer: PeerId) {
-        for op in self.concerned(peer) {
+        for op in self.all(|state| state.awaits(peer)) {
             self.with(now, op, |state, scene| state.lost(scene, peer, AnswerKind::Unreachable));
         }
     }
 
-    fn concerned(&self, peer: PeerId) -> Vec<OpId> {
-        self.ops.iter().filter(|(_, state)| state.awaits(peer)).map(|(op, _)| *op).collect()
+    /// The operations under way of which this is true.
+    fn all(&self, is: impl Fn(&Op) -> bool) -> Vec<OpId> {
+        self.ops.iter().filter(|(_, under_way)| is(&under_way.state)).map(|(op, _)| *op).collect()
     }
 
     /// Owners have changed: what waits for that is asked again. `seats` gives the new ones.
     pub fn replan(&mut self, now: Now, view: View, seats: impl Fn(PartitionId) -> Seats) {
-        let stale: Vec<_> = self.ops.iter().filter_map(|(op, s)| Some((*op, s.stale(view)?))).collect();
+        let stale: Vec<_> = self.ops.iter().filter_map(|(op, u)| Some((*op, u.state.stale(view)?))).collect();
         for (op, partition) in stale {
             let seats = seats(partition);
             self.with(now, op, |state, scene| match state {
@@ -308,7 +314,9 @@ impl Coordinator {
     pub fn timeout(&mut self, now: Now) {
         while let Some((time, op)) = self.clock.first().copied().filter(|(time, _)| *time <= now.time) {
             self.clock.remove(&(time, op));
-            self.alarms.remove(&op);
+            if let Some(under_way) = self.ops.get_mut(&op) {
+                under_way.alarm = None;
+            }
             self.with(now, op, |state, scene| match state {
                 Op::Write(write) => write.alarm(scene),
                 Op::Read(read) => read.alarm(scene),
@@ -318,16 +326,16 @@ impl Coordinator {
     }
 
     fn with(&mut self, now: Now, op: OpId, act: impl FnOnce(&mut Op, &mut Scene<'_>) -> Next) {
-        let Some(state) = self.ops.get_mut(&op) else { return };
+        let Some(under_way) = self.ops.get_mut(&op) else { return };
         let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
-        let next = act(state, &mut scene);
+        let next = act(&mut under_way.state, &mut scene);
         self.follow(now, op, next);
     }
 
     fn follow(&mut self, now: Now, op: OpId, next: Next) {
         match next {
             Next::Keep => {}
-            Next::Wait(time) => self.set_alarm(op, Some(time)),
+            Next::Wait(time) => self.set_alarm(op, time),
             Next::Over => self.end(op),
             Next::Here(begin) => {
                 self.end(op);
@@ -337,21 +345,19 @@ impl Coordinator {
     }
 
     fn end(&mut self, op: OpId) {
-        self.ops.remove(&op);
-        self.set_alarm(op, None);
-    }
-
-    fn set_alarm(&mut self, op: OpId, time: Option<Time>) {
-        if time.is_some() && self.alarms.get(&op) == time.as_ref() {
-            return;
-        }
-        if let Some(before) = self.alarms.remove(&op) {
+        if let Some(UnderWay { alarm: Some(before), .. }) = self.ops.remove(&op) {
             self.clock.remove(&(before, op));
         }
-        if let Some(time) = time {
-            self.alarms.insert(op, time);
-            self.clock.insert((time, op));
+    }
+
+    fn set_alarm(&mut self, op: OpId, time: Time) {
+        let Some(under_way) = self.ops.get_mut(&op) else { return };
+        match under_way.alarm.replace(time) {
+            Some(before) if before == time => return,
+            Some(before) => drop(self.clock.remove(&(before, op))),
+            None => {}
         }
+        self.clock.insert((time, op));
     }
 }
 

@@ -358,9 +358,12 @@ impl Repair {
         if mutated!(IgnoreHeld) {
             return;
         }
-        self.holding.insert(partition);
-        if !scene.map.owns(scene.me, partition) {
+        // Of what was held before, it is known whether others own it.
+        let is_new = self.holding.insert(partition);
+        if is_new && !scene.map.owns(scene.me, partition) {
             self.foreign.insert(partition);
+        }
+        if self.foreign.contains(&partition) {
             self.mine.remove(&partition);
         }
     }
