@@ -85,13 +85,17 @@ impl Generation {
         Some(rows)
     }
 
-    /// True if the key is kept here.
+    /// True if the key is kept here. It is given up if it grows too long, or all those here together do.
     fn changed(&mut self, hash: u64, key: &[u8], row: &[u8], value: Option<&[u8]>) -> bool {
         let Some(rows) = self.keys.find_mut(hash, |rows| rows.key() == key) else { return false };
+        if value.is_some_and(|value| value.len() > KEY_BYTES_MAX) {
+            self.remove(hash, key);
+            return true;
+        }
         self.bytes -= size(rows);
         rows.change(row, value);
         self.bytes += size(rows);
-        if !is_short(rows) {
+        if !is_short(rows) || self.bytes > GENERATION_MAX + KEY_BYTES_MAX {
             self.remove(hash, key);
         }
         true

@@ -23,9 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 #[cfg(test)]
 mod tests;
 
-/// So much is kept in memory before it goes to tables; while it does, as much again may come. Opening plays
-/// the journal back, at most about twice this much.
+/// So much is kept in memory before it goes to tables; while it does, as much again may come.
 const RECENT_MAX: usize = 32 * 1024 * 1024;
+/// So many times that in the journal, and it goes to tables as well: rows that change often are there each time.
+/// Opening plays the journal back, at most about twice this much.
+const JOURNAL_TIMES: usize = 4;
 
 /// Storage that collects changes, for a [`Log`] to make durable.
 pub trait Commit: Storage {
@@ -63,6 +65,8 @@ pub struct Engine {
     recent: Recent,
     leaving: Option<Arc<Generation>>,
     recent_max: usize,
+    /// Bytes in the journal since then.
+    logged: usize,
     cache: RefCell<Cache>,
     only_memory: bool,
     /// `only_memory` has stopped a read.
@@ -102,12 +106,15 @@ impl Engine {
 
     fn open_with(path: &Path, new_id: u64, recent_max: usize) -> Result<(Self, Writer), StorageError> {
         let tables = Tables::open(path, new_id)?;
-        let mut recent = Recent::default();
-        let journal = Journal::open(&path.join("recent"), &mut |row, value| recent.change(row, value))?;
+        let (mut recent, mut logged) = (Recent::default(), 0);
+        let journal = Journal::open(&path.join("recent"), &mut |row, value| {
+            logged += row.len() + value.map_or(0, <[u8]>::len);
+            recent.change(row, value);
+        })?;
         let writer = Writer::new(journal, tables.clone());
         let (record, cache, missed) = Default::default();
-        let engine =
-            Self { tables, record, recent, leaving: None, recent_max, cache, only_memory: false, missed };
+        let (leaving, only_memory) = (None, false);
+        let engine = Self { tables, record, recent, leaving, recent_max, logged, cache, only_memory, missed };
         Ok((engine, writer))
     }
 
@@ -292,12 +299,14 @@ impl Commit for Engine {
     }
 
     fn seal(&mut self, sealed: &mut Sealed) {
+        self.logged += self.record.len();
         std::mem::swap(&mut self.record, &mut sealed.record);
         sealed.arrived = self.leaving.take_if(|leaving| leaving.arrived.load(Acquire));
-        let is_full = self.recent.bytes() >= self.recent_max;
+        let is_full = self.recent.bytes().max(self.logged / JOURNAL_TIMES) >= self.recent_max;
         sealed.is_behind = is_full && self.leaving.is_some();
         if is_full && !sealed.is_behind {
             let (rows, arrived) = (std::mem::take(&mut self.recent), AtomicBool::new(false));
+            self.logged = 0;
             self.leaving = Some(Arc::new(Generation { rows, arrived }));
             sealed.generation.clone_from(&self.leaving);
         }

@@ -9,22 +9,23 @@ mod line;
 mod tests;
 
 use hashbrown::HashTable;
-use line::Line;
+use line::Lines;
 use smallvec::SmallVec;
 use starling_crdt::cell::{STEM_MAX, stem_of_row};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
-/// What a row takes beside its bytes, roughly.
-const OVERHEAD: usize = 96;
+/// What a row takes beside its bytes, roughly: less in a line, more in a place.
+const OVERHEAD: usize = 128;
 
 /// The stem of rows: those of one stem follow one another. A number, since those are compared without a call. A
 /// shorter stem is filled up with zeros, which keeps the order of rows.
 type Stem = u128;
 
 /// A row of the usual length lies in its place itself: to look for one, no other memory is touched.
-type Row = SmallVec<[u8; 40]>;
+type Row = SmallVec<[u8; ROW_USUAL]>;
+const ROW_USUAL: usize = 40;
 
 /// A row, and its value; none: it is deleted.
 type Change<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -34,7 +35,7 @@ type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 pub struct Recent {
     shelves: BTreeMap<Stem, Shelf>,
     /// Those of the log, each as long as its rows come in order.
-    lines: Vec<Line>,
+    lines: Vec<Lines>,
     line_of: HashMap<Stem, usize>,
     /// All other rows, by their hash.
     places: HashTable<Place>,
@@ -50,8 +51,10 @@ enum Shelf {
 
 /// A row, and behind it its value.
 struct Place {
+    /// Of the row: when the table grows, no row is read.
+    hash: u64,
     bytes: Vec<u8>,
-    row_length: usize,
+    row_length: u32,
     is_deleted: bool,
 }
 
@@ -63,7 +66,7 @@ impl Recent {
         };
         self.bytes += value.map_or(0, <[u8]>::len);
         match before {
-            None => self.bytes += row.len() + OVERHEAD,
+            None => self.bytes += row_size(row),
             Some(before) => self.bytes -= before,
         }
     }
@@ -102,7 +105,7 @@ impl Recent {
         let known = self.line_of.get(&stem).copied();
         if known.is_none() && !self.shelves.contains_key(&stem) {
             let line = self.lines.len();
-            self.lines.push(Line::default());
+            self.lines.push(Lines::default());
             self.line_of.insert(stem, line);
             self.shelves.insert(stem, Shelf::Line(line));
             return Some(line);
@@ -123,10 +126,13 @@ impl Recent {
     fn scatter(&mut self, stem: Stem, line: usize) {
         let line = std::mem::take(&mut self.lines[line]);
         self.line_of.remove(&stem);
-        self.shelves.insert(stem, Shelf::Places(BTreeSet::new()));
-        line.range(&[], None).for_each(|(row, value)| {
-            self.change_place(row, value);
-        });
+        self.places.reserve(line.len(), |place| place.hash);
+        for (row, value) in line.range(&[], None) {
+            let hash = self.hasher.hash_one(row);
+            self.places.insert_unique(hash, Place::new(hash, row, value), |place| place.hash);
+        }
+        let rows = line.range(&[], None).map(|(row, _)| Row::from_slice(row)).collect();
+        self.shelves.insert(stem, Shelf::Places(rows));
     }
 
     /// As `change_in_line`.
@@ -135,8 +141,7 @@ impl Recent {
         if let Some(place) = self.places.find_mut(hash, |place| place.row() == row) {
             return Some(place.replace(value));
         }
-        let hasher = &self.hasher;
-        self.places.insert_unique(hash, Place::new(row, value), |place| hasher.hash_one(place.row()));
+        self.places.insert_unique(hash, Place::new(hash, row, value), |place| place.hash);
         let stem = stem(row);
         // One that is too short to be of the log may have the stem of one that is.
         if let Some(Shelf::Line(line)) = self.shelves.get(&stem) {
@@ -173,35 +178,42 @@ impl Recent {
 }
 
 impl Place {
-    fn new(row: &[u8], value: Option<&[u8]>) -> Self {
+    /// Rows are shorter than 64 KiB: keys and fields are bounded.
+    fn new(hash: u64, row: &[u8], value: Option<&[u8]>) -> Self {
         let bytes = [row, value.unwrap_or_default()].concat();
-        Self { bytes, row_length: row.len(), is_deleted: value.is_none() }
+        Self { hash, bytes, row_length: row.len() as u32, is_deleted: value.is_none() }
     }
 
     fn row(&self) -> &[u8] {
-        &self.bytes[..self.row_length]
+        &self.bytes[..self.row_length as usize]
     }
 
     fn value(&self) -> Option<&[u8]> {
-        (!self.is_deleted).then_some(&self.bytes[self.row_length..])
+        (!self.is_deleted).then_some(&self.bytes[self.row_length as usize..])
     }
 
     /// The length of the value before.
     fn replace(&mut self, value: Option<&[u8]>) -> usize {
-        let before = self.bytes.len() - self.row_length;
+        let row_length = self.row_length as usize;
+        let before = self.bytes.len() - row_length;
         let bytes = value.unwrap_or_default();
         self.is_deleted = value.is_none();
         if bytes.len() == before {
             // As almost always.
-            self.bytes[self.row_length..].copy_from_slice(bytes);
+            self.bytes[row_length..].copy_from_slice(bytes);
         } else {
-            self.bytes.truncate(self.row_length);
+            self.bytes.truncate(row_length);
             self.bytes.reserve_exact(bytes.len());
             self.bytes.extend_from_slice(bytes);
             self.bytes.shrink_to_fit();
         }
         before
     }
+}
+
+/// What a row takes in memory, roughly; a long one twice, since it does not lie in the place where it is ordered.
+fn row_size(row: &[u8]) -> usize {
+    OVERHEAD + row.len() * if row.len() > ROW_USUAL { 2 } else { 1 }
 }
 
 fn is_of_log(row: &[u8]) -> bool {

@@ -85,3 +85,16 @@ fn what_is_read_stays_and_the_rest_makes_room() {
     assert!(cache.find(&key("1")).is_none());
     assert!(cache.find(&key(&(enough - 1).to_string())).is_some());
 }
+
+#[test]
+fn keys_that_grow_where_they_are_make_room_too() {
+    let mut cache = Cache::default();
+    let names: Vec<_> = (0..2 * GENERATION_MAX / KEY_BYTES_MAX).map(|n| n.to_string()).collect();
+    names.iter().for_each(|name| cache.keep(rows(name, None)));
+    let value = vec![0; KEY_BYTES_MAX - 100];
+    names.iter().for_each(|name| cache.changed(&row(name, "1"), Some(&value)));
+    assert_eq!(cache.bytes(), cache.recount());
+    assert!(cache.bytes() > GENERATION_MAX && cache.bytes() <= GENERATION_MAX + 2 * KEY_BYTES_MAX);
+    // What was given up is not kept as it was before.
+    assert!(names.iter().all(|name| cache.find(&key(name)).is_none_or(|rows| rows.iter().count() == 1)));
+}

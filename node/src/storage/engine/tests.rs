@@ -196,3 +196,23 @@ fn what_is_in_memory_is_told_from_what_is_not() {
     let failed = |_: &mut Engine| Err::<(), _>(StorageError("a fault".into()));
     assert_eq!(engine.in_memory(failed), Err(StorageError("a fault".into())));
 }
+
+#[test]
+fn a_row_that_changes_again_and_again_does_not_fill_the_journal() {
+    let (dir, recent_max) = (tempfile::tempdir().unwrap(), 64 * 1024);
+    let size = || {
+        let files = std::fs::read_dir(dir.path().join("recent")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len() as usize).sum::<usize>()
+    };
+    for life in 0..3u8 {
+        let mut disk = Disk::open_with(dir.path(), recent_max).unwrap();
+        for n in 0..1000u32 {
+            disk.engine.put(b"row", &[life; 4096]);
+            disk.engine.put(b"n", &n.to_be_bytes());
+            disk.commit(false);
+            // One generation on its way and one that is full, and the room that is made ahead.
+            assert!(size() < 3 * JOURNAL_TIMES * recent_max + 1024 * 1024, "{}", size());
+        }
+        assert_eq!(disk.engine.get(b"n").unwrap().unwrap(), 999u32.to_be_bytes());
+    }
+}

@@ -41,27 +41,58 @@ proptest! {
             let expected: Vec<_> = model.range(from..to).map(|(row, value)| (row.clone(), value.clone())).collect();
             prop_assert_eq!(found, expected);
         }
-        let bytes = model.iter().map(|(row, value)| row.len() + OVERHEAD + value.as_ref().map_or(0, Vec::len));
+        let bytes = model.iter().map(|(row, value)| row_size(row) + value.as_ref().map_or(0, Vec::len));
         prop_assert_eq!(recent.bytes(), bytes.sum::<usize>());
     }
 }
 
+fn log(counter: u16) -> Vec<u8> {
+    [&[0, 0, 2][..], &[7; 8], &[0; 6], &counter.to_be_bytes()].concat()
+}
+
+/// How many rows are in lines.
+fn in_lines(recent: &Recent) -> usize {
+    recent.lines.iter().map(Lines::len).sum()
+}
+
 #[test]
-fn rows_of_the_log_are_a_line_for_as_long_as_they_come_in_order_and_keep_their_length() {
-    let log = |counter: u8| [&[0, 0, 2][..], &[7; 8], &[0; 7], &[counter]].concat();
-    let line = || {
+fn rows_of_the_log_are_in_lines_for_as_long_as_they_come_in_order_and_keep_their_length() {
+    let lines = || {
         let mut recent = Recent::default();
-        [1, 2, 2, 1, 5].into_iter().for_each(|counter| recent.change(&log(counter), Some(b"one")));
-        recent.change(&log(2), None);
+        [11, 12, 12, 11, 15].into_iter().for_each(|counter| recent.change(&log(counter), Some(b"one")));
+        recent.change(&log(12), None);
         recent
     };
-    let is_line = |recent: &Recent| matches!(recent.shelves.values().next(), Some(Shelf::Line(at)) if recent.lines[*at].len() == 3);
-    assert!(is_line(&line()));
-    for (counter, value, count) in [(3, None, 4), (2, Some(&b"one"[..]), 3), (1, Some(b"longer"), 3)] {
-        let mut recent = line();
+    assert_eq!(in_lines(&lines()), 3);
+    for (counter, value, count) in [(13, None, 4), (12, Some(&b"one"[..]), 3), (11, Some(b"longer"), 3)] {
+        let mut recent = lines();
         recent.change(&log(counter), value);
-        assert!(!is_line(&recent));
+        assert_eq!(in_lines(&recent), 0);
         assert_eq!(recent.get(&log(counter)), Some(value));
         assert_eq!(recent.iter().count(), count);
     }
+}
+
+#[test]
+fn a_log_that_is_cut_stays_in_lines_and_frees_what_was_deleted() {
+    let (mut recent, value) = (Recent::default(), [1; 100]);
+    (1000..2000).for_each(|counter| recent.change(&log(counter), Some(&value)));
+    // From before these rows came, and on into them.
+    (500..1900).for_each(|counter| recent.change(&log(counter), None));
+    (2000..2100).for_each(|counter| recent.change(&log(counter), Some(&value)));
+    assert_eq!(in_lines(&recent), 1600);
+    let rows: Vec<_> = recent.iter().map(|(row, value)| (row.to_vec(), value.is_some())).collect();
+    let expected: Vec<_> = (500..2100).map(|counter| (log(counter), counter >= 1900)).collect();
+    assert_eq!(rows, expected);
+    let held: usize = recent.lines.iter().map(Lines::bytes).sum();
+    let needed = 1600 * (3 + log(0).len()) + 200 * value.len();
+    assert!(held <= 2 * needed && held < 1100 * value.len(), "{held} bytes, {needed} needed");
+}
+
+#[test]
+fn what_comes_backwards_is_soon_in_places() {
+    let mut recent = Recent::default();
+    (0..100).rev().for_each(|counter| recent.change(&log(counter), Some(b"v")));
+    assert_eq!(in_lines(&recent), 0);
+    assert!(recent.iter().map(|(row, _)| row.to_vec()).eq((0..100).map(log)));
 }
