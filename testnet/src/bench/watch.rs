@@ -14,8 +14,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(60);
 /// Between two writes whose arrival is watched.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
-/// In the line that a peer writes into its log when it takes another for dead.
-const TAKEN_FOR_DEAD: &str = "health=Dead";
+/// In the line that a peer writes into its log, of JSON where it is a file, when it takes another for dead.
+const TAKEN_FOR_DEAD: &str = r#""health":"Dead""#;
 
 /// A connection that waits for its answers: for one question at a time.
 struct Asker {

@@ -3,11 +3,9 @@
 
 use super::Bound::AtMost;
 use super::goal::{Goal, Unit};
-
 use super::watch::{self, Loss};
 use super::{Preset, Target, median, usage};
-use crate::local::Error;
-use std::thread;
+use crate::local::{Error, Missed, Network, until};
 use std::time::{Duration, Instant};
 
 /// How many peers: the first are watched while nothing happens as well.
@@ -71,7 +69,7 @@ impl Preset<'_> {
     }
 
     fn lost(&mut self, target: &mut Target) -> Result<(), Error> {
-        let peers = target.pids.len();
+        let (peers, deaths) = (target.pids.len(), self.deaths(target)?);
         for (loss, within) in [(Loss::Killed, 1.0), (Loss::Cut, 4.0)] {
             let mut delays = Vec::new();
             for round in 1..=LOSSES {
@@ -90,6 +88,12 @@ impl Preset<'_> {
             let what = format!("a peer of {peers} is {}: the others know, median", loss.name());
             self.goal(&what, median(&delays), Unit::Seconds, AtMost(within));
         }
+        // Else none would be seen where there should be none, either.
+        if self.deaths(target)? < deaths + LOSSES {
+            return Err(Error::Words(
+                "peers were lost, and no log tells that others took them for dead".into(),
+            ));
+        }
         Ok(())
     }
 
@@ -99,17 +103,13 @@ impl Preset<'_> {
 
     /// Errors: interrupted.
     fn rest(&self, span: Duration) -> Result<(), Error> {
-        let until = Instant::now() + span;
-        while Instant::now() < until {
-            if self.interrupt.is_raised() {
-                return Err(Error::Interrupted);
-            }
-            thread::sleep(Duration::from_millis(100).min(until.saturating_duration_since(Instant::now())));
+        match until(Instant::now() + span, self.interrupt, || None::<()>) {
+            Err(Missed::Interrupted) => Err(Error::Interrupted),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
-fn own(target: &mut Target) -> &mut crate::local::Network {
+fn own(target: &mut Target) -> &mut Network {
     &mut target.own().expect("these peers were started here").network
 }
