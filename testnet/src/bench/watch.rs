@@ -112,10 +112,11 @@ impl Loss {
         match self {
             Loss::Killed => network.kill(index),
             Loss::Cut => {
-                let lost = network.seats()[index].name.clone();
-                let others = network.names().into_iter().filter(|name| *name != lost);
-                let others = others.map(str::to_owned).collect();
-                network.set_cut(Some(Cut::between(vec![others, vec![lost]])))?;
+                let mut words: Vec<String> = network.names().into_iter().map(str::to_owned).collect();
+                let lost = words.remove(index);
+                words.extend(["|".into(), lost]);
+                let cut = Cut::parse(&words, &network.names())?;
+                network.set_cut(Some(cut))?;
             }
         }
         Ok(())

@@ -35,11 +35,6 @@ impl Cut {
         Ok(Self { groups })
     }
 
-    /// Between groups that name every peer once.
-    pub fn between(groups: Vec<Vec<String>>) -> Self {
-        Self { groups }
-    }
-
     pub fn groups(&self) -> &[Vec<String>] {
         &self.groups
     }
