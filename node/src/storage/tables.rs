@@ -5,6 +5,7 @@ use super::recent::Recent;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
 use std::ops::Bound;
+use std::panic::resume_unwind;
 use std::path::Path;
 
 const MIB: u64 = 1024 * 1024;
@@ -13,6 +14,10 @@ const BLOCKS: u64 = 64 * MIB;
 /// Of two, fjall keeps the first for flushes, of which there are none: it only hands compactions back to the
 /// queue, which costs a processor as long as the second compacts.
 const WORKERS: usize = 1;
+/// Of threads that work in the background, as `nice` counts: where others want the processor as well, a tenth of
+/// what each of those gets. Not less, since commits wait once as much again has come as is being written.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// Names the store; in a keyspace of its own, apart from what is kept for clients.
 const ID: &str = "id";
@@ -29,8 +34,7 @@ impl Tables {
     /// Opens or creates them in this directory; new ones are named `new_id`. Errors: in use, damaged, or the
     /// disk fails.
     pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
-        let database =
-            Database::builder(path).cache_size(BLOCKS).worker_threads(WORKERS).open().map_err(failure)?;
+        let database = open_in_background(path).map_err(failure)?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failure)?;
         let id = named(&database, new_id)?;
         Ok(Self { _database: database, rows, id })
@@ -68,6 +72,24 @@ impl Tables {
     }
 }
 
+/// By a thread that gives way, since those that the engine starts for itself begin as the one that opens it.
+fn open_in_background(path: &Path) -> fjall::Result<Database> {
+    let open = || {
+        give_way();
+        Database::builder(path).cache_size(BLOCKS).worker_threads(WORKERS).open()
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| resume_unwind(panic)))
+}
+
+/// From now on this thread leaves the processor to others that want it: whoever waits for a commit or an answer
+/// comes first. Elsewhere than on Linux there is no such thing for one thread, and nothing happens.
+pub fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a thread that works in the background could not be told to give way");
+    }
+}
+
 fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
     let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
     if let Some(id) = about.get(ID).map_err(failure)? {
@@ -89,4 +111,22 @@ fn failure(e: fjall::Error) -> StorageError {
         fjall::Error::InvalidVersion(_) => "another version of the storage engine has written it".into(),
         damage => format!("its files are damaged ({damage:?})"),
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::process::getpriority_process;
+
+    #[test]
+    fn the_thread_that_gives_way_is_the_only_one() {
+        let before = getpriority_process(None).unwrap();
+        let of_another = std::thread::spawn(|| {
+            give_way();
+            let own_thread = std::thread::spawn(|| getpriority_process(None).unwrap());
+            (getpriority_process(None).unwrap(), own_thread.join().unwrap())
+        });
+        assert_eq!(of_another.join().unwrap(), (NICE, NICE), "and what it starts");
+        assert_eq!(getpriority_process(None).unwrap(), before);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::engine::{Generation, Log, Sealed};
 use super::journal::{Journal, refused};
-use super::tables::Tables;
+use super::tables::{Tables, give_way};
 use starling_crdt::StorageError;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,7 +30,10 @@ impl Writer {
         let journal = self.journal.turn().map_err(refused)?;
         let tables = self.tables.clone();
         let thread = std::thread::Builder::new().name("tables".into());
-        let write = move || tables.write(&generation.rows).inspect(|()| generation.arrive());
+        let write = move || {
+            give_way();
+            tables.write(&generation.rows).inspect(|()| generation.arrive())
+        };
         self.leaving = Some(Leaving { journal, thread: thread.spawn(write).map_err(refused)? });
         Ok(())
     }
