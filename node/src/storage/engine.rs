@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 #[cfg(test)]
 mod tests;
 
-/// So much is kept in memory before it goes to tables; while it does, as much again may come.
-const RECENT_MAX: usize = 32 * 1024 * 1024;
+/// So much is kept in memory before it goes to tables, or up to a third less; while it does, as much again may come.
+const RECENT_MAX: usize = 36 * 1024 * 1024;
 /// So many times that in the journal, and it goes to tables as well: rows that change often are there each time.
 /// Opening plays the journal back, at most about twice this much.
 const JOURNAL_TIMES: usize = 4;
@@ -65,6 +65,8 @@ pub struct Engine {
     recent: Recent,
     leaving: Option<Arc<Generation>>,
     recent_max: usize,
+    /// When `recent` goes to tables.
+    full: usize,
     /// Bytes in the journal since then.
     logged: usize,
     cache: RefCell<Cache>,
@@ -84,6 +86,14 @@ impl Generation {
     pub fn arrive(&self) {
         self.arrived.store(true, Release);
     }
+}
+
+/// Drawn anew each time: the copies of a partition hold the same rows, and if all of them wrote tables in the same
+/// moment, no quorum would be left that is not busy with that.
+fn full(most: usize) -> usize {
+    // Without random numbers none would have been opened.
+    let random = getrandom::u64().unwrap_or_default() as usize;
+    most - random % (most / 3).max(1)
 }
 
 #[derive(Default)]
@@ -113,8 +123,9 @@ impl Engine {
         })?;
         let writer = Writer::new(journal, tables.clone());
         let (record, cache, missed) = Default::default();
-        let (leaving, only_memory) = (None, false);
-        let engine = Self { tables, record, recent, leaving, recent_max, logged, cache, only_memory, missed };
+        let (leaving, only_memory, full) = (None, false, full(recent_max));
+        let engine =
+            Self { tables, record, recent, leaving, recent_max, full, logged, cache, only_memory, missed };
         Ok((engine, writer))
     }
 
@@ -302,11 +313,11 @@ impl Commit for Engine {
         self.logged += self.record.len();
         std::mem::swap(&mut self.record, &mut sealed.record);
         sealed.arrived = self.leaving.take_if(|leaving| leaving.arrived.load(Acquire));
-        let is_full = self.recent.bytes().max(self.logged / JOURNAL_TIMES) >= self.recent_max;
+        let is_full = self.recent.bytes().max(self.logged / JOURNAL_TIMES) >= self.full;
         sealed.is_behind = is_full && self.leaving.is_some();
         if is_full && !sealed.is_behind {
             let (rows, arrived) = (std::mem::take(&mut self.recent), AtomicBool::new(false));
-            self.logged = 0;
+            (self.logged, self.full) = (0, full(self.recent_max));
             self.leaving = Some(Arc::new(Generation { rows, arrived }));
             sealed.generation.clone_from(&self.leaving);
         }
