@@ -129,6 +129,11 @@ pub fn key_of_row(row: &[u8]) -> Option<&[u8]> {
     rows::key_of(row)
 }
 
+/// Behind this row no cell lies before the row that is returned. `None`: one may lie right behind it, or none at all.
+pub fn cells_behind(row: &[u8]) -> Option<[u8; 3]> {
+    rows::cells_behind(row)
+}
+
 /// What a row begins with in common with those that are mostly written one after the other, in order: at most
 /// [`STEM_MAX`] bytes. Rows sort as their stems do, and those of one stem lie together.
 pub fn stem_of_row(row: &[u8]) -> &[u8] {

@@ -100,6 +100,14 @@ pub(crate) fn key_of(row: &[u8]) -> Option<&[u8]> {
     row.get(..5 + length).filter(|_| head[2] == Kind::Cells as u8)
 }
 
+/// Where cells may begin again behind a row of a kind that comes after them.
+pub(crate) fn cells_behind(row: &[u8]) -> Option<[u8; 3]> {
+    let ([high, low, kind], _) = row.split_first_chunk::<3>()?;
+    let next = u16::from_be_bytes([*high, *low]).checked_add(1).filter(|_| *kind > Kind::Cells as u8)?;
+    let [high, low] = next.to_be_bytes();
+    Some([high, low, Kind::Cells as u8])
+}
+
 /// What a row begins with in common with those that are mostly written one after the other, in order: partition
 /// and kind, and in the log the actor.
 pub(crate) fn stem_of(row: &[u8]) -> &[u8] {

@@ -24,6 +24,7 @@ mod cache;
 mod engine;
 /// Public for its fuzz target.
 pub mod journal;
+mod keys;
 mod reads;
 mod recent;
 mod store;

@@ -156,31 +156,44 @@ impl Engine {
         self.recent.get(row).or_else(leaving)
     }
 
-    fn scan_all(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<ControlFlow<()>, StorageError> {
+    /// With a key, `from` and `to` span its cells.
+    fn scan_all(
+        &self,
+        key: Option<&[u8]>,
+        (from, to): (&[u8], &[u8]),
+        visit: Visit<'_>,
+    ) -> Result<ControlFlow<()>, StorageError> {
         let leaving = self.leaving.iter().flat_map(|leaving| leaving.rows.range(from, to));
         let changes = Newest { old: leaving.peekable(), new: self.recent.range(from, to).peekable() };
-        merge(self.tables()?.range(from, to), changes, visit)
+        let tables = self.tables(key)?;
+        merge(tables.into_iter().flat_map(|tables| tables.range(from, to)), changes, visit)
     }
 
-    fn tables(&self) -> Result<&Tables, StorageError> {
+    /// `None`: they hold no cell of this key, if it is one.
+    fn tables(&self, key: Option<&[u8]>) -> Result<Option<&Tables>, StorageError> {
+        if key.is_some_and(|key| !self.tables.keys().may_hold(key)) {
+            return Ok(None);
+        }
         if self.only_memory {
             self.missed.set(true);
             return Err(StorageError(String::new()));
         }
-        Ok(&self.tables)
+        Ok(Some(&self.tables))
     }
 }
 
 impl Storage for Engine {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let cached = key_of_row(row).and_then(|key| self.cache.borrow_mut().find(key));
+        let key = key_of_row(row);
+        let cached = key.and_then(|key| self.cache.borrow_mut().find(key));
         if let Some(rows) = cached {
             return Ok(rows.get(row).map(<[u8]>::to_vec));
         }
-        match self.changed(row) {
-            Some(change) => Ok(change.map(<[u8]>::to_vec)),
-            None => Ok(self.tables()?.get(row)?.map(|value| value.to_vec())),
+        if let Some(change) = self.changed(row) {
+            return Ok(change.map(<[u8]>::to_vec));
         }
+        let found = self.tables(key)?.map(|tables| tables.get(row)).transpose()?;
+        Ok(found.flatten().map(|value| value.to_vec()))
     }
 
     fn put(&mut self, row: &[u8], value: &[u8]) {
@@ -197,7 +210,7 @@ impl Storage for Engine {
         }
         let key = key_of_row(from).filter(|key| *key == from && to.strip_prefix(from) == Some(&[u8::MAX]));
         let Some(key) = key else {
-            return self.scan_all(from, to, visit).map(drop);
+            return self.scan_all(None, (from, to), visit).map(drop);
         };
         let cached = self.cache.borrow_mut().find(key);
         if let Some(rows) = cached {
@@ -205,7 +218,7 @@ impl Storage for Engine {
             return Ok(());
         }
         let mut seen = Short::default();
-        let flow = self.scan_all(from, to, &mut |row, value| {
+        let flow = self.scan_all(Some(key), (from, to), &mut |row, value| {
             seen.take(row, value);
             visit(row, value)
         })?;

@@ -1,12 +1,16 @@
 //! The embedded engine: fjall, with one ordered keyspace, written to in bulk and in order only.
 
 use super::journal::refused;
+use super::keys::Keys;
 use super::recent::Recent;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
+use starling_crdt::cell::{cells_behind, key_of_row};
 use std::ops::Bound;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MIB: u64 = 1024 * 1024;
 /// For blocks of tables on disk.
@@ -27,6 +31,7 @@ const ID: &str = "id";
 pub struct Tables {
     _database: Database,
     rows: Keyspace,
+    keys: Arc<Keys>,
     id: u64,
 }
 
@@ -37,7 +42,15 @@ impl Tables {
         let database = open_in_background(path).map_err(failure)?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failure)?;
         let id = named(&database, new_id)?;
-        Ok(Self { _database: database, rows, id })
+        let keys = Arc::new(Keys::default());
+        if rows.is_empty().map_err(failure)? {
+            keys.read();
+        }
+        Ok(Self { _database: database, rows, keys, id })
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub fn id(&self) -> u64 {
@@ -58,8 +71,30 @@ impl Tables {
         self.rows.range::<&[u8], _>(range).map(|row| row.into_inner().map_err(failure))
     }
 
+    /// Adds the keys of all cells, unless told to stop, or there are too many.
+    pub fn read_keys(&self, stop: &AtomicBool) -> Result<(), StorageError> {
+        let mut from = Some(Vec::new());
+        while let Some(start) = from.take() {
+            for row in self.rows.range(start..) {
+                if stop.load(Ordering::Relaxed) || self.keys.is_full() {
+                    return Ok(());
+                }
+                let row = row.key().map_err(failure)?;
+                if let Some(key) = key_of_row(&row) {
+                    self.keys.add(key);
+                } else if let Some(behind) = cells_behind(&row) {
+                    from = Some(behind.to_vec());
+                    break;
+                }
+            }
+        }
+        self.keys.read();
+        Ok(())
+    }
+
     /// Writes all these changes, or none of them, and syncs them.
     pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
+        changes.iter().filter_map(|(row, _)| key_of_row(row)).for_each(|key| self.keys.add(key));
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
         for (row, value) in changes.iter() {
             match value {

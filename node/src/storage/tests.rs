@@ -260,8 +260,9 @@ fn read(n: u64) -> Question {
 fn what_is_in_memory_is_carried_out_at_once_and_acknowledged_once_it_is_synced() {
     let place = tempfile::tempdir().unwrap();
     let mut store = open(place.path());
-    assert_eq!(store.handle.now(1, &set(1)), None, "whether there is such a key only the disk knows");
-    store.execute(set(1));
+    assert_eq!(store.handle.now(1, &set(1)), Some(vec!["executed"]), "the disk has no key yet");
+    store.handle.flush();
+    assert_eq!(store.next(), (StoreId(1), Answer::Synced));
     assert_eq!(store.handle.now(2, &get(1)), Some(vec!["executed", "synced"]));
     assert_eq!(store.handle.now(3, &set(1)), Some(vec!["executed"]));
     assert_eq!(store.handle.now(4, &read(1)), Some(vec![]), "it tells of what is not synced");

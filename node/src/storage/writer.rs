@@ -5,12 +5,14 @@ use super::journal::{Journal, refused};
 use super::tables::{Tables, give_way};
 use starling_crdt::StorageError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 pub struct Writer {
     journal: Journal,
     tables: Tables,
     leaving: Option<Leaving>,
+    reading: Option<Reading>,
 }
 
 /// A generation on its way to tables.
@@ -20,9 +22,46 @@ struct Leaving {
     thread: JoinHandle<Result<(), StorageError>>,
 }
 
+/// A thread that reads the keys of tables. Until it is done, all keys count as held.
+struct Reading {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reading {
+    fn start(tables: Tables) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let read = move || {
+            give_way();
+            if let Err(error) = tables.read_keys(&told) {
+                // Whoever needs the rows will meet it too, and say so.
+                tracing::warn!(%error, "the keys on disk could not be read, so that each new one is looked for");
+            }
+        };
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(read);
+        Self { stop, thread: thread.ok() }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A panic was said where it happened.
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
 impl Writer {
     pub fn new(journal: Journal, tables: Tables) -> Self {
-        Self { journal, tables, leaving: None }
+        let reading = (!tables.keys().is_read()).then(|| Reading::start(tables.clone()));
+        Self { journal, tables, leaving: None, reading }
+    }
+
+    /// Until the keys of tables are read.
+    #[cfg(test)]
+    pub fn wait_for_keys(&mut self) {
+        self.reading.take().map(|mut reading| reading.thread.take().map(JoinHandle::join));
     }
 
     /// All of it is in the journal; what comes next goes to another file.
@@ -68,6 +107,7 @@ impl Log<Sealed> for Writer {
 /// Nobody else can open the store while it is still written to.
 impl Drop for Writer {
     fn drop(&mut self) {
+        drop(self.reading.take());
         if let Err(error) = self.left() {
             tracing::warn!(%error, "rows in memory could not be written to tables; the journal keeps them");
         }

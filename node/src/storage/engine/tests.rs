@@ -180,9 +180,13 @@ fn what_comes_while_a_commit_is_written_belongs_to_the_next_one() {
 #[test]
 fn what_is_in_memory_is_told_from_what_is_not() {
     let place = tempfile::tempdir().unwrap();
-    let mut disk = Disk::open(place.path()).unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
     let cell = [0, 0, 1, 0, 1, 7, 0];
     let (key, end) = (&cell[..6], [&cell[..6], &[255]].concat());
+    disk.engine.put(&[key, b"another"].concat(), b"0");
+    disk.commit(true);
+    drop(disk);
+    let mut disk = Disk::open(place.path()).unwrap();
     disk.engine.put(&cell, b"1");
     disk.engine.delete(b"gone");
     let engine = &mut disk.engine;
@@ -215,4 +219,62 @@ fn a_row_that_changes_again_and_again_does_not_fill_the_journal() {
         }
         assert_eq!(disk.engine.get(b"n").unwrap().unwrap(), 999u32.to_be_bytes());
     }
+}
+
+/// The cell of a key of one byte in this partition.
+fn cell_of(partition: u8, key: u8) -> [u8; 7] {
+    [0, partition, 1, 0, 1, key, 0]
+}
+
+/// Whether it is known without a look at the disk what cells the key of this cell has.
+fn is_known(engine: &mut Engine, cell: [u8; 7]) -> bool {
+    let (from, to) = (&cell[..6], [&cell[..6], &[255]].concat());
+    let seen = engine.in_memory(|rows| rows.scan(from, &to, &mut |_, _| ControlFlow::Continue(())));
+    seen.unwrap().is_some()
+}
+
+/// Two keys in each of two partitions, and rows of every other kind about them, all in tables.
+fn some_in_tables(place: &Path) -> Vec<[u8; 7]> {
+    let cells: Vec<_> = [(1, 5), (1, 6), (2, 5), (2, 6)].map(|(p, key)| cell_of(p, key)).into();
+    let mut disk = Disk::open_with(place, 1).unwrap();
+    for (partition, kind) in (0..4).flat_map(|p| [0, 2, 3, 4, 5].map(|kind| (p, kind))) {
+        disk.engine.put(&[0, partition, kind, 9, 9, 9], b"1");
+    }
+    cells.iter().for_each(|cell| disk.engine.put(cell, b"1"));
+    disk.commit(true);
+    cells
+}
+
+#[test]
+fn a_key_that_is_new_is_not_looked_for_in_tables() {
+    let place = tempfile::tempdir().unwrap();
+    let cells = some_in_tables(place.path());
+    let mut disk = Disk::open(place.path()).unwrap();
+    disk.writer.wait_for_keys();
+    for new in [cell_of(0, 5), cell_of(1, 7), cell_of(2, 4), cell_of(3, 5)] {
+        assert!(is_known(&mut disk.engine, new));
+        assert_eq!(disk.engine.in_memory(|rows| rows.get(&new)), Ok(Some(None)));
+    }
+    for cell in cells {
+        assert!(!is_known(&mut disk.engine, cell));
+        assert_eq!(disk.engine.in_memory(|rows| rows.get(&cell)), Ok(None));
+        assert_eq!(scan(&disk.engine, &cell[..6], &[&cell[..6], &[255]].concat(), 9).len(), 1);
+    }
+}
+
+#[test]
+fn a_key_that_has_gone_to_tables_is_looked_for_there() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    let cell = cell_of(1, 5);
+    disk.engine.recent.change(&cell, Some(b"1"));
+    disk.engine.record.push(&cell, Some(b"1"));
+    disk.commit(true);
+    // What was behind leaves with the next ones.
+    for n in 0..2 {
+        disk.engine.put(&cell_of(9, n), b"1");
+        disk.commit(true);
+    }
+    assert!(!is_known(&mut disk.engine, cell));
+    assert_eq!(disk.engine.get(&cell), Ok(Some(b"1".to_vec())));
 }
