@@ -94,9 +94,10 @@ impl Tables {
 
     /// Writes all these changes, or none of them, and syncs them.
     pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
-        changes.iter().filter_map(|(row, _)| key_of_row(row)).for_each(|key| self.keys.add(key));
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
         for (row, value) in changes.iter() {
+            // Seen by nobody before the end.
+            key_of_row(row).into_iter().for_each(|key| self.keys.add(key));
             match value {
                 Some(value) => ingestion.write(row, value),
                 None => ingestion.write_tombstone(row),
