@@ -91,7 +91,7 @@ impl Generation {
 /// Drawn anew each time: the copies of a partition hold the same rows, and if all of them wrote tables in the same
 /// moment, no quorum would be left that is not busy with that.
 fn full(most: usize) -> usize {
-    // Without random numbers none would have been opened.
+    // Without random numbers no store is opened.
     let random = getrandom::u64().unwrap_or_default() as usize;
     most - random % (most / 3).max(1)
 }
@@ -169,7 +169,7 @@ impl Engine {
         merge(tables.into_iter().flat_map(|tables| tables.range(from, to)), changes, visit)
     }
 
-    /// `None`: they hold no cell of this key, if it is one.
+    /// `None`: they hold no cell of this key, if one is given.
     fn tables(&self, key: Option<&[u8]>) -> Result<Option<&Tables>, StorageError> {
         if key.is_some_and(|key| !self.tables.keys().may_hold(key)) {
             return Ok(None);

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const MIB: u64 = 1024 * 1024;
+/// Bytes of tables that are read for the keys in them when they are opened, at most.
+const READ_MAX: u64 = 2048 * MIB;
 /// For blocks of tables on disk.
 const BLOCKS: u64 = 64 * MIB;
 /// Of two, fjall keeps the first for flushes, of which there are none: it only hands compactions back to the
 /// queue, which costs a processor as long as the second compacts.
 const WORKERS: usize = 1;
 /// Of threads that work in the background, as `nice` counts: where others want the processor as well, a tenth of
-/// what each of those gets. Not less, since commits wait once as much again has come as is being written.
+/// what each of those gets. Still a tenth, since commits wait for it once as much again has come as is being written.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
@@ -71,9 +73,15 @@ impl Tables {
         self.rows.range::<&[u8], _>(range).map(|row| row.into_inner().map_err(failure))
     }
 
-    /// Adds the keys of all cells, unless told to stop, or there are too many.
+    /// Adds the keys of all cells, unless told to stop, or there is too much.
     pub fn read_keys(&self, stop: &AtomicBool) -> Result<(), StorageError> {
-        let mut from = Some(Vec::new());
+        let mut from = Some(Vec::new()).filter(|_| self.rows.disk_space() <= READ_MAX);
+        if from.is_none() {
+            tracing::info!(
+                "there is too much on disk to read all keys, so that new ones are looked for there"
+            );
+            return Ok(());
+        }
         while let Some(start) = from.take() {
             for row in self.rows.range(start..) {
                 if stop.load(Ordering::Relaxed) || self.keys.is_full() {
@@ -96,7 +104,7 @@ impl Tables {
     pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
         for (row, value) in changes.iter() {
-            // Seen by nobody before the end.
+            // The row itself is seen only once the ingestion is finished.
             key_of_row(row).into_iter().for_each(|key| self.keys.add(key));
             match value {
                 Some(value) => ingestion.write(row, value),
@@ -114,16 +122,26 @@ fn open_in_background(path: &Path) -> fjall::Result<Database> {
         give_way();
         Database::builder(path).cache_size(BLOCKS).worker_threads(WORKERS).open()
     };
-    std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| resume_unwind(panic)))
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("open".into()).spawn_scoped(scope, open)?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
-/// From now on this thread leaves the processor to others that want it: whoever waits for a commit or an answer
-/// comes first. Elsewhere than on Linux there is no such thing for one thread, and nothing happens.
+/// From now on most of the processor goes to others that want it, so that whoever waits for a commit or an answer
+/// is hardly held up. Does nothing elsewhere than on Linux, where this can be said of one thread alone.
 pub fn give_way() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    if let Err(error) = lower_priority() {
         tracing::debug!(%error, "a thread that works in the background could not be told to give way");
     }
+}
+
+#[cfg(target_os = "linux")]
+fn lower_priority() -> rustix::io::Result<()> {
+    use rustix::process::{getpriority_process, setpriority_process};
+    // The whole process may have been started at a lower one still.
+    setpriority_process(None, getpriority_process(None)?.max(NICE))
 }
 
 fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
@@ -155,14 +173,15 @@ mod tests {
     use rustix::process::getpriority_process;
 
     #[test]
-    fn the_thread_that_gives_way_is_the_only_one() {
-        let before = getpriority_process(None).unwrap();
-        let of_another = std::thread::spawn(|| {
+    fn a_thread_that_gives_way_takes_those_along_that_it_starts_and_no_others() {
+        let own = || getpriority_process(None).unwrap();
+        let before = own();
+        let in_background = std::thread::spawn(move || {
             give_way();
-            let own_thread = std::thread::spawn(|| getpriority_process(None).unwrap());
-            (getpriority_process(None).unwrap(), own_thread.join().unwrap())
+            (own(), std::thread::spawn(own).join().unwrap())
         });
-        assert_eq!(of_another.join().unwrap(), (NICE, NICE), "and what it starts");
-        assert_eq!(getpriority_process(None).unwrap(), before);
+        let lower = before.max(NICE);
+        assert_eq!(in_background.join().unwrap(), (lower, lower));
+        assert_eq!(own(), before);
     }
 }

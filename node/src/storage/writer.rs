@@ -34,14 +34,16 @@ impl Reading {
         let told = Arc::clone(&stop);
         let read = move || {
             give_way();
-            if let Err(error) = tables.read_keys(&told) {
-                // Whoever needs the rows will meet it too, and say so.
-                tracing::warn!(%error, "the keys on disk could not be read, so that each new one is looked for");
-            }
+            // Whoever needs the rows themselves will meet it too.
+            tables.read_keys(&told).unwrap_or_else(not_read);
         };
         let thread = std::thread::Builder::new().name("keys".into()).spawn(read);
-        Self { stop, thread: thread.ok() }
+        Self { stop, thread: thread.map_err(refused).map_err(not_read).ok() }
     }
+}
+
+fn not_read(error: StorageError) {
+    tracing::warn!(%error, "the keys on disk could not be read, so that new ones are looked for there");
 }
 
 impl Drop for Reading {

@@ -107,7 +107,12 @@ proptest! {
         }
         disk.commit(false);
         drop(disk);
-        let Disk { engine, writer: _writer, .. } = Disk::open(place.path()).unwrap();
+        let Disk { engine, mut writer, .. } = Disk::open(place.path()).unwrap();
+        writer.wait_for_keys();
+        let of_key = |key| (vec![0, 0, 1, 0, 1, key], vec![0, 0, 1, 0, 1, key, 255]);
+        for (from, to) in [of_key(0), of_key(1), of_key(2)] {
+            prop_assert_eq!(scan(&engine, &from, &to, usize::MAX), scan(&model, &from, &to, usize::MAX));
+        }
         let all: Vec<_> = model.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
         prop_assert_eq!(engine.is_empty().unwrap(), all.is_empty());
         prop_assert_eq!(scan(&engine, &[], &[255; 8], usize::MAX), all);
@@ -252,8 +257,9 @@ fn a_key_that_is_new_is_not_looked_for_in_tables() {
     let mut disk = Disk::open(place.path()).unwrap();
     disk.writer.wait_for_keys();
     for new in [cell_of(0, 5), cell_of(1, 7), cell_of(2, 4), cell_of(3, 5)] {
-        assert!(is_known(&mut disk.engine, new));
+        // First, since a scan leaves what it has seen in the cache.
         assert_eq!(disk.engine.in_memory(|rows| rows.get(&new)), Ok(Some(None)));
+        assert!(is_known(&mut disk.engine, new));
     }
     for cell in cells {
         assert!(!is_known(&mut disk.engine, cell));
@@ -277,4 +283,12 @@ fn a_key_that_has_gone_to_tables_is_looked_for_there() {
     }
     assert!(!is_known(&mut disk.engine, cell));
     assert_eq!(disk.engine.get(&cell), Ok(Some(b"1".to_vec())));
+}
+
+#[test]
+fn a_generation_is_full_at_another_size_each_time_and_never_above_the_most() {
+    let sizes: std::collections::BTreeSet<_> = (0..100).map(|_| full(RECENT_MAX)).collect();
+    assert!(sizes.len() > 50);
+    assert!(sizes.iter().all(|size| (RECENT_MAX / 3 * 2..=RECENT_MAX).contains(size)), "{sizes:?}");
+    assert_eq!((full(0), full(1), full(2)), (0, 1, 2));
 }
