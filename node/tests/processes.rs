@@ -375,6 +375,34 @@ fn a_peer_enters_a_network_and_comes_back_without_being_told_where_it_is() {
 }
 
 #[test]
+fn with_many_threads_nothing_is_lost_or_counted_twice() {
+    const CLIENTS: usize = 8;
+    const TIMES: usize = 50;
+    let home = Home::new();
+    let many = ["--threads", "4"];
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &many));
+    let join = |name| Peer::start(peer_command(&["join", &first.ticket()], &home.dir(name), &many));
+    let (second, third) = (join("p2"), join("p3"));
+    let peers = [&first, &second, &third];
+    peers.iter().for_each(|peer| peer.ask_until(&["STATUS"], "3 of 3 alive"));
+    let work = |client: usize| {
+        for n in 0..TIMES {
+            let (peer, key) = (peers[(client + n) % peers.len()], format!("{client} {n}"));
+            assert!(peer.ask(&["INCR", "all"]).starts_with(':'));
+            assert!(peer.ask(&["SET", &key, &key]).starts_with("+OK"));
+            assert!(peers[n % peers.len()].ask(&["GET", &key]).contains(&key), "its own write, elsewhere");
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..CLIENTS).for_each(|client| drop(scope.spawn(move || work(client))));
+    });
+    for peer in peers {
+        assert_eq!(peer.ask(&["GET", "all"]).lines().nth(1), Some((CLIENTS * TIMES).to_string().as_str()));
+    }
+    [first, second, third].into_iter().for_each(Peer::stop);
+}
+
+#[test]
 fn a_directory_of_one_network_does_not_enter_another() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

@@ -47,7 +47,7 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
     let mut options = Options::new(&values)?;
     logging::start(options.log_format, args.verbose);
-    let runtime = runtime_for(std::thread::available_parallelism().map_or(1, usize::from))
+    let runtime = runtime_with(options.threads)
         .enable_all()
         .build()
         .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
@@ -56,17 +56,14 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Half the processors: storage has a thread of its own, and the fewer threads, the fewer wake-ups for the
-/// same work. Where that is one thread, nothing has to be shared with others.
-fn runtime_for(processors: usize) -> Builder {
-    match processors / 2 {
-        0 | 1 => Builder::new_current_thread(),
-        threads => {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(threads);
-            builder
-        }
+/// Where one thread serves all, nothing has to be shared with others.
+fn runtime_with(threads: usize) -> Builder {
+    if threads == 1 {
+        return Builder::new_current_thread();
     }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads);
+    builder
 }
 
 async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<(), Error> {

@@ -24,6 +24,8 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
 /// Most share that a peer may claim: a hundred times the usual.
 const WEIGHT_MAX: u32 = 10_000;
+/// Half the processors of the largest machines.
+pub(super) const THREADS_MAX: u32 = 256;
 /// Frames need six, and admission and identify some beside them; each may take 256 KiB of memory.
 const STREAMS_MIN: u32 = 16;
 const STREAMS_MAX: u32 = 1024;
@@ -77,6 +79,8 @@ pub struct Options {
     pub admits_anyone: bool,
     pub mdns: bool,
     pub durability: Durability,
+    /// That serve clients and other peers.
+    pub threads: usize,
     pub zone: String,
     pub weight: u32,
     /// What a network that is made now shall be.
@@ -112,6 +116,7 @@ impl Options {
             admits_anyone: admits_anyone(values)?,
             mdns: values.switch("mdns")?,
             durability: durability(values)?,
+            threads: at_least(values, "threads", 1, THREADS_MAX)? as usize,
             zone: short(values, "zone")?,
             weight: number(values, "weight", WEIGHT_MAX)?,
             wishes: wishes(values)?,

@@ -1,5 +1,6 @@
 //! The table of all settings.
 
+use super::options::THREADS_MAX;
 use super::{Origin, Value};
 use crate::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -136,6 +137,12 @@ pub const SETTINGS: &[Setting] = &[
         One("MODE"),
         default!("synced"),
         "synced: acknowledged means on disk; interval: on disk within a second, which is faster",
+    ),
+    setting(
+        "threads",
+        One("N"),
+        half_the_processors,
+        "Threads that serve clients and other peers, from 1 to 256; storage has its own",
     ),
     setting("zone", One("ZONE"), default!(""), "Copies are spread over zones: a room, a rack, a house"),
     setting("weight", One("N"), default!("100"), "Share of the data, relative to the others'; 0 holds none"),
@@ -350,6 +357,12 @@ pub fn default_dir() -> Option<String> {
     // A user without a home gets the working directory.
     let dir = base.map_or_else(|| PathBuf::from("starling-data"), |base| base.join("starling"));
     dir.into_os_string().into_string().ok()
+}
+
+/// Storage has a thread of its own, and the fewer threads, the fewer wake-ups for the same work.
+fn half_the_processors() -> Option<String> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Some((processors / 2).clamp(1, THREADS_MAX as usize).to_string())
 }
 
 fn host_name() -> Option<String> {

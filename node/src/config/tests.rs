@@ -118,6 +118,7 @@ fn what_cannot_be_used_is_refused_with_its_place() {
         (refused(&[], &[], "[resp]\na = 1\n"), "wrong shape"),
         (refused(&["--weight", "heavy"], &[], ""), "--weight: \"heavy\" cannot be used for `weight`"),
         (refused(&["--weight", "10001"], &[], ""), "up to 10000"),
+        (refused(&["--threads", "0"], &[], ""), "from 1 to 256"),
         (refused(&[], &[("STARLING_RESP", "nowhere")], ""), "STARLING_RESP: \"nowhere\""),
         (refused(&[], &[("STARLING_MDNS", "perhaps")], ""), "true or false"),
         (refused(&["--join", "box"], &[], ""), "--join: \"box\" is neither host:port"),
