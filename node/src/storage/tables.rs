@@ -20,10 +20,10 @@ const BLOCKS: u64 = 64 * MIB;
 /// Of two, fjall keeps the first for flushes, of which there are none: it only hands compactions back to the
 /// queue, which costs a processor as long as the second compacts.
 const WORKERS: usize = 1;
-/// Of threads that work in the background, as `nice` counts: where others want the processor as well, a tenth of
-/// what each of those gets. Still a tenth, since commits wait for it once as much again has come as is being written.
+/// Of threads that work in the background, as `nice` counts: where others want the processor as well, a third of
+/// what each of those gets. Not a tenth (10): commits wait for it once as much again has come as is being written.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// Names the store; in a keyspace of its own, apart from what is kept for clients.
 const ID: &str = "id";
