@@ -75,13 +75,13 @@ impl Tables {
 
     /// Adds the keys of all cells, unless told to stop, or there is too much.
     pub fn read_keys(&self, stop: &AtomicBool) -> Result<(), StorageError> {
-        let mut from = Some(Vec::new()).filter(|_| self.rows.disk_space() <= READ_MAX);
-        if from.is_none() {
+        if self.rows.disk_space() > READ_MAX {
             tracing::info!(
                 "there is too much on disk to read all keys, so that new ones are looked for there"
             );
             return Ok(());
         }
+        let mut from = Some(Vec::new());
         while let Some(start) = from.take() {
             for row in self.rows.range(start..) {
                 if stop.load(Ordering::Relaxed) || self.keys.is_full() {

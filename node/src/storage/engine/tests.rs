@@ -109,9 +109,10 @@ proptest! {
         drop(disk);
         let Disk { engine, mut writer, .. } = Disk::open(place.path()).unwrap();
         writer.wait_for_keys();
-        let of_key = |key| (vec![0, 0, 1, 0, 1, key], vec![0, 0, 1, 0, 1, key, 255]);
-        for (from, to) in [of_key(0), of_key(1), of_key(2)] {
-            prop_assert_eq!(scan(&engine, &from, &to, usize::MAX), scan(&model, &from, &to, usize::MAX));
+        for key in 0..3 {
+            let cell = cell_of(0, key);
+            let (from, to) = span(&cell);
+            prop_assert_eq!(scan(&engine, from, &to, usize::MAX), scan(&model, from, &to, usize::MAX));
         }
         let all: Vec<_> = model.rows().map(|(row, value)| (row.to_vec(), value.to_vec())).collect();
         prop_assert_eq!(engine.is_empty().unwrap(), all.is_empty());
@@ -187,7 +188,7 @@ fn what_is_in_memory_is_told_from_what_is_not() {
     let place = tempfile::tempdir().unwrap();
     let mut disk = Disk::open_with(place.path(), 1).unwrap();
     let cell = [0, 0, 1, 0, 1, 7, 0];
-    let (key, end) = (&cell[..6], [&cell[..6], &[255]].concat());
+    let (key, end) = span(&cell);
     disk.engine.put(&[key, b"another"].concat(), b"0");
     disk.commit(true);
     drop(disk);
@@ -231,9 +232,14 @@ fn cell_of(partition: u8, key: u8) -> [u8; 7] {
     [0, partition, 1, 0, 1, key, 0]
 }
 
+/// All cells of the key of this cell.
+fn span(cell: &[u8; 7]) -> (&[u8], Vec<u8>) {
+    (&cell[..6], [&cell[..6], &[255]].concat())
+}
+
 /// Whether it is known without a look at the disk what cells the key of this cell has.
 fn is_known(engine: &mut Engine, cell: [u8; 7]) -> bool {
-    let (from, to) = (&cell[..6], [&cell[..6], &[255]].concat());
+    let (from, to) = span(&cell);
     let seen = engine.in_memory(|rows| rows.scan(from, &to, &mut |_, _| ControlFlow::Continue(())));
     seen.unwrap().is_some()
 }
@@ -264,7 +270,8 @@ fn a_key_that_is_new_is_not_looked_for_in_tables() {
     for cell in cells {
         assert!(!is_known(&mut disk.engine, cell));
         assert_eq!(disk.engine.in_memory(|rows| rows.get(&cell)), Ok(None));
-        assert_eq!(scan(&disk.engine, &cell[..6], &[&cell[..6], &[255]].concat(), 9).len(), 1);
+        let (from, to) = span(&cell);
+        assert_eq!(scan(&disk.engine, from, &to, 9).len(), 1);
     }
 }
 
