@@ -191,7 +191,7 @@ impl Driver {
         let says_nothing = |at: &Connection| {
             !at.is_relayed() && address::is_quic(&at.remote) && !address::is_global(&at.remote)
         };
-        let silent = self.links.get(peer).is_none_or(|link| self.links.silent_for(&link) > DOUBTFUL);
+        let silent = self.links.get(peer).is_none_or(|link| self.links.unheard_for(&link) > DOUBTFUL);
         silent && entry.connections.iter().all(says_nothing)
     }
 

@@ -3,11 +3,11 @@
 use super::driver::Command;
 use super::gate::Gate;
 use starling_protocol::ids::PeerId;
-use starling_protocol::message::{Class, FRAME_MAX, Message};
+use starling_protocol::message::{Class, FRAME_MAX, Gossip, GossipBody, Message};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// Most frames that wait for one peer in one class; a frame more is dropped and counted, and the protocol's
@@ -172,6 +172,8 @@ pub(super) struct Link {
     outboxes: [Outbox; 3],
     /// Milliseconds after the table's start at which a frame last came.
     heard_ms: AtomicU64,
+    /// The same of the first ping that was sent since; as old as that or older if none was.
+    asked_ms: AtomicU64,
     /// Whether a malformed frame of this peer has had its line in the log.
     pub warned: AtomicBool,
 }
@@ -230,7 +232,12 @@ impl Links {
         }
         let class = message.class();
         let pushed = match self.get_or_insert(to) {
-            Some(link) => self.push(&link, to, class, message),
+            Some(link) => {
+                if is_ping(message) {
+                    self.asked(&link);
+                }
+                self.push(&link, to, class, message)
+            }
             None => Pushed::Dropped,
         };
         if pushed == Pushed::Dropped {
@@ -274,7 +281,8 @@ impl Links {
             return None;
         }
         let outboxes = [(); 3].map(|()| Outbox::new(self.queue_bytes));
-        let link = Link { outboxes, heard_ms: AtomicU64::new(0), warned: AtomicBool::new(false) };
+        let (heard_ms, asked_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+        let link = Link { outboxes, heard_ms, asked_ms, warned: AtomicBool::new(false) };
         self.heard(&link);
         Some(table.entry(peer).or_insert(Arc::new(link)).clone())
     }
@@ -293,30 +301,47 @@ impl Links {
     }
 
     pub fn heard(&self, link: &Link) {
-        let now = self.start.elapsed().as_millis() as u64;
-        link.heard_ms.store(now, Ordering::Relaxed);
+        link.heard_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    pub fn silent_for(&self, link: &Link) -> std::time::Duration {
-        let heard = std::time::Duration::from_millis(link.heard_ms.load(Ordering::Relaxed));
-        self.start.elapsed().saturating_sub(heard)
+    fn asked(&self, link: &Link) {
+        if link.asked_ms.load(Ordering::Relaxed) <= link.heard_ms.load(Ordering::Relaxed) {
+            link.asked_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
     }
+
+    /// How long nothing has come, asked for or not.
+    pub fn unheard_for(&self, link: &Link) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(link.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    /// How long it has left a ping without an answer; one that nobody has pinged owes none.
+    pub fn silent_for(&self, link: &Link) -> Duration {
+        let (asked, heard) = (link.asked_ms.load(Ordering::Relaxed), link.heard_ms.load(Ordering::Relaxed));
+        Duration::from_millis(if asked > heard { self.now_ms().saturating_sub(asked) } else { 0 })
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+}
+
+fn is_ping(message: &Message) -> bool {
+    matches!(message, Message::Gossip(Gossip { body: GossipBody::Ping { .. }, .. }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use starling_protocol::member::View;
-    use starling_protocol::message::{Gossip, GossipBody};
+
+    fn gossip(body: GossipBody) -> Message {
+        let (view, records, accusations) = (View::default(), Vec::new(), Vec::new());
+        Message::Gossip(Gossip { view, records, accusations, sent: None, body })
+    }
 
     fn ping(seq: u64) -> Message {
-        Message::Gossip(Gossip {
-            view: View::default(),
-            records: vec![],
-            accusations: vec![],
-            sent: None,
-            body: GossipBody::Ping { seq },
-        })
+        gossip(GossipBody::Ping { seq })
     }
 
     #[test]
@@ -379,5 +404,26 @@ mod tests {
         let stream = outbox.opened();
         assert!(outbox.lost(stream));
         assert!(outbox.needs_stream());
+    }
+
+    #[test]
+    fn silent_is_who_was_pinged_and_says_nothing() {
+        let (commands, _driver) = mpsc::channel(9);
+        let links = Links::new(commands, Gate::new(None), 1000);
+        let (to, moment) = (PeerId::numbered(1), Duration::from_millis(5));
+        let pass = || std::thread::sleep(moment);
+        let link = links.get_or_insert(to).expect("there is room");
+        pass();
+        links.send(to, &gossip(GossipBody::Update));
+        pass();
+        assert!(links.unheard_for(&link) >= moment * 2);
+        assert_eq!(links.silent_for(&link), Duration::ZERO, "an update asks for no answer");
+        links.send(to, &ping(1));
+        pass();
+        links.send(to, &ping(2));
+        pass();
+        assert!(links.silent_for(&link) >= moment * 2, "since the first");
+        links.heard(&link);
+        assert_eq!(links.silent_for(&link), Duration::ZERO);
     }
 }
