@@ -24,6 +24,7 @@ mod link;
 mod nat;
 mod paths;
 mod peers;
+mod pings;
 mod reachability;
 mod strangers;
 mod streams;

@@ -5,6 +5,7 @@ use super::guard::Insiders;
 use super::half_open::HalfOpen;
 use super::keys::Keys;
 use super::nat::{self, NatOptions};
+use super::pings::OnePing;
 use super::streams::{self, Protocols};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::transport::dummy::DummyTransport;
@@ -157,10 +158,10 @@ fn never_fails<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})
 }
 
-fn yamux_config(limits: &Limits) -> yamux::Config {
+fn yamux_config(limits: &Limits) -> OnePing {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(limits.streams as usize);
-    config
+    OnePing(config)
 }
 
 fn quic_config(mut config: quic::Config, limits: &Limits) -> quic::Config {
