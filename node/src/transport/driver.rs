@@ -66,6 +66,8 @@ pub(super) struct Driver {
     pub verdicts: mpsc::Receiver<Told>,
     /// Changes when revocations come.
     pub revoked: watch::Receiver<u64>,
+    /// Sweeps since then.
+    pub quiet_sweeps: u32,
     pub silence: Duration,
     /// `Limits::strangers`.
     pub strangers_max: usize,

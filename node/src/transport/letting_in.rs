@@ -13,6 +13,9 @@ use starling_protocol::ids::PeerId;
 /// How many peers are told at once of a revocation that is new here; each tells as many, and what these
 /// miss comes with the digests.
 const FANOUT: usize = 4;
+/// With so many sweeps since revocations came, digests go out with one sweep in so many only, once a minute: what is
+/// new was told to nearly all, and each of them tells with every sweep of a minute.
+pub(super) const QUIET_SWEEPS: u32 = 12;
 
 impl Driver {
     pub(super) fn say(&mut self, peer: PeerId, on: ConnectionId, saying: Saying) {
@@ -114,13 +117,17 @@ impl Driver {
         for peer in gone {
             self.turn_away(peer, Refusal::Expired);
         }
-        for (peer, on) in self.some_admitted(1) {
-            self.say(peer, on, Saying::Digest);
+        if self.quiet_sweeps < QUIET_SWEEPS || self.quiet_sweeps.is_multiple_of(QUIET_SWEEPS) {
+            for (peer, on) in self.some_admitted(1) {
+                self.say(peer, on, Saying::Digest);
+            }
         }
+        self.quiet_sweeps = self.quiet_sweeps.saturating_add(1);
     }
 
     /// Revocations have come, from another peer or from a person here.
     pub(super) fn revocations_changed(&mut self) {
+        self.quiet_sweeps = 0;
         let admitted = self.peers.iter().filter(|(_, peer)| peer.admitted.is_some());
         for peer in admitted.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Err(refusal) = self.desk.admission.check_again(peer) {
