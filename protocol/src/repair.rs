@@ -176,6 +176,8 @@ pub struct Repair {
     pending: BTreeMap<u64, (View, Pending)>,
     last: u64,
     compared: Option<PeerId>,
+    /// Whose contexts were found to be ours, under which view, what hash they had, and when.
+    same: BTreeMap<PeerId, (View, u64, Time)>,
     next_compare: Time,
     /// From here on with whatever else is done; by itself at `next_tick`.
     tick_from: Time,
@@ -212,6 +214,7 @@ impl Repair {
             pending: BTreeMap::new(),
             last: 0,
             compared: None,
+            same: BTreeMap::new(),
             tick_from: now,
             next_tick: now,
             out: Vec::new(),

@@ -5,7 +5,7 @@ use crate::ids::{PartitionId, PeerId};
 use crate::member::View;
 use crate::message::{Held, Repair as Message};
 use crate::store::Question;
-use crate::time::Duration;
+use crate::time::{Duration, Time};
 use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,9 @@ type Contexts = Vec<(PartitionId, Context)>;
 const REPORT_INTERVALS: usize = 100_000;
 /// A partition where reads differ is sent to repair at most this often.
 const DIFFER_PERIOD: Duration = Duration::from_secs(1);
+/// With whom nothing differed is asked again after this, if nothing has changed here. What has changed there, they ask
+/// about; what neither has noticed, this finds.
+const SAME_PERIOD: Duration = Duration::from_secs(300);
 
 impl Repair {
     /// Compares with the next co-owner in turn.
@@ -22,6 +25,9 @@ impl Repair {
         let others: Vec<_> = scene.map.others().into_iter().filter(|p| self.reachable(scene, *p)).collect();
         let next = others.iter().find(|p| Some(**p) > self.compared).or(others.first()).copied();
         self.compared = next;
+        if self.same.len() > others.len() {
+            self.same.retain(|peer, _| others.contains(peer));
+        }
         if let Some(peer) = next {
             self.compare(scene, peer);
         }
@@ -31,6 +37,7 @@ impl Repair {
     pub(super) fn meet_all(&mut self, scene: &Scene<'_>) {
         for peer in std::mem::take(&mut self.meet) {
             if self.reachable(scene, peer) {
+                self.same.remove(&peer);
                 self.compare(scene, peer);
             }
         }
@@ -65,7 +72,12 @@ impl Repair {
         }
         let (view, hash) = (scene.map.view(), hash(&contexts));
         self.remember(contexts);
-        self.send(to, Message::Compare { view, hash });
+        let is_same = |(under, found, at): &(View, u64, Time)| {
+            (*under, *found) == (view, hash) && scene.now.time.since(*at) < SAME_PERIOD
+        };
+        if !self.same.get(&to).is_some_and(is_same) {
+            self.send(to, Message::Compare { view, hash });
+        }
     }
 
     pub(super) fn check(&mut self, scene: &Scene<'_>, from: PeerId, view: View, hash: u64) {
@@ -88,7 +100,7 @@ impl Repair {
         let view = scene.map.view();
         if hash(&contexts) == theirs {
             self.send(from, Message::Same { view, hash: theirs });
-            return self.note_same(scene, from, contexts);
+            return self.note_same(scene, from, theirs, contexts);
         }
         let hashes = contexts.iter().map(|(partition, context)| (*partition, context.hash())).collect();
         self.remember(contexts);
@@ -101,12 +113,13 @@ impl Repair {
         let ours = |p: PartitionId| (p, self.mine.get(&p).unwrap_or(&empty).clone());
         let contexts: Contexts = shared(scene, from).into_iter().map(ours).collect();
         if view.hash == scene.map.view().hash && hash(&contexts) == theirs {
-            self.note_same(scene, from, contexts);
+            self.note_same(scene, from, theirs, contexts);
         }
     }
 
-    fn note_same(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
+    fn note_same(&mut self, scene: &Scene<'_>, from: PeerId, hash: u64, contexts: Contexts) {
         let view = scene.map.view();
+        self.same.insert(from, (view, hash, scene.now.time));
         for (partition, context) in contexts {
             // Which session it has come to hold just this in, only a report says.
             let told = self.told(partition, from).filter(|told| told.context == context);

@@ -57,8 +57,12 @@ impl Map for Fixed {
 }
 
 fn scene(map: &Fixed) -> Scene<'_> {
+    scene_at(map, Time(0))
+}
+
+fn scene_at(map: &Fixed, time: Time) -> Scene<'_> {
     let step = if map.leaving { Step::Leaving } else { Step::Member };
-    let (now, me) = (Now { time: Time(0), wall_ms: 0 }, PeerId::numbered(ME));
+    let (now, me) = (Now { time, wall_ms: 0 }, PeerId::numbered(ME));
     Scene { now, me, step, w: 2, latest: Stamp::at(1), map }
 }
 
@@ -320,4 +324,44 @@ fn however_often_membership_acts_repair_looks_only_so_often() {
         assert!(!repair.may_tick(now + (least - Duration::from_micros(1))));
         assert!(repair.may_tick(now + least));
     }
+}
+
+/// The hashes that the other is asked about in a minute from there on, in which this has been synced here.
+fn asked_about(repair: &mut Repair, map: &Fixed, from: Time, context: &Context) -> Vec<u64> {
+    let mut hashes = Vec::new();
+    for seconds in 0..60 {
+        let scene = scene_at(map, from + Duration::from_secs(seconds));
+        repair.timeout(&scene);
+        for out in repair.drain() {
+            if let Out::Store { ticket, .. } = out {
+                repair.stored(&scene, ticket, Answer::Contexts { contexts: vec![(0, context.clone())] });
+            }
+        }
+        hashes.extend(repair.drain().into_iter().filter_map(|out| match out {
+            Out::Send { message: Message::Compare { hash, .. }, .. } => Some(hash),
+            _ => None,
+        }));
+    }
+    hashes
+}
+
+#[test]
+fn with_whom_nothing_differed_is_asked_again_when_something_changes_or_after_a_while() {
+    let mut repair = begun(&TWO);
+    let minute = |n: u64| Time(0) + Duration::from_secs(60 * n);
+    let asked = asked_about(&mut repair, &TWO, minute(0), &seen(1));
+    assert!(asked.len() >= 5, "as long as there is no answer: {asked:?}");
+    let same = |hash| Message::Same { view: TWO.view(), hash };
+    repair.received(&scene_at(&TWO, minute(1)), PeerId::numbered(OTHER), same(asked[0]));
+    assert_eq!(asked_about(&mut repair, &TWO, minute(1), &seen(1)), []);
+    assert_eq!(asked_about(&mut repair, &TWO, minute(4), &seen(1)), []);
+    assert_ne!(asked_about(&mut repair, &TWO, minute(6), &seen(1)), [], "five minutes are over");
+    repair.received(&scene_at(&TWO, minute(7)), PeerId::numbered(OTHER), same(asked[0]));
+    let asked = asked_about(&mut repair, &TWO, minute(7), &seen(2));
+    assert_ne!(asked, [], "there is a new event here");
+    repair.received(&scene_at(&TWO, minute(8)), PeerId::numbered(OTHER), same(asked[0]));
+    assert_eq!(asked_about(&mut repair, &TWO, minute(8), &seen(2)), []);
+    let stepped = Fixed { steps: 2, ..TWO };
+    repair.replanned(&scene_at(&stepped, minute(9)));
+    assert_ne!(asked_about(&mut repair, &stepped, minute(9), &seen(2)), [], "the table is another");
 }
