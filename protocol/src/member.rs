@@ -122,7 +122,9 @@ pub struct Accusation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// The sum of all standings' versions, of those that have left as well.
+    #[serde(rename = "s")]
     pub steps: u64,
+    #[serde(rename = "h")]
     pub hash: u64,
 }
 

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The first byte of every frame.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 /// Longest frame in bytes: the longest value twice over, with room for its event.
 pub const FRAME_MAX: usize = 20 * 1024 * 1024;
 /// Deepest nesting of CBOR that is read.
@@ -44,51 +44,70 @@ impl Class {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
+    #[serde(rename = "G")]
     Gossip(Gossip),
+    #[serde(rename = "C")]
     Call(Call),
+    #[serde(rename = "R")]
     Repair(Repair),
 }
 
 /// Membership. Every one carries the sender's view and a few records to spread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gossip {
+    #[serde(rename = "v")]
     pub view: View,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<Record>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
     pub accusations: Vec<Accusation>,
     /// When it was sent, in the sender's own time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Moment>,
+    #[serde(rename = "b")]
     pub body: GossipBody,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GossipBody {
+    #[serde(rename = "P")]
     Ping {
+        #[serde(rename = "s")]
         seq: u64,
     },
+    #[serde(rename = "A")]
     Ack {
+        #[serde(rename = "s")]
         seq: u64,
     },
     /// Please ping `target` for me (SWIM, section 3.1).
+    #[serde(rename = "Q")]
     PingReq {
+        #[serde(rename = "s")]
         seq: u64,
+        #[serde(rename = "t")]
         target: PeerId,
     },
     /// I tried for you and had no answer (Lifeguard, section IV-A).
+    #[serde(rename = "N")]
     Nack {
+        #[serde(rename = "s")]
         seq: u64,
     },
     /// The sender's whole table in `records`; `reply` asks for the receiver's.
+    #[serde(rename = "E")]
     Exchange {
+        #[serde(rename = "r")]
         reply: bool,
     },
     /// A hash of the sender's whole table; should the receiver's differ, it begins an exchange.
+    #[serde(rename = "C")]
     Compare {
+        #[serde(rename = "d")]
         digest: u64,
     },
     /// Only records to spread.
+    #[serde(rename = "U")]
     Update,
 }
 

@@ -40,7 +40,9 @@ impl fmt::Debug for Time {
 /// bound that holds whatever the clocks of others say, and however long a frame was on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
+    #[serde(rename = "l")]
     pub life: u64,
+    #[serde(rename = "t")]
     pub time: Time,
 }
 
