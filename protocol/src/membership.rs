@@ -145,6 +145,8 @@ pub struct Membership {
     refused: BTreeSet<PeerId>,
     /// Those who were told something they had not asked for, in this period.
     answered: BTreeSet<PeerId>,
+    /// All were told in this period that this peer is alive.
+    has_refuted: bool,
     /// When a full table was last sent to whom; only those of the last `EXCHANGE_GAP`.
     exchanged: BTreeMap<PeerId, Time>,
     /// Exchanges begun in this period.
@@ -192,6 +194,7 @@ impl Membership {
             strangers: BTreeSet::new(),
             refused: BTreeSet::new(),
             answered: BTreeSet::new(),
+            has_refuted: false,
             exchanged: BTreeMap::new(),
             exchanges: 0,
             outdone: None,

@@ -328,6 +328,10 @@ impl Membership {
         if !first.is_empty() && (heard.refuted || self.may_answer(from)) {
             self.send(from, GossipBody::Update, first, out);
         }
+        // Whoever has heard of the suspicion holds to it until it hears this.
+        if heard.refuted && !std::mem::replace(&mut self.has_refuted, true) {
+            self.tell(self.me().clone(), out);
+        }
         // One that was paused is heard by all who pinged it meanwhile; were a table exchanged with each, it would
         // read a million records in a network of a thousand.
         if heard.revived {

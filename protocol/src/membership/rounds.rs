@@ -164,6 +164,7 @@ impl Membership {
     fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
         // With the next probe, if that comes before, so that an idle peer wakes once for both.
         self.retry_at = self.probe_at.min(now + self.config.probe_period);
+        self.has_refuted = false;
         self.answered.clear();
         self.looked_into.clear();
         self.exchanges = 0;

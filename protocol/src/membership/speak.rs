@@ -91,7 +91,7 @@ impl Membership {
         self.send(to, GossipBody::Exchange { reply }, everything, out);
     }
 
-    /// Tells everybody a standing at once, or some in a large network; the rest hear it as a rumor.
+    /// Tells everybody a record at once, or some in a large network; the rest hear it as a rumor.
     pub(super) fn tell(&mut self, record: Record, out: &mut Vec<Out>) {
         self.rumors.add(Rumor::About(record.id));
         let living = self.table.others().filter(|other| other.health != Health::Dead);

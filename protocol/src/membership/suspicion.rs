@@ -1,5 +1,6 @@
 //! How long a suspicion lasts (Lifeguard, section IV-B).
 
+use super::TELL_ALL_MAX;
 use crate::config::Config;
 use crate::ids::PeerId;
 use crate::log2::{LOG2_POINT, log2};
@@ -103,10 +104,13 @@ impl Suspicion {
     }
 }
 
-/// The factor times the period. Among more than ten members, a period more each time that they are three times as
-/// many: so much longer a rumor takes to all, which each that has heard it tells two others a period, the one that it
-/// pings and the one that pings it.
+/// The factor times the period. Where suspicions and what refutes them are not told to all at once, longer by the
+/// periods that a rumor takes to all beyond ten: one more each time that the members are three times as many, since
+/// each that has heard it tells two others a period, the one that it pings and the one that pings it.
 fn least(members: usize, config: &Config) -> Duration {
+    if members <= TELL_ALL_MAX {
+        return config.probe_period * config.suspicion_factor;
+    }
     let log3_thousandths = log2(members as u64) * 1000 / log2(3);
     let more = log3_thousandths.saturating_sub(log2(10) * 1000 / log2(3));
     config.probe_period * config.suspicion_factor + config.probe_period * (more as u32) / 1000
@@ -165,6 +169,7 @@ mod tests {
     #[test]
     fn the_least_timeout_grows_with_the_logarithm_of_the_members() {
         assert_eq!(suspicion(3).deadline(), Time(2_000_000), "too few others to wait for");
+        assert_eq!(suspicion(TELL_ALL_MAX).deadline(), Time(6_000_000), "all are told at once");
         let longer = suspicion(1000).deadline();
         // 4 periods and log3(1000 / 10) = 4.192, three times.
         assert!((12_270_000..12_295_000).contains(&longer.0), "{longer:?}");

@@ -227,6 +227,25 @@ fn who_was_paused_accuses_nobody_of_the_silence() {
     assert_eq!(alone.health(2), Health::Dead, "which runs out like any");
 }
 
+/// Not in the papers, where it is a rumor: whoever has heard of the suspicion would hold to it until the rumor comes.
+#[test]
+fn who_refutes_tells_all_at_once_but_once_a_period() {
+    let mut alone = Alone::among(20);
+    let accuse = |alone: &mut Alone| {
+        let incarnation = alone.peer.me().incarnation;
+        let accusations = vec![Accusation { suspect: id(0), incarnation, by: id(1) }];
+        let out = alone.receive_all(2, Gossip { accusations, ..gossip(vec![], GossipBody::Update) });
+        let me = alone.peer.me().clone();
+        assert_eq!(me.incarnation, incarnation + 1);
+        let told = sent(&out).into_iter().filter(|(_, gossip)| gossip.records.contains(&me));
+        told.map(|(to, _)| to).collect::<BTreeSet<PeerId>>().len()
+    };
+    assert_eq!(accuse(&mut alone), 19);
+    assert_eq!(accuse(&mut alone), 1, "who has said so");
+    alone.run_answering(PERIOD * 2, all_answer);
+    assert_eq!(accuse(&mut alone), 19);
+}
+
 #[test]
 fn swim_4_3_who_joins_is_pinged_in_the_round_under_way() {
     let mut alone = Alone::among(20);
