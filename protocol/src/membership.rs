@@ -29,6 +29,7 @@ use table::Table;
 mod dissemination;
 mod past;
 mod probe;
+mod quiet;
 mod receive;
 mod rounds;
 pub mod signing;
@@ -133,6 +134,8 @@ pub struct Membership {
     round: Vec<PeerId>,
     tried: Option<PeerId>,
     probe_at: Time,
+    /// When that probe is due once it is no longer quiet.
+    hurried_at: Time,
     retry_at: Time,
     exchange_at: Time,
     /// No more than one burst of tries of the dead before this.
@@ -187,6 +190,7 @@ impl Membership {
             round: Vec::new(),
             tried: None,
             probe_at: now,
+            hurried_at: now,
             retry_at: now,
             exchange_at: now,
             burst_after: now,
@@ -233,7 +237,7 @@ impl Membership {
                 self.send(peer, GossipBody::Compare { digest }, vec![self.table.me().clone()], out);
             }
         }
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// The last connection to this peer is gone: it is probed at once.
@@ -241,7 +245,7 @@ impl Membership {
         self.connected.remove(&peer);
         self.strangers.remove(&peer);
         self.look_into(now, peer, out);
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// Whether a connection to this peer stands, as far as is known.
@@ -259,7 +263,7 @@ impl Membership {
         if self.health(peer) == Health::Alive && self.probes.probing(peer).is_none() {
             self.look_into(now, peer, out);
         }
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// The machine where the last connection to this peer led says that it does not run: nothing that is
@@ -284,21 +288,21 @@ impl Membership {
     }
 
     /// Where this peer itself listens now. Beyond `ADDRESSES_MAX` the last are not told to others.
-    pub fn listening(&mut self, _now: Time, mut addresses: Vec<String>, out: &mut Vec<Out>) {
+    pub fn listening(&mut self, now: Time, mut addresses: Vec<String>, out: &mut Vec<Out>) {
         addresses.retain(|address| address.len() <= ADDRESS_LEN_MAX);
         addresses.truncate(ADDRESSES_MAX);
         if addresses != self.me().addresses {
             self.raise_me(self.me().incarnation + 1, |me| me.addresses = addresses);
         }
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// This peer takes a step, and tells.
-    pub fn take_step(&mut self, _now: Time, step: Step, out: &mut Vec<Out>) {
+    pub fn take_step(&mut self, now: Time, step: Step, out: &mut Vec<Out>) {
         self.table.change_me(|me| me.standing = Standing { version: me.standing.version + 1, step });
         self.changed = true;
         self.tell(self.me().clone(), out);
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// An operator knows that this peer, dead here, will not come back: it is `Left`. If it does come
@@ -319,7 +323,7 @@ impl Membership {
         self.changed = true;
         out.push(Out::Stepped { peer, step: Step::Left });
         self.tell(record, out);
-        self.finish(out);
+        self.finish(now, out);
         Ok(())
     }
 
@@ -332,7 +336,7 @@ impl Membership {
         } else {
             self.differing.entry(to).or_insert(self.retry_at);
         }
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// A message of any kind said that the peer has this view. If it lacks a step, tables are exchanged.
@@ -417,6 +421,7 @@ impl Membership {
         self.rumors.add(Rumor::About(self.me().id));
         // Somewhere in their periods, so that peers that were started together do not all speak at once.
         self.probe_at = now + self.config.probe_period * self.rng.random_range(1..=1000) / 1000;
+        self.hurried_at = self.probe_at;
         self.exchange_at = now + self.config.exchange_period * self.rng.random_range(1..=1000) / 1000;
     }
 
@@ -436,7 +441,8 @@ impl Membership {
         self.table.change_me(|me| me.signature = signature);
     }
 
-    fn finish(&mut self, out: &mut Vec<Out>) {
+    fn finish(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.hurry_unless_quiet(now);
         if std::mem::take(&mut self.changed) {
             self.past.note(self.view().hash);
             out.push(Out::Changed);

@@ -78,7 +78,7 @@ impl Membership {
         if let Some(why) = heard.misbehaved {
             out.push(Out::Misbehaved { peer: from, why });
         }
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// All records of whoever has this view were taken in.

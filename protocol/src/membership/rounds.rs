@@ -28,20 +28,21 @@ impl Membership {
         let outcomes = self.probes.expire(now);
         self.probes_came_to(now, outcomes, out);
         self.end_suspicions(now, out);
+        self.hurry_unless_quiet(now);
         if now >= self.probe_at {
             self.probe_next(now, out);
-            self.probe_at = now + self.probes.period();
+            self.schedule_probe(now);
         }
         if now >= self.retry_at {
             self.begin_period(now, out);
         }
         if now >= self.exchange_at {
-            self.exchange_at = now + self.config.exchange_period;
-            self.compare_with_one(out);
+            self.exchange_at = now + self.config.exchange_period * self.pace();
+            self.compare_with_one(now, out);
             self.changed |= self.table.forget_gone(now);
         }
         self.exchange_differing(now, out);
-        self.finish(out);
+        self.finish(now, out);
     }
 
     /// When `timeout` wants to be called.
@@ -60,7 +61,8 @@ impl Membership {
         for suspicion in self.suspicions.values_mut() {
             suspicion.restart(now);
         }
-        self.probe_at = now + self.config.probe_period;
+        self.hurried_at = now + self.config.probe_period;
+        self.probe_at = self.hurried_at;
     }
 
     /// A new life: the peers of the saved table are where it begins.
@@ -72,8 +74,11 @@ impl Membership {
     }
 
     /// The next of a shuffled list, and all of it before anyone comes again: a dead peer is probed within
-    /// 2n - 1 periods by everyone (SWIM, section 4.3).
+    /// 2n - 1 periods by everyone (SWIM, section 4.3). While it is quiet, the neighbour.
     fn probe_next(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.is_quiet() {
+            return self.probe_one(now, self.neighbour(), out);
+        }
         if let Some(peer) = self.next_of_round() {
             return self.probe(now, peer, out);
         }
@@ -92,6 +97,13 @@ impl Membership {
             }
         }
         None
+    }
+
+    /// Unless it is being probed.
+    fn probe_one(&mut self, now: Time, peer: Option<PeerId>, out: &mut Vec<Out>) {
+        if let Some(peer) = peer.filter(|peer| self.probes.probing(*peer).is_none()) {
+            self.probe(now, peer, out);
+        }
     }
 
     fn probe(&mut self, now: Time, peer: PeerId, out: &mut Vec<Out>) {
@@ -162,8 +174,9 @@ impl Membership {
     /// A base period is over, however unwell this peer is: one of the dead is tried, and those that are
     /// connected but unknown are greeted again. The first, and the first after a pause, is shorter.
     fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
-        // With the next probe, if that comes before, so that an idle peer wakes once for both.
-        self.retry_at = self.probe_at.min(now + self.config.probe_period);
+        // With the next probe, if that comes before or nobody is to be tried, so that an idle peer wakes once for both.
+        let tries = !self.table.all_live() || !self.strangers.is_empty();
+        self.retry_at = if tries { self.probe_at.min(now + self.config.probe_period) } else { self.probe_at };
         self.has_refuted = false;
         self.answered.clear();
         self.looked_into.clear();
@@ -194,11 +207,14 @@ impl Membership {
         }
     }
 
-    fn compare_with_one(&mut self, out: &mut Vec<Out>) {
-        let me = self.me().id;
-        if let Some(peer) = self.some_alive(1, me).first() {
+    fn compare_with_one(&mut self, now: Time, out: &mut Vec<Out>) {
+        let one = self.some_alive(1, self.me().id).first().copied();
+        if self.is_quiet() {
+            self.probe_one(now, one, out);
+        }
+        if let Some(peer) = one {
             let digest = self.table.digest();
-            self.send(*peer, GossipBody::Compare { digest }, Vec::new(), out);
+            self.send(peer, GossipBody::Compare { digest }, Vec::new(), out);
         }
     }
 

@@ -8,6 +8,7 @@ mod forged;
 mod net;
 mod newcomers;
 mod papers;
+mod quiet;
 mod scenarios;
 mod signed;
 mod twins;
@@ -23,6 +24,11 @@ impl Alone {
     /// Host 0, which knows hosts 1 up to `hosts` as members that are alive, and has said so often enough.
     fn among(hosts: usize) -> Self {
         Self::with(hosts, Config::default())
+    }
+
+    /// As `among`, and never quiet, as in the papers.
+    fn at_full_pace(hosts: usize) -> Self {
+        Self::with(hosts, Config { quiet_periods: 1, ..Config::default() })
     }
 
     /// Host 0, which waits and knows nobody.
@@ -91,6 +97,14 @@ impl Alone {
     fn health(&self, host: usize) -> Health {
         self.peer.health(id(host))
     }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
 }
 
 fn member(host: usize, incarnation: u64) -> Record {

@@ -19,7 +19,7 @@ fn next_ping(alone: &mut Alone) -> (PeerId, u64) {
 
 #[test]
 fn swim_3_1_each_period_one_member_is_pinged() {
-    let mut alone = Alone::among(10);
+    let mut alone = Alone::at_full_pace(10);
     for _ in 0..50 {
         let said = alone.run_answering(PERIOD, all_answer);
         assert_eq!(pings(&said).len(), 1);
@@ -123,7 +123,7 @@ fn swim_4_2_which_claim_overrides_which() {
 
 #[test]
 fn swim_4_3_members_are_pinged_in_rounds_so_each_within_two_rounds_less_one() {
-    let mut alone = Alone::among(10);
+    let mut alone = Alone::at_full_pace(10);
     let mut last: BTreeMap<PeerId, usize> = (1..10).map(|host| (id(host), 0)).collect();
     for period in 1..200 {
         for (target, _) in pings(&alone.run_answering(PERIOD, all_answer)) {

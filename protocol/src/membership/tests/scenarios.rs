@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
 #[test]
 fn five_that_know_one_address_soon_know_each_other() {
     play(20, |seed| {
@@ -389,9 +381,9 @@ fn a_network_at_rest_says_the_same_little_in_every_period() {
         said.push((net.sent - sent, (net.bytes - bytes) / 20 / 10));
     }
     assert_eq!(net.told, [], "nothing happens");
-    // In 10 s each of 20 peers pings 20 times, answers 20 times, and compares tables once.
-    assert!(said.iter().all(|(messages, _)| (810..=830).contains(messages)), "{said:?}");
-    assert!(said.iter().all(|(_, bytes)| *bytes < 300), "messages and bytes per peer and second: {said:?}");
+    // In 10 s each of 20 peers pings 6 or 7 times, and once in 30 s with a comparison of tables, and is answered.
+    assert!(said.iter().all(|(messages, _)| (260..=340).contains(messages)), "{said:?}");
+    assert!(said.iter().all(|(_, bytes)| *bytes < 100), "messages and bytes per peer and second: {said:?}");
     let records = net.records_sent;
     net.run(secs(10));
     assert_eq!(net.records_sent, records, "no record is sent when all is told");

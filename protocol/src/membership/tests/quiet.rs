@@ -1,0 +1,124 @@
+//! What is said while all is quiet, and that it ends as soon as anything is not.
+
+use super::*;
+use std::cell::Cell;
+
+const PERIOD: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// When each ping was sent, while time passes and all answer.
+fn pinged(alone: &mut Alone, span: Duration) -> Vec<(Time, PeerId)> {
+    let (until, mut pinged) = (alone.now + span, Vec::new());
+    while alone.now < until {
+        let said = alone.run_answering(millis(1), all_answer);
+        pinged.extend(pings(&said).into_iter().map(|(to, _)| (alone.now, to)));
+    }
+    pinged
+}
+
+/// Host 0 among these, a quiet moment after a probe.
+fn quiet(hosts: usize) -> Alone {
+    let mut alone = Alone::among(hosts);
+    pinged(&mut alone, secs(2));
+    while pinged(&mut alone, millis(1)).is_empty() {}
+    assert!(alone.peer.is_quiet());
+    alone
+}
+
+fn accusation() -> Gossip {
+    let accusations = vec![Accusation { suspect: id(3), incarnation: 1, by: id(2) }];
+    Gossip { accusations, ..gossip(vec![], GossipBody::Update) }
+}
+
+#[test]
+fn the_neighbour_is_pinged_once_in_three_periods_and_one_at_random_every_thirty_seconds() {
+    let mut alone = quiet(10);
+    let pinged = pinged(&mut alone, secs(300));
+    let neighbour = alone.peer.neighbour().expect("it is not alone");
+    let (its, of_others): (Vec<(Time, PeerId)>, Vec<_>) =
+        pinged.into_iter().partition(|(_, to)| *to == neighbour);
+    let gaps: BTreeSet<Duration> = its.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    assert!(gaps.iter().all(|gap| *gap <= QUIET), "{gaps:?}");
+    assert!((200..=210).contains(&its.len()), "{}", its.len());
+    let others: BTreeSet<PeerId> = of_others.iter().map(|(_, to)| *to).collect();
+    assert!(others.len() > 3 && (8..=11).contains(&of_others.len()), "{of_others:?}");
+}
+
+#[test]
+fn doubt_brings_back_the_full_pace_at_once_and_with_it_the_quiet_ends() {
+    let mut alone = quiet(10);
+    alone.run_answering(PERIOD * 2, all_answer);
+    let out = alone.receive_all(2, accusation());
+    assert_eq!(pings(&out), []);
+    assert_eq!(alone.peer.next_timeout(), Some(alone.now), "its probe would have been due before");
+    let pinged = pinged(&mut alone, PERIOD * 3);
+    assert_eq!(pinged.len(), 4, "at once, and once in each period: {pinged:?}");
+}
+
+#[test]
+fn the_full_pace_comes_no_sooner_than_it_would_have() {
+    let mut alone = quiet(10);
+    let began = alone.now;
+    alone.run_answering(millis(100), all_answer);
+    alone.receive_all(2, accusation());
+    assert_eq!(alone.peer.next_timeout(), Some(began + PERIOD));
+}
+
+#[test]
+fn the_end_of_the_quiet_is_no_pause_of_this_peer() {
+    let mut alone = quiet(10);
+    let began = alone.now;
+    alone.run_answering(QUIET - millis(1), all_answer);
+    alone.receive_all(2, accusation());
+    // Its machine is a little slow.
+    alone.now = began + QUIET + millis(300);
+    alone.timeout();
+    assert_eq!(alone.peer.probes.score(), 0);
+}
+
+#[test]
+fn a_probe_in_doubt_is_not_quiet_and_neither_is_news() {
+    let mut alone = quiet(10);
+    alone.run(QUIET + millis(199));
+    assert!(alone.peer.is_quiet());
+    alone.run(millis(1));
+    assert!(!alone.peer.is_quiet(), "nobody answered the last ping");
+    let mut alone = quiet(10);
+    alone.receive(1, vec![member(12, 1)], GossipBody::Update);
+    assert!(!alone.peer.is_quiet(), "others may not know the newcomer");
+    alone.run_answering(secs(20), all_answer);
+    assert!(alone.peer.is_quiet(), "all were told");
+}
+
+#[test]
+fn one_that_falls_silent_is_suspect_within_a_quiet_probe_and_its_answer() {
+    let waited = Cell::new(Duration::ZERO);
+    net::play(200, |seed| {
+        let mut net = Net::settled(seed, 20);
+        let victim = net.draw(20);
+        net.cut_off(victim);
+        let suspected =
+            |net: &Net| net.hosts().any(|h| h != victim && net.health(h, victim) != Health::Alive);
+        waited.set(waited.get() + net.run_until("suspect", QUIET + PERIOD, suspected));
+    });
+    let mean = waited.get() / 200;
+    // Half a quiet period, 200 ms for an answer, and at most 300 ms for those of others.
+    assert!((millis(800)..millis(1250)).contains(&mean), "{mean:?}");
+}
+
+#[test]
+fn neighbours_that_fall_silent_together_are_all_found() {
+    net::play(50, |seed| {
+        let mut net = Net::settled(seed, 20);
+        let victims: Vec<usize> = (0..5).map(|next| (net.draw(20) + next) % 20).collect();
+        for victim in &victims {
+            net.cut_off(*victim);
+        }
+        let dead = |net: &Net| {
+            let mut lives = net.hosts().filter(|host| !victims.contains(host));
+            lives.all(|host| victims.iter().all(|victim| net.health(host, *victim) == Health::Dead))
+        };
+        // As long as at the full pace, where few are left to confirm what they suspect: 8.2 s there, 8.5 here.
+        net.run_until("all five are dead", secs(15), dead);
+    });
+}
