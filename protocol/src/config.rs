@@ -99,7 +99,7 @@ pub struct Config {
     /// half of that because our probes run over connections that are already open.
     pub probe_period: Duration,
     /// While there is no news and no doubt, a peer probes once in so many periods; 1 or 0: in every one. What that
-    /// costs in time, when a peer falls silent, is a part of what it saves in traffic: see `membership::rounds`.
+    /// costs in time, when a peer falls silent, is a part of what it saves in traffic: see `membership::quiet`.
     pub quiet_periods: u32,
     /// How long a probe waits for its acknowledgement before others are asked to try. memberlist's LAN
     /// profile: 500 ms for 1 s periods.

@@ -1,7 +1,7 @@
 //! Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard's additions (Dadgar, Phillips, Currey
 //! 2018), and a full exchange of tables now and then.
 //!
-//! Each period one peer is pinged, in the order of a shuffled list. If it does not answer, a few others
+//! Each period one peer is pinged, in the order of a shuffled list; fewer while all is quiet (`quiet`). If it does not answer, a few others
 //! are asked to try; if they get no answer either it is *suspect*, and *dead* when the suspicion runs out
 //! before it refutes. Only a peer itself raises its incarnation, and so only it can refute. All that is
 //! new rides on the pings and their answers. The dead are kept, for they may own data, and one of them is
@@ -136,6 +136,8 @@ pub struct Membership {
     probe_at: Time,
     /// When that probe is due once it is no longer quiet.
     hurried_at: Time,
+    /// When the neighbour was last probed.
+    watched_at: Time,
     retry_at: Time,
     exchange_at: Time,
     /// No more than one burst of tries of the dead before this.
@@ -191,6 +193,7 @@ impl Membership {
             tried: None,
             probe_at: now,
             hurried_at: now,
+            watched_at: now,
             retry_at: now,
             exchange_at: now,
             burst_after: now,
@@ -334,7 +337,7 @@ impl Membership {
         if all || self.may_exchange() {
             self.exchange(now, to, true, out);
         } else {
-            self.differing.entry(to).or_insert(self.retry_at);
+            self.differing.entry(to).or_insert(self.retry_at.min(now + self.config.probe_period));
         }
         self.finish(now, out);
     }

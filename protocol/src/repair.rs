@@ -28,9 +28,9 @@ use starling_crdt::{Context, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often what is under way is looked at: as soon as membership has something to do that long after the last
-/// time, which is within a probe period of 500 ms; by itself only if that fails to come.
+/// time, which is within a probe period of 500 ms, or three while all is quiet; by itself only if that fails to come.
 const TICK_FROM: Duration = Duration::from_millis(375);
-const TICK: Duration = Duration::from_millis(875);
+const TICK: Duration = Duration::from_millis(1625);
 /// The same, by itself, while this peer is on the way in or out.
 const TICK_SETTLING: Duration = Duration::from_millis(100);
 

@@ -87,7 +87,7 @@ fn each_refusal_has_its_reason() {
     assert_eq!(Message::decode(&[WIRE_VERSION + 1, 0xf6]), Err(MessageError::Version(WIRE_VERSION + 1)));
     assert!(matches!(Message::decode(&vec![0; FRAME_MAX + 1]), Err(MessageError::TooLong(_))));
     // A byte string that claims 2^63 bytes, and arrays nested 10,000 deep.
-    let huge = [WIRE_VERSION, 0xa1, 0x64, b'C', b'a', b'l', b'l', 0x5b, 0x80, 0, 0, 0, 0, 0, 0, 0];
+    let huge = [WIRE_VERSION, 0xa1, 0x61, b'C', 0x5b, 0x80, 0, 0, 0, 0, 0, 0, 0];
     assert!(matches!(Message::decode(&huge), Err(MessageError::Malformed(_))));
     let mut deep = vec![0x81; 10_000];
     deep[0] = WIRE_VERSION;

@@ -54,6 +54,11 @@ impl Dissemination {
         taken.into_iter().map(|(_, rumor)| rumor).collect()
     }
 
+    /// True if none is about anyone else, or there is none.
+    pub fn are_about(&self, subject: PeerId) -> bool {
+        self.told.keys().all(|rumor| rumor.subject() == subject)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -116,7 +116,7 @@ impl Probes {
     /// This peer is well, and no probe waits for more than the first answer.
     pub fn are_calm(&self) -> bool {
         let is_direct = |probe: &Probe| probe.direct_until.is_some();
-        self.score == 0 && self.relays.is_empty() && self.open.values().all(is_direct)
+        self.score == 0 && self.open.values().all(is_direct)
     }
 
     /// The number that this peer is being pinged with, if it is.

@@ -18,6 +18,7 @@ impl Membership {
     pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
         // Not by suspicions: what others say may end those at a time that has passed.
         let due = self.probe_at.min(self.retry_at);
+        let due = self.probes.next_timeout().map_or(due, |probe| due.min(probe));
         let late = now.since(due) > self.config.probe_period * PAUSE_PERIODS;
         if self.started && late && self.config.lifeguard {
             self.resume(now);
@@ -74,10 +75,16 @@ impl Membership {
     }
 
     /// The next of a shuffled list, and all of it before anyone comes again: a dead peer is probed within
-    /// 2n - 1 periods by everyone (SWIM, section 4.3). While it is quiet, the neighbour.
+    /// 2n - 1 periods by everyone (SWIM, section 4.3). Before it the neighbour, if that is due; while it is quiet,
+    /// the neighbour alone.
     fn probe_next(&mut self, now: Time, out: &mut Vec<Out>) {
-        if self.is_quiet() {
-            return self.probe_one(now, self.neighbour(), out);
+        let is_quiet = self.is_quiet();
+        if self.watches(now) {
+            self.watched_at = now;
+            self.probe_one(now, self.neighbour(), out);
+            if is_quiet {
+                return;
+            }
         }
         if let Some(peer) = self.next_of_round() {
             return self.probe(now, peer, out);
@@ -175,7 +182,7 @@ impl Membership {
     /// connected but unknown are greeted again. The first, and the first after a pause, is shorter.
     fn begin_period(&mut self, now: Time, out: &mut Vec<Out>) {
         // With the next probe, if that comes before or nobody is to be tried, so that an idle peer wakes once for both.
-        let tries = !self.table.all_live() || !self.strangers.is_empty();
+        let tries = self.dead_after(None).next().is_some() || !self.strangers.is_empty();
         self.retry_at = if tries { self.probe_at.min(now + self.config.probe_period) } else { self.probe_at };
         self.has_refuted = false;
         self.answered.clear();
@@ -194,17 +201,22 @@ impl Membership {
 
     /// The next of the dead, in turn, are pinged: what they are told makes them refute.
     pub(super) fn try_dead(&mut self, count: usize, out: &mut Vec<Out>) {
-        if self.table.all_live() || mutated!(ForgetDead) {
+        if mutated!(ForgetDead) {
             return;
         }
-        let dead = |r: &&Record| r.health == Health::Dead && r.standing.step != Step::Left;
-        let dead: Vec<PeerId> =
-            self.table.others_after(self.tried).filter(dead).map(|r| r.id).take(count).collect();
+        let dead: Vec<PeerId> = self.dead_after(self.tried).take(count).collect();
         for peer in dead {
             self.tried = Some(peer);
             let seq = self.probes.fresh_seq();
             self.ping(peer, seq, out);
         }
+    }
+
+    /// Those who may come back, in the order of ids from there on.
+    fn dead_after(&self, peer: Option<PeerId>) -> impl Iterator<Item = PeerId> {
+        let dead = |r: &&Record| r.health == Health::Dead && r.standing.step != Step::Left;
+        let known = if self.table.all_live() { None } else { Some(self.table.others_after(peer)) };
+        known.into_iter().flatten().filter(dead).map(|record| record.id)
     }
 
     fn compare_with_one(&mut self, now: Time, out: &mut Vec<Out>) {

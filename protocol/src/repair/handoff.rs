@@ -79,6 +79,8 @@ impl Repair {
         self.proven.remove(&partition);
         self.cut.remove(&partition);
         self.refilling.remove(&partition);
+        // What others hold of it has to be heard anew, even if it comes to be the same as before.
+        self.same.clear();
         self.coming.forget_partition(partition);
     }
 }

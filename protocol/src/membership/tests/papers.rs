@@ -248,7 +248,7 @@ fn who_refutes_tells_all_at_once_but_once_a_period() {
 
 #[test]
 fn swim_4_3_who_joins_is_pinged_in_the_round_under_way() {
-    let mut alone = Alone::among(20);
+    let mut alone = Alone::at_full_pace(20);
     alone.run_answering(PERIOD, all_answer);
     let joining: Vec<Record> = (20..25).map(|host| member(host, 1)).collect();
     alone.receive(1, joining, GossipBody::Update);

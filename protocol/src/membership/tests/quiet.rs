@@ -52,7 +52,9 @@ fn doubt_brings_back_the_full_pace_at_once_and_with_it_the_quiet_ends() {
     assert_eq!(pings(&out), []);
     assert_eq!(alone.peer.next_timeout(), Some(alone.now), "its probe would have been due before");
     let pinged = pinged(&mut alone, PERIOD * 3);
-    assert_eq!(pinged.len(), 4, "at once, and once in each period: {pinged:?}");
+    let times: BTreeSet<Time> = pinged.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times.len(), 4, "at once, and once in each period: {pinged:?}");
+    assert_eq!(pinged.len(), 5, "and once the neighbour beside: {pinged:?}");
 }
 
 #[test]
@@ -110,7 +112,8 @@ fn one_that_falls_silent_is_suspect_within_a_quiet_probe_and_its_answer() {
 fn neighbours_that_fall_silent_together_are_all_found() {
     net::play(50, |seed| {
         let mut net = Net::settled(seed, 20);
-        let victims: Vec<usize> = (0..5).map(|next| (net.draw(20) + next) % 20).collect();
+        let first = net.draw(20);
+        let victims: Vec<usize> = (0..5).map(|next| (first + next) % 20).collect();
         for victim in &victims {
             net.cut_off(*victim);
         }
@@ -121,4 +124,61 @@ fn neighbours_that_fall_silent_together_are_all_found() {
         // As long as at the full pace, where few are left to confirm what they suspect: 8.2 s there, 8.5 here.
         net.run_until("all five are dead", secs(15), dead);
     });
+}
+
+#[test]
+fn who_is_busy_watches_its_neighbour_all_the_same() {
+    net::play(50, |seed| {
+        let mut net = Net::settled(seed, 20);
+        let watcher = net.draw(20);
+        let neighbour = net.peer(watcher).neighbour().expect("there are others");
+        let victim = net.hosts().find(|host| id(*host) == neighbour).expect("it is one of them");
+        net.cut_off(victim);
+        let suspected =
+            |net: &Net| net.hosts().any(|h| h != victim && net.health(h, victim) != Health::Alive);
+        let news = |net: &mut Net| net.act(watcher, |peer, _, _| peer.rumors.add(Rumor::About(id(99))));
+        let begun = net.now;
+        while !suspected(&net) {
+            news(&mut net);
+            net.run(millis(100));
+            // Its periods have begun anew when it became busy.
+            assert!(net.now - begun < QUIET + PERIOD * 2, "not within a quiet probe and its answer");
+        }
+    });
+}
+
+#[test]
+fn two_are_quiet_as_well() {
+    let mut net = Net::settled(1, 2);
+    net.kill(1);
+    net.start(1);
+    net.run(secs(20));
+    assert!(net.agree() && net.hosts().all(|host| net.peer(host).is_quiet()));
+}
+
+#[test]
+fn a_pause_in_the_quiet_in_which_an_answer_came_accuses_nobody() {
+    let mut alone = quiet(10);
+    alone.run_answering(QUIET - millis(1), all_answer);
+    alone.run(millis(1));
+    // Paused before the answer is read. The timeout comes before what lies unread.
+    alone.now = alone.now + millis(2200);
+    alone.timeout();
+    assert_eq!(alone.run(millis(1)), []);
+    assert!((1..10).all(|host| alone.health(host) == Health::Alive));
+}
+
+#[test]
+fn a_connection_that_breaks_twice_is_looked_into_twice() {
+    let mut alone = quiet(10);
+    for _ in 0..2 {
+        alone.peer.disconnected(alone.now, id(3), &mut alone.out);
+        let out = std::mem::take(&mut alone.out);
+        assert_eq!(pings(&out).into_iter().map(|(to, _)| to).collect::<Vec<_>>(), [id(3)]);
+        out.iter().flat_map(all_answer).for_each(|(from, body)| {
+            let gossip = Gossip { view: alone.peer.view(), ..gossip(Vec::new(), body) };
+            alone.peer.received(alone.now, from, gossip, &mut alone.out);
+        });
+        alone.run_answering(PERIOD, all_answer);
+    }
 }
