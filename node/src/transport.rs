@@ -159,7 +159,7 @@ impl Transport {
             desk: Desk::new(config.admission.clone(), to_verdicts),
             verdicts,
             revoked: config.admission.watch_revocations(),
-            quiet_sweeps: letting_in::QUIET_SWEEPS,
+            quiet_sweeps: 0,
             named: config.named.into_iter().filter(|at| !at.is_empty()).map(Named::new).collect(),
             peers: BTreeMap::new(),
             foreign: BTreeMap::new(),

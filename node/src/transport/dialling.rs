@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// How often an address that was named at the start is tried while nobody answers there.
 const NAMED_RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Silence that is worth a question: a probe period, in which somebody probes each peer.
+/// Silence that is worth a question, of one that is in doubt: the period in which somebody probes each that is.
 const DOUBTFUL: Duration = Duration::from_millis(500);
 
 /// How long a machine may take to end a process.

@@ -66,7 +66,7 @@ pub(super) struct Driver {
     pub verdicts: mpsc::Receiver<Told>,
     /// Changes when revocations come.
     pub revoked: watch::Receiver<u64>,
-    /// Sweeps since then.
+    /// Sweeps since then, or since a peer was let in.
     pub quiet_sweeps: u32,
     pub silence: Duration,
     /// `Limits::strangers`.

@@ -13,9 +13,10 @@ use starling_protocol::ids::PeerId;
 /// How many peers are told at once of a revocation that is new here; each tells as many, and what these
 /// miss comes with the digests.
 const FANOUT: usize = 4;
-/// With so many sweeps since revocations came, digests go out with one sweep in so many only, once a minute: what is
-/// new was told to nearly all, and each of them tells with every sweep of a minute.
-pub(super) const QUIET_SWEEPS: u32 = 12;
+/// For so many sweeps after revocations or a peer came in, a minute, each sweep tells one: a newcomer learns the time
+/// by that, too. Then, when what is new was told to nearly all, one sweep in so many does.
+const BUSY_SWEEPS: u32 = 12;
+const QUIET_SWEEPS: u32 = 6;
 
 impl Driver {
     pub(super) fn say(&mut self, peer: PeerId, on: ConnectionId, saying: Saying) {
@@ -71,6 +72,7 @@ impl Driver {
     }
 
     fn let_in(&mut self, peer: PeerId, by: ConnectionId, grant: Grant) {
+        self.quiet_sweeps = 0;
         self.peer(peer).admitted = Some(grant);
         self.turned_away.remove(&peer);
         self.insiders.insert(&peer);
@@ -117,7 +119,7 @@ impl Driver {
         for peer in gone {
             self.turn_away(peer, Refusal::Expired);
         }
-        if self.quiet_sweeps < QUIET_SWEEPS || self.quiet_sweeps.is_multiple_of(QUIET_SWEEPS) {
+        if self.quiet_sweeps < BUSY_SWEEPS || self.quiet_sweeps.is_multiple_of(QUIET_SWEEPS) {
             for (peer, on) in self.some_admitted(1) {
                 self.say(peer, on, Saying::Digest);
             }
