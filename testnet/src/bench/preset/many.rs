@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 const CROWDS: [usize; 2] = [20, 50];
 /// How many peers are lost, one after another, to see when the others know.
 const LOSSES: usize = 5;
-/// One that was started again is a member at once, and has connections to all, by which its end is noticed, a
-/// moment later.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+/// Before anything is measured nothing is left to be told: while peers have news for one another they say more, and
+/// notice sooner.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+/// For a minute after they came in peers tell one another more of revocations, and until a while later each compares
+/// what it holds with all others for the first time, one every 5 s.
+const STEADY_WITHIN: Duration = Duration::from_secs(120);
 /// How long one peer is paused, how often, and how many times: nobody is to take it for dead.
 const PAUSED: Duration = Duration::from_secs(2);
 const PAUSED_EVERY: Duration = Duration::from_secs(20);
@@ -34,6 +37,7 @@ impl Preset<'_> {
 
     fn idle(&mut self, target: &mut Target) -> Result<(), Error> {
         let (peers, span) = (target.pids.len(), Duration::from_secs(self.options.idle));
+        self.rest(STEADY_WITHIN)?;
         eprintln!("{peers} idle peers, {} s", span.as_secs());
         let deaths = self.deaths(target)?;
         let (before, began) = (usage::of(&target.pids), Instant::now());
@@ -70,6 +74,7 @@ impl Preset<'_> {
 
     fn lost(&mut self, target: &mut Target) -> Result<(), Error> {
         let (peers, deaths) = (target.pids.len(), self.deaths(target)?);
+        self.rest(SETTLED_WITHIN)?;
         for (loss, within) in [(Loss::Killed, 1.0), (Loss::Cut, 4.0)] {
             let mut delays = Vec::new();
             for round in 1..=LOSSES {
@@ -82,7 +87,7 @@ impl Preset<'_> {
                     Loss::Cut => network.set_cut(None)?,
                 }
                 network.await_members()?;
-                self.rest(CONNECTED_WITHIN)?;
+                self.rest(SETTLED_WITHIN)?;
             }
             delays.sort_by(f64::total_cmp);
             let what = format!("a peer of {peers} is {}: the others know, median", loss.name());
