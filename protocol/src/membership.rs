@@ -1,11 +1,12 @@
 //! Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard's additions (Dadgar, Phillips, Currey
 //! 2018), and a full exchange of tables now and then.
 //!
-//! Each period one peer is pinged, in the order of a shuffled list; fewer while all is quiet (`quiet`). If it does not answer, a few others
-//! are asked to try; if they get no answer either it is *suspect*, and *dead* when the suspicion runs out
-//! before it refutes. Only a peer itself raises its incarnation, and so only it can refute. All that is
-//! new rides on the pings and their answers. The dead are kept, for they may own data, and one of them is
-//! tried each period for ever, so that the halves of a network that was cut find each other.
+//! Each period one peer is pinged, in the order of a shuffled list; fewer while all is quiet (`quiet`). If
+//! it does not answer, a few others are asked to try; if they get no answer either it is *suspect*, and
+//! *dead* when the suspicion runs out before it refutes. Only a peer itself raises its incarnation, and so
+//! only it can refute. All that is new rides on the pings and their answers. The dead are kept, for they may
+//! own data, and one of them is tried each period for ever, so that the halves of a network that was cut
+//! find each other.
 //!
 //! Beside its health each peer has a *standing*: how far it is on the way in or out (rule `settling`).
 //! The sum and hash of all standings is the *view*, and every message carries the sender's.
