@@ -232,12 +232,7 @@ impl Links {
         }
         let class = message.class();
         let pushed = match self.get_or_insert(to) {
-            Some(link) => {
-                if is_ping(message) {
-                    self.asked(&link);
-                }
-                self.push(&link, to, class, message)
-            }
+            Some(link) => self.push(&link, to, class, message),
             None => Pushed::Dropped,
         };
         if pushed == Pushed::Dropped {
@@ -246,6 +241,9 @@ impl Links {
     }
 
     fn push(&self, link: &Link, to: PeerId, class: Class, message: &Message) -> Pushed {
+        if is_ping(message) {
+            self.asked(link);
+        }
         let pushed = link.outbox(class).push(message);
         if pushed == Pushed::NeedsStream && !self.command(Command::Open { peer: to, class }) {
             Stats::add(&self.stats.dropped, link.outbox(class).give_up());

@@ -32,7 +32,7 @@ impl Membership {
 
     /// A rumor is not told to whom it is about: of a single other that is no news.
     fn has_news(&self) -> bool {
-        let mut others = self.table.others().filter(|record| record.health != Health::Dead);
+        let mut others = self.table.others_not_dead();
         match (others.next(), others.next()) {
             (Some(only), None) => !self.rumors.are_about(only.id),
             _ => !self.rumors.is_empty(),

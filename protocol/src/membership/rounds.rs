@@ -89,7 +89,7 @@ impl Membership {
         if let Some(peer) = self.next_of_round() {
             return self.probe(now, peer, out);
         }
-        self.round = self.table.others().filter(|r| r.health != Health::Dead).map(|r| r.id).collect();
+        self.round = self.table.others_not_dead().map(|record| record.id).collect();
         self.round.shuffle(&mut self.rng);
         if let Some(peer) = self.next_of_round() {
             self.probe(now, peer, out);

@@ -94,8 +94,8 @@ impl Membership {
     /// Tells everybody a record at once, or some in a large network; the rest hear it as a rumor.
     pub(super) fn tell(&mut self, record: Record, out: &mut Vec<Out>) {
         self.rumors.add(Rumor::About(record.id));
-        let living = self.table.others().filter(|other| other.health != Health::Dead);
-        let mut peers: Vec<PeerId> = living.map(|other| other.id).filter(|id| *id != record.id).collect();
+        let others = self.table.others_not_dead().map(|other| other.id);
+        let mut peers: Vec<PeerId> = others.filter(|id| *id != record.id).collect();
         if peers.len() > TELL_ALL_MAX {
             peers = peers.partial_shuffle(&mut self.rng, TELL_SOME).0.to_vec();
         }

@@ -108,6 +108,10 @@ impl Table {
         self.members.values().map(|member| &member.record)
     }
 
+    pub fn others_not_dead(&self) -> impl Iterator<Item = &Record> {
+        self.others().filter(|record| record.health != Health::Dead)
+    }
+
     /// All others, from the one after this on, and then those before.
     pub fn others_after(&self, peer: Option<PeerId>) -> impl Iterator<Item = &Record> {
         let from = peer.map_or(Bound::Unbounded, Bound::Excluded);

@@ -13,6 +13,8 @@ mod scenarios;
 mod signed;
 mod twins;
 
+const PERIOD: Duration = Duration::from_millis(500);
+
 /// One peer, without a network: what it says goes nowhere.
 struct Alone {
     peer: Membership,

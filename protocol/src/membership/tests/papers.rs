@@ -4,8 +4,6 @@
 use super::*;
 use std::collections::BTreeMap;
 
-const PERIOD: Duration = Duration::from_millis(500);
-
 /// Runs until the next ping, and returns who was pinged.
 fn next_ping(alone: &mut Alone) -> (PeerId, u64) {
     loop {
