@@ -89,7 +89,7 @@ impl Peer {
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
-        let scans = Scans::new(id, genesis.partitions, config.deadline, 1024);
+        let scans = Scans::new(id, life, genesis.partitions, config.deadline, 1024);
         let mut peer = Self {
             me: id,
             life,

@@ -39,9 +39,10 @@ pub struct Scans {
 }
 
 impl Scans {
-    /// `deadline`: how long a page may take. `limit`: most pages at once.
-    pub fn new(me: PeerId, partitions: PartitionId, deadline: Duration, limit: usize) -> Self {
-        Self { me, partitions, deadline, limit, pages: BTreeMap::new(), last: 0 }
+    /// `life`: of this peer; what it asked in an earlier one has other names. `deadline`: how long a page may take.
+    /// `limit`: most pages at once.
+    pub fn new(me: PeerId, life: u64, partitions: PartitionId, deadline: Duration, limit: usize) -> Self {
+        Self { me, partitions, deadline, limit, pages: BTreeMap::new(), last: life >> 2 }
     }
 
     pub fn owns(op: OpId) -> bool {
@@ -75,7 +76,7 @@ impl Scans {
     }
 
     pub fn found(&mut self, from: PeerId, op: OpId, keys: Vec<ByteBuf>, more: bool) -> Option<Out> {
-        let page = self.pages.remove(&op).filter(|page| page.asked == from)?;
+        let page = self.take(from, op)?;
         let partition = page.partition;
         let next = match keys.last() {
             Some(last) if more => Some(ScanCursor { partition, after: Some(last.clone()) }),
@@ -89,8 +90,14 @@ impl Scans {
 
     /// The peer asked will not answer.
     pub fn refused(&mut self, from: PeerId, op: OpId) -> Option<Out> {
-        let page = self.pages.remove(&op).filter(|page| page.asked == from)?;
+        let page = self.take(from, op)?;
         Some(failed(page.id, FailureKind::Timeout, "the owner asked for the next keys refused"))
+    }
+
+    /// The page, if this is whom it was asked of: what another says ends nothing.
+    fn take(&mut self, from: PeerId, op: OpId) -> Option<Page> {
+        self.pages.get(&op).filter(|page| page.asked == from)?;
+        self.pages.remove(&op)
     }
 
     pub fn unreachable(&mut self, peer: PeerId) -> Vec<Out> {
@@ -113,4 +120,46 @@ fn failed(id: RequestId, kind: FailureKind, why: &str) -> Out {
     let (why, state) = (why.to_owned(), "nothing was changed".to_owned());
     let failure = Failure { kind, why, state, hint: "go on with the same cursor".into(), trace: None };
     Out::Reply { id, response: Response::Failed(failure) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: PeerId = PeerId([1; 32]);
+    const OWNER: PeerId = PeerId([2; 32]);
+    const STRANGER: PeerId = PeerId([3; 32]);
+
+    fn scans(life: u64) -> Scans {
+        Scans::new(ME, life, 4, Duration::from_secs(1), 8)
+    }
+
+    fn begun(scans: &mut Scans) -> OpId {
+        let cursor = ScanCursor { partition: 0, after: None };
+        match scans.begin(Time(0), RequestId(1), OWNER, cursor, 10) {
+            Out::Send { call: Call::Keys { op, .. }, .. } => op,
+            other => panic!("the owner is asked: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_another_than_the_one_asked_says_ends_no_page() {
+        let mut scans = scans(0);
+        let op = begun(&mut scans);
+        assert_eq!(scans.found(STRANGER, op, Vec::new(), false), None);
+        assert_eq!(scans.refused(STRANGER, op), None);
+        let Some(Out::Reply { id, .. }) = scans.found(OWNER, op, Vec::new(), false) else {
+            panic!("the owner's answer is told");
+        };
+        assert_eq!(id, RequestId(1));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_life_is_none_to_this() {
+        let before = begun(&mut scans(4_000));
+        let mut scans = scans(8_000);
+        let now = begun(&mut scans);
+        assert_eq!(scans.found(OWNER, before, Vec::new(), false), None);
+        assert!(scans.found(OWNER, now, Vec::new(), false).is_some());
+    }
 }
