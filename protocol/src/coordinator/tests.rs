@@ -249,6 +249,25 @@ fn a_former_owner_that_kept_a_write_stands_in() {
     assert!(matches!(mine.role, crate::request::Role::StandIn { .. }), "{mine:?}");
 }
 
+/// One of them came while more had to acknowledge it, and will not answer again.
+#[test]
+fn a_write_ends_with_the_step_that_makes_its_acknowledgements_enough() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let coming = owned_with(&[OTHER, 4], 1).new;
+    let command = Command::Set { value: ByteBuf::from("v") };
+    coordinator.write(Now::default(), begin(command, Seats { new: coming, ..owned_with(&[OTHER, 3], 1) }));
+    let op = OpId(coordinator.last);
+    let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event()) };
+    coordinator.stored(Now::default(), op, executed);
+    coordinator.stored(Now::default(), op, Answer::Synced);
+    coordinator.answered(Now::default(), PeerId::numbered(3), Call::Applied { op, under: 1 });
+    let is_done = |out: &Out| matches!(out, Out::Done { result: Ok(_), .. });
+    assert!(!coordinator.drain().iter().any(is_done), "of those that come only one has it");
+
+    coordinator.replan(Now::default(), view(2), |_| owned_with(&[OTHER, 3], 2));
+    assert!(coordinator.drain().iter().any(is_done));
+}
+
 /// Another may have been asked by then (reliability: retried requests).
 #[test]
 fn a_write_that_storage_came_to_too_late_is_refused_and_nothing_is_said_of_it() {

@@ -143,8 +143,7 @@ impl Write {
     }
 
     fn judge(&mut self, scene: &mut Scene<'_>) -> Next {
-        let acked = self.ballot.with(AnswerKind::Ok);
-        if !self.answered && self.quorum.is_met(&acked) {
+        if !self.answered && self.is_met() {
             self.succeed(scene);
         }
         match (self.ballot.is_pending(), self.answered) {
@@ -184,7 +183,12 @@ impl Write {
         for peer in behind {
             self.ask_again(scene, peer);
         }
-        self.wait_in(scene)
+        // Those who have acknowledged it may be enough of those who own it now.
+        if self.issued.is_some() && self.is_met() { self.judge(scene) } else { self.wait_in(scene) }
+    }
+
+    fn is_met(&self) -> bool {
+        self.quorum.is_met(&self.ballot.with(AnswerKind::Ok))
     }
 
     pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {
