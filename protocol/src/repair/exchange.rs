@@ -65,10 +65,10 @@ impl Repair {
         }
     }
 
-    /// While something is being filled again nothing is compared: "the same" is taken for a whole copy.
+    /// While something is being filled again, no hash of all is compared: "the same" is taken for a whole copy.
     pub(super) fn send_compare(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
         if !self.refilling.is_empty() {
-            return;
+            return self.send_hashes(scene, to, contexts);
         }
         let (view, hash) = (scene.map.view(), hash(&contexts));
         self.remember(contexts);
@@ -94,17 +94,17 @@ impl Repair {
         theirs: u64,
         contexts: Contexts,
     ) {
-        if !self.refilling.is_empty() {
-            return;
-        }
-        let view = scene.map.view();
-        if hash(&contexts) == theirs {
-            self.send(from, Message::Same { view, hash: theirs });
+        if self.refilling.is_empty() && hash(&contexts) == theirs {
+            self.send(from, Message::Same { view: scene.map.view(), hash: theirs });
             return self.note_same(scene, from, theirs, contexts);
         }
+        self.send_hashes(scene, from, contexts);
+    }
+
+    fn send_hashes(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
         let hashes = contexts.iter().map(|(partition, context)| (*partition, context.hash())).collect();
         self.remember(contexts);
-        self.send(from, Message::Hashes { view, hashes });
+        self.send(to, Message::Hashes { view: scene.map.view(), hashes });
     }
 
     /// They had the very contexts whose hash we sent; unless ours have changed since.
@@ -253,7 +253,8 @@ impl Repair {
         let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
             return;
         };
-        if told.filled && mine.contains_all(&told.context) {
+        // One that holds it for others has seen only what it was handed.
+        if told.filled && scene.map.owns(from, partition) && mine.contains_all(&told.context) {
             self.proven.entry(partition).or_default().insert(from);
         }
         if self.foreign.contains(&partition) {
@@ -338,7 +339,7 @@ fn shared(scene: &Scene<'_>, other: PeerId) -> Vec<PartitionId> {
     ours
 }
 
-fn hash(contexts: &[(PartitionId, Context)]) -> u64 {
+pub(super) fn hash(contexts: &[(PartitionId, Context)]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for (partition, context) in contexts {
         hasher.update(&partition.to_be_bytes());

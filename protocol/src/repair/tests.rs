@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica};
+use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica, Scrubbed};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -364,4 +364,29 @@ fn with_whom_nothing_differed_is_asked_again_when_something_changes_or_after_a_w
     let stepped = Fixed { steps: 2, ..TWO };
     repair.replanned(&scene_at(&stepped, minute(9)));
     assert_ne!(asked_about(&mut repair, &stepped, minute(9), &seen(2)), [], "the table is another");
+}
+
+/// Whoever is taken to hold the same is taken to hold all of it; but what else differs must not wait for that.
+#[test]
+fn while_something_is_filled_again_all_that_differs_is_still_found() {
+    let mut repair = begun(&TWO);
+    let scrubs = |out: &Out| match out {
+        Out::Store { ticket, question: Question::Scrub { .. } } => Some(*ticket),
+        _ => None,
+    };
+    repair.kept(&scene(&TWO), 0);
+    repair.scrub_next(&scene(&TWO));
+    let ticket = repair.drain().iter().find_map(scrubs).expect("what is held is looked at");
+    repair.stored(&scene(&TWO), ticket, Answer::Scrubbed(Scrubbed::Damaged));
+    answered(&mut repair, &TWO, &seen(1));
+    repair.drain();
+
+    let (view, other) = (TWO.view(), PeerId::numbered(OTHER));
+    for hash in [0, super::exchange::hash(&[(0, seen(1))])] {
+        repair.received(&scene(&TWO), other, Message::Compare { view, hash });
+        answered(&mut repair, &TWO, &seen(1));
+        let hashes = vec![(0, seen(1).hash())];
+        let message = Message::Hashes { view, hashes };
+        assert!(repair.drain().contains(&Out::Send { to: other, message }), "{hash}");
+    }
 }
