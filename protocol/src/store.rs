@@ -9,7 +9,7 @@ use crate::ids::PartitionId;
 use crate::time::Time;
 use serde_bytes::ByteBuf;
 use starling_crdt::{
-    Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError,
+    Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError, Version,
 };
 use std::sync::Arc;
 
@@ -162,7 +162,10 @@ impl Answer {
         match self {
             Answer::Executed { event, .. } => event.as_ref().map_or(0, Event::size),
             Answer::Read { slice, .. } => {
-                slice.cells.values().flatten().map(|version| version.value.len()).sum()
+                let values =
+                    |versions: &[Version]| versions.iter().map(|version| version.value.len()).sum::<usize>();
+                let cells = slice.cells.iter();
+                cells.map(|(field, versions)| NAME + field.name().len() + values(versions)).sum()
             }
             Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
@@ -175,10 +178,15 @@ impl Answer {
     }
 }
 
+/// What a name takes in memory beside its bytes, however short it is: where it lies and how long it is.
+const NAME: usize = 32;
+
 fn command_size(command: &Command) -> usize {
     match command {
         Command::Set { value } => value.len(),
-        Command::HSet { entries } => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        Command::HSet { entries } => {
+            entries.iter().map(|(field, value)| 2 * NAME + field.len() + value.len()).sum()
+        }
         command => total(names_of(command)),
     }
 }
@@ -194,7 +202,7 @@ fn names_of(command: &Command) -> &[ByteBuf] {
 }
 
 fn total(names: &[ByteBuf]) -> usize {
-    names.iter().map(|name| name.len()).sum()
+    names.iter().map(|name| NAME + name.len()).sum()
 }
 
 #[cfg(test)]

@@ -151,6 +151,13 @@ fn questions_and_answers_weigh_what_they_carry() {
     let snapshot = a.ask(Question::Snapshot { partition: P, max_bytes: 1 << 20 });
     assert!(snapshot.size() >= 1000);
     assert!(Question::Apply { partition: P, events: vec![event.clone(), event] }.size() >= 2000);
+    let nameless = Command::HMGet { fields: vec![bytes(""); 1000] };
+    let ask = Question::Read { partition: P, key: bytes("k"), command: nameless };
+    assert!(ask.size() >= 1000 * size_of::<ByteBuf>(), "a short name takes memory as well");
+    let members = (0..1000).map(|n| bytes(&n.to_string())).collect();
+    drop(a.execute("set", Command::SAdd { members }));
+    let read = Question::Read { partition: P, key: bytes("set"), command: Command::SMembers };
+    assert!(a.ask(read).size() >= 1000 * size_of::<ByteBuf>());
     assert_eq!(Answer::Synced.size(), 0);
 }
 
