@@ -71,8 +71,7 @@ impl Command {
     pub fn answer(&self, slice: &Slice) -> Answered {
         use Command::*;
         if slice.oversized {
-            let limit = SLICE_MAX as u64;
-            return Reply::Error(CommandError::TooLarge { limit }).into();
+            return Reply::Error(too_large()).into();
         }
         if key::is_wrong(self, slice) {
             return Reply::Error(CommandError::WrongType).into();
@@ -104,6 +103,9 @@ impl Command {
     /// What a command that writes changes.
     pub(crate) fn change(&self, slice: &Slice, issuer: &Issuer) -> Change {
         use Command::*;
+        if slice.oversized {
+            return too_large().into();
+        }
         if key::is_wrong(self, slice) {
             return CommandError::WrongType.into();
         }
@@ -122,7 +124,7 @@ impl Command {
     /// What is to be read of the key.
     pub(crate) fn needs(&self) -> Needs<'_> {
         use Command::*;
-        let (mut entries, mut members) = (Wanted::Head, Wanted::Head);
+        let (mut entries, mut members, mut most) = (Wanted::Head, Wanted::Head, SLICE_MAX);
         match self {
             SAdd { members: names } | SRem { members: names } | SMIsMember { members: names } => {
                 members = Wanted::Named(names.iter().collect());
@@ -135,9 +137,11 @@ impl Command {
             HGet { field } | HExists { field } => entries = Wanted::Named(vec![field]),
             HMGet { fields } | HDel { fields } => entries = Wanted::Named(fields.iter().collect()),
             HGetAll | HLen | HKeys | HVals => entries = Wanted::All,
-            Get | Strlen | Set { .. } | IncrBy { .. } | Del | Exists | Type | Siblings => {}
+            // They end what no other command can handle any more, so they must see all of it.
+            Set { .. } | Del => most = usize::MAX,
+            Get | Strlen | IncrBy { .. } | Exists | Type | Siblings => {}
         }
-        Needs { entries, members }
+        Needs { entries, members, most }
     }
 
     /// The type that a key must have, or not exist; `None`: any.
@@ -191,6 +195,10 @@ impl Command {
 
 fn fits(what: &str, size: usize, limit: usize) -> Result<(), CommandError> {
     if size <= limit { Ok(()) } else { Err(too_long(what, size, limit)) }
+}
+
+fn too_large() -> CommandError {
+    CommandError::TooLarge { limit: SLICE_MAX as u64 }
 }
 
 pub(crate) fn too_long(what: &str, size: usize, limit: usize) -> CommandError {

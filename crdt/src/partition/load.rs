@@ -11,6 +11,8 @@ use std::ops::ControlFlow;
 pub(crate) struct Needs<'a> {
     pub entries: Wanted<'a>,
     pub members: Wanted<'a>,
+    /// Most bytes of it, as `Slice::weight` counts: of more, nothing is told but that it is too large.
+    pub most: usize,
 }
 
 pub(crate) enum Wanted<'a> {
@@ -94,7 +96,7 @@ impl Partition {
         limit: usize,
         exists: fn(&Slice) -> bool,
     ) -> Result<Vec<Key>, StorageError> {
-        let needs = Needs { entries: Wanted::Head, members: Wanted::Head };
+        let needs = Needs { entries: Wanted::Head, members: Wanted::Head, most: SLICE_MAX };
         let (mut from, to) = rows::all(self.id, rows::Kind::Cells);
         if let Some(after) = after {
             from = rows::cells_of(self.id, after).1;
@@ -174,7 +176,7 @@ impl<'a> Scan<'a> {
 
     fn keep(&mut self, field: Field, versions: Vec<Version>) -> ControlFlow<()> {
         self.size += Slice::weight(&field, &versions);
-        self.stopped = self.size > SLICE_MAX;
+        self.stopped = self.size > self.needs.most;
         if self.stopped {
             self.slice = Slice::oversized();
         } else {

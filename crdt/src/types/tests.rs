@@ -374,6 +374,29 @@ fn what_is_too_long_is_refused() {
     assert_eq!(a.ask("k", Command::Exists), Reply::Int(0));
 }
 
+/// Each was written beside the others, so all are kept, and together they are more than anybody can read.
+#[test]
+fn a_string_of_too_many_values_is_ended_by_the_next_that_is_written_and_by_a_deletion() {
+    let third = "x".repeat(VALUE_MAX - 1);
+    let siblings = || {
+        let mut peers = [1, 2, 3].map(Peer::new);
+        let events: Vec<_> = peers.iter_mut().map(|peer| peer.event("k", set(&third))).collect();
+        let [mut a, ..] = peers;
+        assert_eq!(events.iter().filter(|event| a.apply(event)).count(), 2);
+        let too_large = Reply::Error(CommandError::TooLarge { limit: SLICE_MAX as u64 });
+        assert_eq!(a.ask("k", Command::Get), too_large);
+        assert_eq!(a.ask("k", incr(1)), too_large);
+        assert_eq!(a.ask("k", sadd(&["m"])), too_large);
+        a
+    };
+    let mut a = siblings();
+    assert_eq!(a.ask("k", set("v")), Reply::Ok);
+    assert_eq!(a.ask("k", Command::Get), text("v"));
+    let mut a = siblings();
+    assert_eq!(a.ask("k", Command::Del), Reply::Int(1));
+    assert_eq!(a.ask("k", Command::Get), Reply::Nil);
+}
+
 #[test]
 fn keys_are_listed_while_they_exist() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
