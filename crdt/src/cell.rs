@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 pub type Key = ByteBuf;
 
-/// Largest event, as `Event::size` counts.
+/// Largest event, in bytes on the wire.
 pub const EVENT_MAX: usize = 16 * 1024 * 1024;
 /// Longest key, in bytes. Storage rows are at most 64 KiB, and a row holds a key and a field.
 pub const KEY_MAX: usize = 16 * 1024;

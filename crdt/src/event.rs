@@ -8,6 +8,14 @@ use crate::{Context, Dot, Stamp};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
 
+/// What an event takes on the wire beside its puts and drops, at most: three numbers and four heads.
+const HEAD: usize = 48;
+/// What a cell or a target takes beside names, values and contexts, at most: the numbers of a counter's field, and
+/// heads.
+const PLACE: usize = 32;
+/// What a range of a context takes, at most: four numbers.
+const RANGE: usize = 36;
+
 /// What a removal is aimed at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
@@ -87,16 +95,27 @@ impl Event {
         self.puts.iter().any(|(cell, _)| cell.key == key && cell.field == *field)
     }
 
-    /// Bytes of keys, fields and values, and a few for each cell and each target.
+    /// At most so many bytes it takes on the wire: quickly worked out, and close to them unless it removes many
+    /// things.
     pub fn size(&self) -> usize {
-        let place =
-            |key: &Key, field: Option<&Field>| key.len() + field.map_or(0, |field| field.name().len());
+        self.size_with(|dots| RANGE * dots.range_count())
+    }
+
+    /// True if it is no longer than `EVENT_MAX` on the wire. Of many removals the contexts are most of it.
+    pub(crate) fn is_short(&self) -> bool {
+        self.size() <= EVENT_MAX || self.size_with(Context::wire_len) <= EVENT_MAX
+    }
+
+    fn size_with(&self, of_context: fn(&Context) -> usize) -> usize {
+        let place = |key: &Key, field: Option<&Field>| {
+            PLACE + key.len() + field.map_or(0, |field| field.name().len())
+        };
         let puts = self.puts.iter().map(|(cell, value)| {
             place(&cell.key, Some(&cell.field)) + value.as_ref().map_or(0, |value| value.len())
         });
         let drops = self.drops.iter();
-        let drops = drops.map(|(target, _)| place(target.key(), target.field()));
-        puts.chain(drops).sum()
+        let drops = drops.map(|(target, dots)| place(target.key(), target.field()) + of_context(dots));
+        HEAD + puts.chain(drops).sum::<usize>()
     }
 
     /// What every event from elsewhere must be, else it is refused: its dot and lengths within the
@@ -104,7 +123,7 @@ impl Event {
     /// make the order within the event matter.
     pub fn check(&self) -> Result<(), Malformed> {
         self.dot.check()?;
-        require(self.size() <= EVENT_MAX, "event too large")?;
+        require(self.is_short(), "event too large")?;
         for (cell, value) in &self.puts {
             cell.check()?;
             let length = value.as_ref().map_or(0, |value| value.len());

@@ -70,6 +70,7 @@ proptest! {
     fn equal_sets_are_equal_bytes_and_come_back(a in some_dots()) {
         let bytes = to_cbor(&context(&a));
         prop_assert_eq!(from_cbor(&bytes), Some(context(&a)));
+        prop_assert_eq!(context(&a).wire_len(), bytes.len());
         let reversed: Context = a.iter().rev().map(|&(actor, counter)| dot(actor, counter)).collect();
         prop_assert_eq!(to_cbor(&reversed), bytes);
     }

@@ -16,17 +16,41 @@ impl Serialize for Context {
         }
         let numbers = self.actors().map(|a| 2 + 2 * self.of(a).count()).sum::<usize>();
         let mut seq = serializer.serialize_seq(Some(numbers))?;
-        for actor in self.actors() {
-            seq.serialize_element(&actor.0)?;
-            seq.serialize_element(&self.of(actor).count())?;
-            let mut before = 0;
-            for (start, end) in self.of(actor) {
-                seq.serialize_element(&(start - before - 1))?;
-                seq.serialize_element(&(end - start + 1))?;
-                before = end;
-            }
-        }
+        self.numbers().try_for_each(|number| seq.serialize_element(&number))?;
         seq.end()
+    }
+}
+
+impl Context {
+    /// How many bytes of CBOR it is.
+    pub(crate) fn wire_len(&self) -> usize {
+        let (count, bytes) =
+            self.numbers().fold((0, 0), |(count, bytes), number| (count + 1, bytes + number_len(number)));
+        number_len(count) + bytes
+    }
+
+    /// As they are on the wire.
+    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.actors().flat_map(|actor| {
+            let mut before = 0;
+            let ranges = self.of(actor).flat_map(move |(start, end)| {
+                let numbers = [start - before - 1, end - start + 1];
+                before = end;
+                numbers
+            });
+            [actor.0, self.of(actor).count() as u64].into_iter().chain(ranges)
+        })
+    }
+}
+
+/// Bytes of a number, or of the head of an array so long (RFC 8949, section 3).
+fn number_len(number: u64) -> usize {
+    match number {
+        0..24 => 1,
+        24..=0xff => 2,
+        0x100..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => 9,
     }
 }
 

@@ -78,7 +78,7 @@ impl Partition {
         let (mut events, mut bytes, all) = (Vec::new(), 0_usize, entries.len());
         for (dot, entry) in entries {
             let event = self.rebuild(s, dot, entry)?;
-            bytes = bytes.saturating_add(weight(&event));
+            bytes = bytes.saturating_add(event.size());
             if bytes > max_bytes && !events.is_empty() {
                 break;
             }
@@ -147,10 +147,4 @@ impl Partition {
 /// How many different ones.
 fn cells_put(entries: &[(Dot, Entry)]) -> u64 {
     entries.iter().flat_map(|(_, entry)| &entry.puts).collect::<BTreeSet<_>>().len() as u64
-}
-
-/// About how many bytes an event is on the wire.
-fn weight(event: &Event) -> usize {
-    let ranges: usize = event.drops.iter().map(|(_, dots)| dots.range_count()).sum();
-    event.size() + 16 * (2 + ranges)
 }

@@ -1,5 +1,5 @@
 use super::Answered;
-use crate::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
+use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
 use crate::slice::SLICE_MAX;
 use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply, Scrubbed};
 use serde_bytes::ByteBuf;
@@ -395,6 +395,25 @@ fn a_string_of_too_many_values_is_ended_by_the_next_that_is_written_and_by_a_del
     let mut a = siblings();
     assert_eq!(a.ask("k", Command::Del), Reply::Int(1));
     assert_eq!(a.ask("k", Command::Get), Reply::Nil);
+}
+
+/// Each name takes a context along, and every start of a peer adds to it: what fits no frame is copied nowhere.
+#[test]
+fn a_removal_of_too_many_names_is_refused_and_one_of_fewer_is_an_event_that_fits() {
+    let mut a = Peer::new(1);
+    for actor in 2..50 {
+        let event = Peer::new(u64::MAX - actor).event("other", set("v"));
+        assert!(a.apply(&event));
+    }
+    let names: Vec<_> = (0..30_000).map(|i| i.to_string()).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    a.event("k", sadd(&names));
+    let refused = a.ask("k", srem(&names));
+    assert!(matches!(refused, Reply::Error(CommandError::TooLong { .. })), "{refused:?}");
+    let event = a.event("k", srem(&names[..10_000]));
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&event, &mut bytes).unwrap();
+    assert!(bytes.len() <= event.size() && bytes.len() > EVENT_MAX / 4, "{} bytes", bytes.len());
 }
 
 #[test]
