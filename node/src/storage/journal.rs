@@ -7,7 +7,8 @@
 //! stays as it is, and a sync writes the record alone, not the file's metadata beside it.
 //!
 //! ```text
-//! record:  length of the body (8 bytes)  blake3 of the body, the first 8 bytes  body: changes
+//! record:  length of the body, and in the highest bit: all before it was synced (8 bytes)
+//!          blake3 of the body, the first 8 bytes  body: changes
 //! change:  (length of the value + 1, or 0 where the row is deleted) << 16 | length of the row (8 bytes)  row  value
 //! ```
 
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 mod tests;
 
 const HEAD: usize = 16;
+/// In the length of a record: when it was written, all before it was synced. So where it is whole, one before it
+/// that is not has rotted: it was never merely cut off.
+const AFTER_SYNC: u64 = 1 << 63;
 /// Capacity that is kept between commits.
 const KEPT_BYTES: usize = 1024 * 1024;
 /// So many zeros are written ahead: room for some hundred small records.
@@ -33,6 +37,8 @@ pub struct Journal {
     /// Stands where its last record ends.
     file: File,
     end: u64,
+    /// All up to there outlasts a power cut.
+    is_synced: bool,
     /// Zeros behind that.
     room: u64,
     number: u64,
@@ -70,9 +76,10 @@ impl Record {
         self.len() == 0
     }
 
-    fn seal(&mut self) -> &[u8] {
+    fn seal(&mut self, after_sync: bool) -> &[u8] {
         let (head, body) = self.bytes.split_at_mut(HEAD);
-        head[..8].copy_from_slice(&(body.len() as u64).to_be_bytes());
+        let length = body.len() as u64 | if after_sync { AFTER_SYNC } else { 0 };
+        head[..8].copy_from_slice(&length.to_be_bytes());
         head[8..].copy_from_slice(&check(body));
         &self.bytes
     }
@@ -88,7 +95,7 @@ pub type Replay<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
 
 impl Journal {
     /// Opens or creates the journal in this directory and plays it back. Of the last file, a record that
-    /// was not written to its end is dropped: nobody was told of it.
+    /// was not written to its end is dropped, and what follows it: nobody was told that it is synced.
     ///
     /// Errors: the disk fails, or what must be there is not, or is not what was written.
     pub fn open(directory: &Path, replay: Replay<'_>) -> Result<Self, StorageError> {
@@ -109,14 +116,16 @@ impl Journal {
         }
         let (file, end) = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
         sync_directory(directory).map_err(refused)?;
-        Ok(Self { directory: directory.to_path_buf(), file, end, room: 0, number, oldest })
+        let directory = directory.to_path_buf();
+        Ok(Self { directory, file, end, is_synced: true, room: 0, number, oldest })
     }
 
     /// Writes all changes of the record, or none of them, and empties it. Synced: they, and all that were
     /// written before, outlast a power cut.
     pub fn commit(&mut self, record: &mut Record, synced: bool) -> io::Result<()> {
         if !record.is_empty() {
-            let bytes = record.seal();
+            let bytes = record.seal(self.is_synced);
+            self.is_synced = false;
             self.file.write_all(bytes)?;
             self.end += bytes.len() as u64;
             self.room = self.room.saturating_sub(bytes.len() as u64);
@@ -140,7 +149,9 @@ impl Journal {
     }
 
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.is_synced = true;
+        Ok(())
     }
 
     /// Begins the next file. Returns the number of the one before, which is whole and synced.
@@ -149,7 +160,7 @@ impl Journal {
         self.file.sync_all()?;
         let before = self.number;
         self.file = File::create_new(file_of(&self.directory, before + 1))?;
-        (self.end, self.room) = (0, 0);
+        (self.end, self.room, self.is_synced) = (0, 0, true);
         sync_directory(&self.directory)?;
         self.number = before + 1;
         Ok(before)
@@ -206,24 +217,58 @@ fn play_back(path: &Path, replay: Replay<'_>) -> Result<(u64, u64), StorageError
     let length = file.metadata().map_err(refused)?.len();
     let (mut good, mut body) = (0, Vec::new());
     loop {
-        let mut head = [0; HEAD];
-        let left = (length - good).saturating_sub(HEAD as u64);
-        if left == 0 {
-            return Ok((good, length));
-        }
-        file.read_exact(&mut head).map_err(refused)?;
-        let (size, hash) = head.split_at(8);
-        let size = size.try_into().map(u64::from_be_bytes).unwrap_or_default();
-        if size == 0 || size > left {
-            return Ok((good, length));
-        }
-        body.clear();
-        (&mut file).take(size).read_to_end(&mut body).map_err(refused)?;
-        if body.len() as u64 != size || check(&body) != *hash {
-            return Ok((good, length));
+        match next(&mut file, length - good, &mut body).map_err(refused)? {
+            Next::Whole { .. } => {}
+            Next::Broken if has_rotted(&mut file, length, &mut body).map_err(refused)? => {
+                return Err(damaged("a record is not what was written"));
+            }
+            Next::Broken | Next::End => return Ok((good, length)),
         }
         changes(&body, replay).ok_or_else(|| damaged("a record is not one of this version"))?;
-        good += HEAD as u64 + size;
+        good += (HEAD + body.len()) as u64;
+    }
+}
+
+/// What a file goes on with.
+enum Next {
+    /// A record.
+    Whole {
+        after_sync: bool,
+    },
+    /// What has the length of one, and is not what was written.
+    Broken,
+    End,
+}
+
+/// Reads the next of `left` bytes; the body of a record comes into `body`.
+fn next(file: &mut File, left: u64, body: &mut Vec<u8>) -> io::Result<Next> {
+    let mut head = [0; HEAD];
+    let left = left.saturating_sub(HEAD as u64);
+    if left == 0 {
+        return Ok(Next::End);
+    }
+    file.read_exact(&mut head)?;
+    let (length, hash) = head.split_at(8);
+    let length = length.try_into().map(u64::from_be_bytes).unwrap_or_default();
+    let size = length & !AFTER_SYNC;
+    if size == 0 || size > left {
+        return Ok(Next::End);
+    }
+    body.clear();
+    Read::take(file, size).read_to_end(body)?;
+    let is_whole = body.len() as u64 == size && check(body) == *hash;
+    Ok(if is_whole { Next::Whole { after_sync: length & AFTER_SYNC != 0 } } else { Next::Broken })
+}
+
+/// True if a record further on, behind one that is broken, was written when all before it was synced.
+fn has_rotted(file: &mut File, length: u64, body: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        let left = length.saturating_sub(file.stream_position()?);
+        match next(file, left, body)? {
+            Next::Whole { after_sync: true } => return Ok(true),
+            Next::Whole { after_sync: false } | Next::Broken => {}
+            Next::End => return Ok(false),
+        }
     }
 }
 

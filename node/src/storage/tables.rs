@@ -31,7 +31,7 @@ const ID: &str = "id";
 /// Rows in tables on disk. Clones are the same tables.
 #[derive(Clone)]
 pub struct Tables {
-    _database: Database,
+    database: Database,
     rows: Keyspace,
     keys: Arc<Keys>,
     id: u64,
@@ -48,7 +48,7 @@ impl Tables {
         if rows.is_empty().map_err(failure)? {
             keys.read();
         }
-        Ok(Self { _database: database, rows, keys, id })
+        Ok(Self { database, rows, keys, id })
     }
 
     pub fn keys(&self) -> &Keys {
@@ -100,8 +100,11 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes all these changes, or none of them, and syncs them.
+    /// Writes all these changes, or none of them, and syncs them. Errors also if the engine has failed in the
+    /// background since, where it merges tables: without that they would become more and more.
     pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
+        // Of what is asked here, nothing else tells.
+        self.database.persist(PersistMode::Buffer).map_err(failure)?;
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
         for (row, value) in changes.iter() {
             // The row itself is seen only once the ingestion is finished.
@@ -160,7 +163,7 @@ fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
 fn failure(e: fjall::Error) -> StorageError {
     StorageError(match e {
         fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => return refused(e),
-        fjall::Error::Poisoned => "the disk refused an earlier write".into(),
+        fjall::Error::Poisoned => "the disk refused an earlier write, or tables could not be merged".into(),
         fjall::Error::Locked => "another process has it open".into(),
         fjall::Error::InvalidVersion(_) => "another version of the storage engine has written it".into(),
         damage => format!("its files are damaged ({damage:?})"),
