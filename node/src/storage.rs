@@ -89,7 +89,10 @@ impl From<StorageFailure> for Error {
     fn from(e: StorageFailure) -> Self {
         Error::new("storage failed, and this peer has stopped")
             .why(e.why)
-            .hint("see that the disk works and has room, then start the peer again")
+            .hint(
+                "see that the disk works and has room, then start the peer again. If it says that files are \
+                 damaged, move the directory of its store away before: it is then filled from the others",
+            )
             .with_code(error::STORAGE)
     }
 }
