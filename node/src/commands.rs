@@ -22,6 +22,7 @@ pub mod session;
 mod sets;
 mod strings;
 pub mod tokens;
+mod transaction;
 
 pub use call::{DataCall, Prepared, prepare};
 pub use failure::failure_line;

@@ -253,6 +253,26 @@ fn pipelined_commands_are_answered_in_order_and_see_each_other() {
     client.says(&sent, &expected);
 }
 
+/// Clients send all of it before they know that it is refused, and may send it again.
+#[test]
+fn nothing_is_done_of_a_transaction_that_was_refused() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.send(&["multi"]);
+    let Frame::Error(why) = client.reply() else { panic!("it is refused") };
+    client.send(&["incr", "n"]);
+    let not_done = "NOTSUPPORTED INCR is not done within a refused MULTI; EXEC or DISCARD ends that";
+    assert_eq!(client.reply(), Frame::error(not_done));
+    assert_eq!(client.error("exec"), format!("EXECABORT nothing was done: {why}"));
+    client.says("get n\r\nMulti\r\n", &format!("$-1\r\n-{why}\r\n"));
+    client.says("incr n\r\ndiscard\r\nincr n\r\n", &format!("-{not_done}\r\n+OK\r\n:1\r\n"));
+    client.says(
+        "multi\r\nincr n\r\nreset\r\nget n\r\n",
+        &format!("-{why}\r\n-{not_done}\r\n+RESET\r\n$1\r\n1\r\n"),
+    );
+    assert!(client.error("exec").starts_with("NOTSUPPORTED EXEC "), "there is none");
+}
+
 #[test]
 fn a_scan_goes_through_all_keys_and_tells_when_it_is_done() {
     let peer = FakePeer::start();

@@ -138,6 +138,7 @@ fn reset(session: &mut Session, _: Arguments) -> Frame {
     set_version(session, Version::Resp2);
     session.quorum = Quorum::default();
     session.notes = false;
+    session.in_refused = false;
     session.forget_login();
     session.describe(|facts| facts.name.clear());
     Frame::Simple("RESET".into())

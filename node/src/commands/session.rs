@@ -3,7 +3,7 @@
 use super::access::{Access, Holder};
 use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
-use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, prepare};
+use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, prepare, transaction};
 use crate::peer_handle::PeerHandle;
 use crate::resp::frame::{Frame, Version};
 use futures::future::BoxFuture;
@@ -99,6 +99,8 @@ pub struct Session {
     pub access: Access,
     /// Wrong passwords and tokens in a row.
     wrong: u32,
+    /// The client has begun a transaction, which was refused.
+    pub in_refused: bool,
     /// Replies carry notes, such as how many concurrent values they do not show.
     pub notes: bool,
     /// The connection ends after the next reply.
@@ -125,6 +127,7 @@ impl Session {
             quorum: Quorum::default(),
             access,
             wrong: 0,
+            in_refused: false,
             notes: false,
             closing: false,
         }
@@ -164,9 +167,17 @@ impl Session {
         self.access = first_access(&self.server.peer);
     }
 
+    /// What is to be done for these words of the client.
+    pub fn take(&mut self, words: Arguments) -> Prepared {
+        match transaction::refused(self, &words) {
+            Some(frame) => Prepared::Refused(frame),
+            None => self.admit(prepare(words)),
+        }
+    }
+
     /// Runs one command.
     pub async fn call(&mut self, words: Arguments) -> Frame {
-        match self.admit(prepare(words)) {
+        match self.take(words) {
             Prepared::Data(call) => self.data(call).await,
             Prepared::Other(spec, args) => self.other(spec, args).await,
             Prepared::Refused(frame) => frame,

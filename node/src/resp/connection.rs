@@ -6,7 +6,7 @@ use super::lobby::Waiting;
 use super::request::RequestReader;
 use super::stream::Stream;
 use crate::commands::session::Session;
-use crate::commands::{DataCall, Prepared, prepare};
+use crate::commands::{DataCall, Prepared};
 use futures::future::join_all;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ async fn answer(
     while !session.closing {
         reader.trust(session.is_in());
         let command = match reader.next_command() {
-            Ok(Some(words)) => session.admit(prepare(words)),
+            Ok(Some(words)) => session.take(words),
             outcome => {
                 batch.run(session, replies).await;
                 return Ok(outcome.map(|_| ()));
