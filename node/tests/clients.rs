@@ -201,6 +201,7 @@ fn what_clients_look_for_in_their_handshake_is_there() {
         assert!(info.contains(expected), "{expected} in {info}");
     }
     assert!(!client.text("info clients").contains("redis_version"));
+    client.says("CLIENT GETNAME\r\nAUTH default anything\r\n", "$-1\r\n+OK\r\n");
     client.says("CLIENT SETNAME worker\r\nCLIENT GETNAME\r\n", "+OK\r\n$6\r\nworker\r\n");
     assert!(client.text("client list").contains("name=worker"));
     assert_eq!(client.error("cluster info"), "ERR This instance has cluster support disabled");

@@ -3,7 +3,7 @@
 use super::{Arguments, Plan, Run, Spec, find, refused, shown};
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
-use starling_crdt::Reply;
+use starling_crdt::{CommandError, Reply};
 
 /// A command whose words have been checked.
 pub enum Prepared {
@@ -102,11 +102,32 @@ pub fn sum(replies: Vec<Reply>) -> Reply {
 }
 
 /// A reply per key; nothing where a key holds another type, as Redis' `MGET` does.
-pub fn each(replies: Vec<Reply>) -> Reply {
-    let shown = |reply| if is_error(&reply) { Reply::Nil } else { reply };
-    Reply::Array(replies.into_iter().map(shown).collect())
+pub fn each(mut replies: Vec<Reply>) -> Reply {
+    for reply in &mut replies {
+        match reply {
+            Reply::Error(CommandError::WrongType) => *reply = Reply::Nil,
+            // Something is there: it must not look as if it were not.
+            Reply::Error(error) => return Reply::Error(error.clone()),
+            _ => {}
+        }
+    }
+    Reply::Array(replies)
 }
 
 fn is_error(reply: &Reply) -> bool {
     matches!(reply, Reply::Error(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_not_told_as_one_that_is_not_there() {
+        let one = || Reply::Bytes(ByteBuf::from("1"));
+        let wrong = Reply::Error(CommandError::WrongType);
+        assert_eq!(each(vec![one(), wrong.clone()]), Reply::Array(vec![one(), Reply::Nil]));
+        let large = Reply::Error(CommandError::TooLarge { limit: 7 });
+        assert_eq!(each(vec![one(), wrong, large.clone()]), large);
+    }
 }

@@ -111,13 +111,14 @@ pub fn no_cluster() -> Frame {
 
 fn auth(session: &mut Session, args: Arguments) -> Frame {
     let (user, password): (&[u8], &[u8]) = match args.as_slice() {
+        // Redis, too, lets in who names the user, and refuses who may think that a password is asked for.
+        [password] if session.server.peer.password().is_none() && !Token::is_like(password) => {
+            return Frame::error("ERR this peer has no password; connect without one");
+        }
         [password] => (b"default", password),
         [user, password] => (user, password),
         _ => return Frame::error("ERR syntax error; usage: AUTH [username] password"),
     };
-    if session.server.peer.password().is_none() && !Token::is_like(password) {
-        return Frame::error("ERR this peer has no password; connect without one");
-    }
     session.authenticate(user, password).map_or_else(Frame::error, |()| Frame::ok())
 }
 
@@ -226,9 +227,10 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
         ("ID", [], _) => id(session),
         ("INFO", [], _) => Frame::Verbatim(clients(session, |id| id == session.id)),
         ("LIST", _, _) => Frame::Verbatim(clients(session, |id| id == session.id || !session.is_scoped())),
-        ("GETNAME", [], _) => {
-            Frame::bulk(session.server.clients().get(&session.id).map_or("", |facts| &facts.name))
-        }
+        ("GETNAME", [], _) => match session.server.clients().get(&session.id) {
+            Some(facts) if !facts.name.is_empty() => Frame::bulk(&*facts.name),
+            _ => Frame::Null,
+        },
         ("SETNAME", [name], _) => describe(session, name, |facts, name| facts.name = name),
         ("SETINFO", [field, value], _) => match upper(field).as_str() {
             "LIB-NAME" => describe(session, value, |facts, value| facts.library = value),
