@@ -19,7 +19,7 @@ use tokio::sync::watch;
 const READ_SIZE: usize = 16 * 1024;
 /// Replies are written when so many bytes of them wait, even though more commands are at hand.
 const WRITE_SIZE: usize = 256 * 1024;
-/// Pipelined commands that run at once.
+/// Keys of pipelined commands that run at once; one command may have more.
 const PIPELINE_MAX: usize = 128;
 /// A client that takes nothing of its replies for so long is let go; its memory is needed for others.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ async fn answer(
         let command = match reader.next_command() {
             Ok(Some(words)) => session.take(words),
             outcome => {
-                batch.run(session, replies).await;
+                batch.run(session, stream, replies).await?;
                 return Ok(outcome.map(|_| ()));
             }
         };
@@ -94,23 +94,21 @@ async fn answer(
         match command {
             Prepared::Data(call) => {
                 if !batch.fits(&call) {
-                    batch.run(session, replies).await;
+                    batch.run(session, stream, replies).await?;
                 }
                 batch.push(call);
             }
             Prepared::Other(spec, args) => {
-                batch.run(session, replies).await;
+                batch.run(session, stream, replies).await?;
                 let frame = session.other(spec, args).await;
                 frame.encode(session.version, replies);
             }
             Prepared::Refused(frame) => {
-                batch.run(session, replies).await;
+                batch.run(session, stream, replies).await?;
                 frame.encode(session.version, replies);
             }
         }
-        if replies.len() >= WRITE_SIZE {
-            write(stream, replies).await?;
-        }
+        write_if_large(stream, replies).await?;
     }
     Ok(Ok(()))
 }
@@ -120,13 +118,15 @@ async fn answer(
 #[derive(Default)]
 struct Batch {
     calls: Vec<DataCall>,
+    /// Keys that are named, each as often as it is.
+    named: usize,
     /// The keys of these commands, and whether one of them writes there.
     keys: BTreeMap<ByteBuf, bool>,
 }
 
 impl Batch {
     fn fits(&self, call: &DataCall) -> bool {
-        self.calls.len() < PIPELINE_MAX
+        (self.calls.is_empty() || self.named + call.plan.len() <= PIPELINE_MAX)
             && call
                 .plan
                 .iter()
@@ -137,21 +137,31 @@ impl Batch {
         for (key, command) in &call.plan {
             *self.keys.entry(key.clone()).or_default() |= command.writes();
         }
+        self.named += call.plan.len();
         self.calls.push(call);
     }
 
-    async fn run(&mut self, session: &Session, replies: &mut Vec<u8>) {
+    async fn run(&mut self, session: &Session, stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
         self.keys.clear();
+        self.named = 0;
         let mut calls = std::mem::take(&mut self.calls);
         if calls.len() == 1 {
             // As almost always, unless the client pipelines.
-            let frame = session.data(calls.remove(0)).await;
-            return frame.encode(session.version, replies);
+            session.data(calls.remove(0)).await.encode(session.version, replies);
+            return Ok(());
         }
         for frame in join_all(calls.into_iter().map(|call| session.data(call))).await {
             frame.encode(session.version, replies);
+            drop(frame);
+            write_if_large(stream, replies).await?;
         }
+        Ok(())
     }
+}
+
+/// So that large replies are not all in memory twice.
+async fn write_if_large(stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
+    if replies.len() >= WRITE_SIZE { write(stream, replies).await } else { Ok(()) }
 }
 
 /// Writes some of it once the client takes it.

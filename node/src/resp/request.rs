@@ -21,6 +21,9 @@ pub const LINE_MAX: usize = 64 * 1024;
 pub const STRANGERS_ARGUMENTS_MAX: usize = 16;
 pub const STRANGERS_ARGUMENT_MAX: usize = 8 * 1024;
 
+/// Memory is given out in pieces of this many bytes, or larger ones.
+const PIECE: usize = 16;
+
 pub type Arguments = Vec<Vec<u8>>;
 
 #[derive(Debug, Default)]
@@ -53,7 +56,9 @@ impl RequestReader {
 
     /// Bytes of memory that unfinished commands take.
     pub fn held(&self) -> usize {
-        self.bytes.capacity() + self.arguments.iter().map(Vec::capacity).sum::<usize>()
+        let arguments = self.arguments.iter().map(|argument| argument.capacity().next_multiple_of(PIECE));
+        let heads = self.arguments.capacity() * size_of::<Vec<u8>>();
+        self.bytes.capacity() + heads + arguments.sum::<usize>()
     }
 
     /// Gives back memory when nothing is buffered.

@@ -102,6 +102,16 @@ fn memory_is_given_back_between_commands() {
 }
 
 #[test]
+fn arguments_without_bytes_take_memory_as_well() {
+    let mut reader = trusting();
+    reader.buffer().extend_from_slice(b"*1001\r\n");
+    (0..1000).for_each(|_| reader.buffer().extend_from_slice(b"$0\r\n\r\n"));
+    assert_eq!(reader.next_command(), Ok(None));
+    reader.relax();
+    assert!(reader.held() >= 1000 * size_of::<Vec<u8>>());
+}
+
+#[test]
 fn one_who_has_not_logged_in_may_say_little_until_it_has() {
     for large in [&b"*17\r\n"[..], b"*2\r\n$8193\r\n"] {
         let mut reader = RequestReader::default();
