@@ -13,6 +13,7 @@ use crate::commands::session::{Server, Session};
 use crate::peer_handle::PeerHandle;
 use budget::{Budget, Share};
 use lobby::{Lobby, Waiting};
+use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use tokio::task::JoinSet;
 
 /// How long to wait when the system has no file descriptor for a new client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A client that has been silent for so long is asked by the system whether it is there. As with Redis.
+const KEEPALIVE: Duration = Duration::from_secs(300);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -114,6 +117,8 @@ impl Guest {
     async fn serve(self, stream: TcpStream) {
         // Replies are written whole: waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
+        // One whose machine is gone says nothing any more, and would keep its place for ever.
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         let client = self.session.id;
         if let Err(error) = self.try_serve(stream).await {
             tracing::debug!(client, %error, "a client's connection broke");
