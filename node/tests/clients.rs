@@ -254,6 +254,19 @@ fn pipelined_commands_are_answered_in_order_and_see_each_other() {
     client.says(&sent, &expected);
 }
 
+/// As Redis' clients do, however long the pipeline: what is sent, and what is answered, is more than the system holds.
+#[test]
+fn a_long_pipeline_may_be_sent_whole_before_the_first_reply_is_taken() {
+    const COUNT: usize = 2_000;
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let (key, value) = ("k".repeat(10_000), "v".repeat(20_000));
+    client.says(&format!("*3\r\n$3\r\nSET\r\n$10000\r\n{key}\r\n$20000\r\n{value}\r\n"), "+OK\r\n");
+    let get = format!("*2\r\n$3\r\nGET\r\n$10000\r\n{key}\r\n");
+    client.says(&get.repeat(COUNT), &format!("$20000\r\n{value}\r\n").repeat(COUNT));
+    client.says("ping\r\n", "+PONG\r\n");
+}
+
 /// Clients send all of it before they know that it is refused, and may send it again.
 #[test]
 fn nothing_is_done_of_a_transaction_that_was_refused() {

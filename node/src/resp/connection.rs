@@ -3,8 +3,8 @@
 use super::budget::Share;
 use super::frame::Frame;
 use super::lobby::Waiting;
-use super::request::RequestReader;
-use super::stream::Stream;
+use super::request::{COMMAND_MAX, RequestReader};
+use super::stream::{Moved, Stream};
 use crate::commands::session::Session;
 use crate::commands::{DataCall, Prepared};
 use futures::future::join_all;
@@ -21,72 +21,71 @@ const READ_SIZE: usize = 16 * 1024;
 const WRITE_SIZE: usize = 256 * 1024;
 /// Keys of pipelined commands that run at once; one command may have more.
 const PIPELINE_MAX: usize = 128;
+/// So much is kept at most of what is read while the client takes no replies: what the buffer of one long command may
+/// have grown to.
+const AHEAD_MAX: usize = 2 * COMMAND_MAX;
 /// A client that takes nothing of its replies for so long is let go; its memory is needed for others.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves the client until it goes, breaks the protocol, or the peer stops.
 pub async fn run(
-    mut stream: Stream,
+    stream: Stream,
     mut session: Session,
-    mut share: Share,
+    share: Share,
     mut waiting: Option<Waiting>,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut reader = RequestReader::default();
-    let mut replies = Vec::new();
+    let mut wire = Wire::new(stream, share);
     loop {
-        if let Err(error) = answer(&mut stream, &mut reader, &mut session, &mut replies).await? {
-            Frame::error(format!("ERR {error}")).encode(session.version, &mut replies);
+        if let Err(error) = answer(&mut wire, &mut session).await? {
+            Frame::error(format!("ERR {error}")).encode(session.version, &mut wire.replies);
             session.closing = true;
         }
-        write(&mut stream, &mut replies).await?;
+        wire.write().await?;
         if session.closing || *stopped.borrow() {
-            return stream.shutdown().await;
+            return wire.stream.shutdown().await;
         }
         if session.is_in() {
             waiting = None;
         }
-        reader.relax();
+        wire.reader.relax();
         // It holds no more than before, so there is room.
-        share.hold(reader.held());
+        wire.share.hold(wire.reader.held());
         let read = tokio::select! {
-            read = stream.read(reader.buffer(), READ_SIZE) => read?,
+            read = wire.stream.read(wire.reader.buffer(), READ_SIZE) => read?,
             _ = stopped.changed() => continue,
             () = Waiting::shown_out(&mut waiting) => return Ok(()),
         };
         match read {
             0 => return Ok(()),
-            _ if share.hold(reader.held()) => {}
-            _ => return full(&mut stream, &session).await,
+            _ if wire.share.hold(wire.reader.held()) => {}
+            _ => return full(&mut wire, &session).await,
         }
     }
 }
 
 /// All clients together have sent more than there is room for.
-async fn full(stream: &mut Stream, session: &Session) -> io::Result<()> {
-    let mut line = Vec::new();
+async fn full(wire: &mut Wire, session: &Session) -> io::Result<()> {
     Frame::error(
         "BUSY too much is being sent to this peer at once; Nothing of this command was done; try again",
     )
-    .encode(session.version, &mut line);
-    write(stream, &mut line).await?;
-    stream.shutdown().await
+    .encode(session.version, &mut wire.replies);
+    wire.write().await?;
+    wire.stream.shutdown().await
 }
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.
 async fn answer(
-    stream: &mut Stream,
-    reader: &mut RequestReader,
+    wire: &mut Wire,
     session: &mut Session,
-    replies: &mut Vec<u8>,
 ) -> io::Result<Result<(), super::frame::ProtocolError>> {
     let mut batch = Batch::default();
     while !session.closing {
-        reader.trust(session.is_in());
-        let command = match reader.next_command() {
+        wire.trust(session.is_in());
+        let command = match wire.reader.next_command() {
             Ok(Some(words)) => session.take(words),
             outcome => {
-                batch.run(session, stream, replies).await?;
+                batch.run(session, wire).await?;
                 return Ok(outcome.map(|_| ()));
             }
         };
@@ -94,21 +93,21 @@ async fn answer(
         match command {
             Prepared::Data(call) => {
                 if !batch.fits(&call) {
-                    batch.run(session, stream, replies).await?;
+                    batch.run(session, wire).await?;
                 }
                 batch.push(call);
             }
             Prepared::Other(spec, args) => {
-                batch.run(session, stream, replies).await?;
+                batch.run(session, wire).await?;
                 let frame = session.other(spec, args).await;
-                frame.encode(session.version, replies);
+                frame.encode(session.version, &mut wire.replies);
             }
             Prepared::Refused(frame) => {
-                batch.run(session, stream, replies).await?;
-                frame.encode(session.version, replies);
+                batch.run(session, wire).await?;
+                frame.encode(session.version, &mut wire.replies);
             }
         }
-        write_if_large(stream, replies).await?;
+        wire.write_if_large().await?;
     }
     Ok(Ok(()))
 }
@@ -141,59 +140,97 @@ impl Batch {
         self.calls.push(call);
     }
 
-    async fn run(&mut self, session: &Session, stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
+    async fn run(&mut self, session: &Session, wire: &mut Wire) -> io::Result<()> {
         self.keys.clear();
         self.named = 0;
         let mut calls = std::mem::take(&mut self.calls);
         if calls.len() == 1 {
             // As almost always, unless the client pipelines.
-            session.data(calls.remove(0)).await.encode(session.version, replies);
+            session.data(calls.remove(0)).await.encode(session.version, &mut wire.replies);
             return Ok(());
         }
         for frame in join_all(calls.into_iter().map(|call| session.data(call))).await {
-            frame.encode(session.version, replies);
+            frame.encode(session.version, &mut wire.replies);
             drop(frame);
-            write_if_large(stream, replies).await?;
+            wire.write_if_large().await?;
         }
         Ok(())
     }
 }
 
-/// So that large replies are not all in memory twice.
-async fn write_if_large(stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
-    if replies.len() >= WRITE_SIZE { write(stream, replies).await } else { Ok(()) }
+/// The connection, with what has come and what is to go.
+struct Wire {
+    stream: Stream,
+    reader: RequestReader,
+    share: Share,
+    replies: Vec<u8>,
+    /// The client may send while it takes no replies.
+    trusted: bool,
+    /// It sends no more.
+    ended: bool,
 }
 
-/// Writes some of it once the client takes it.
-async fn write_patiently(stream: &mut Stream, rest: &[u8]) -> io::Result<usize> {
-    patiently(stream.write(rest)).await
+impl Wire {
+    fn new(stream: Stream, share: Share) -> Self {
+        let (reader, replies) = Default::default();
+        Self { stream, reader, share, replies, trusted: false, ended: false }
+    }
+
+    fn trust(&mut self, trusted: bool) {
+        self.trusted = trusted;
+        self.reader.trust(trusted);
+    }
+
+    /// So that large replies are not all in memory twice.
+    async fn write_if_large(&mut self) -> io::Result<()> {
+        if self.replies.len() >= WRITE_SIZE { self.write().await } else { Ok(()) }
+    }
+
+    /// Writes what waits, as long as the client takes something of it now and then.
+    async fn write(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while written < self.replies.len() {
+            let taken = match self.stream.try_write(&self.replies[written..]) {
+                Some(taken) => taken?,
+                None => patiently(self.write_or_read(written)).await?,
+            };
+            if taken == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            written += taken;
+        }
+        if written > 0 {
+            patiently(self.stream.flush()).await?;
+        }
+        if self.replies.capacity() > WRITE_SIZE {
+            self.replies = Vec::new();
+        } else {
+            self.replies.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes some of what waits once the client takes it. Many clients send the whole of a pipeline before they
+    /// take the first reply, as Redis lets them: so it is read on meanwhile.
+    async fn write_or_read(&mut self, from: usize) -> io::Result<usize> {
+        while self.has_room() {
+            let (rest, buffer) = (&self.replies[from..], self.reader.buffer());
+            match self.stream.write_or_read(rest, buffer, READ_SIZE).await? {
+                Moved::Written(taken) => return Ok(taken),
+                Moved::Read(read) => self.ended = read == 0,
+            }
+        }
+        self.stream.write(&self.replies[from..]).await
+    }
+
+    /// Whether more may be read before what was read is answered.
+    fn has_room(&mut self) -> bool {
+        let held = self.reader.held() + READ_SIZE;
+        self.trusted && !self.ended && held <= AHEAD_MAX && self.share.hold(held)
+    }
 }
 
 async fn patiently<T>(written: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let taken = tokio::time::timeout(WRITE_PATIENCE, written).await;
     taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
-}
-
-/// Writes what waits, as long as the client takes something of it now and then.
-async fn write(stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
-    let mut rest = replies.as_slice();
-    while !rest.is_empty() {
-        let taken = match stream.try_write(rest) {
-            Some(taken) => taken?,
-            None => write_patiently(stream, rest).await?,
-        };
-        if taken == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        rest = &rest[taken..];
-    }
-    if !replies.is_empty() {
-        patiently(stream.flush()).await?;
-    }
-    if replies.capacity() > WRITE_SIZE {
-        *replies = Vec::new();
-    } else {
-        replies.clear();
-    }
-    Ok(())
 }

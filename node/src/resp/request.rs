@@ -44,8 +44,11 @@ pub struct RequestReader {
 impl RequestReader {
     /// Where bytes from the client are appended.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        self.bytes.drain(..self.at);
-        self.at = 0;
+        // Of a long pipeline not all is moved each time.
+        if self.at > self.bytes.len() / 2 {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
         &mut self.bytes
     }
 

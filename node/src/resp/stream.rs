@@ -1,13 +1,22 @@
 //! What a client is connected by: TCP, or TLS over it.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::pin::pin;
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What could be done first, and with how many bytes.
+pub enum Moved {
+    Written(usize),
+    Read(usize),
 }
 
 impl Stream {
@@ -49,6 +58,20 @@ impl Stream {
         }
     }
 
+    /// Writes some of `bytes`, or else appends what has come to `buffer`, as `read` does.
+    pub async fn write_or_read(
+        &mut self,
+        bytes: &[u8],
+        buffer: &mut Vec<u8>,
+        at_once: usize,
+    ) -> io::Result<Moved> {
+        buffer.reserve(at_once);
+        match self {
+            Self::Plain(stream) => write_or_read(stream, bytes, buffer).await,
+            Self::Tls(stream) => write_or_read(stream, bytes, buffer).await,
+        }
+    }
+
     /// Has all that was written sent.
     pub async fn flush(&mut self) -> io::Result<()> {
         match self {
@@ -63,4 +86,18 @@ impl Stream {
             Self::Tls(stream) => stream.shutdown().await,
         }
     }
+}
+
+async fn write_or_read(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    bytes: &[u8],
+    buffer: &mut Vec<u8>,
+) -> io::Result<Moved> {
+    poll_fn(|context| {
+        if let Poll::Ready(written) = pin!(stream.write(bytes)).poll(context) {
+            return Poll::Ready(written.map(Moved::Written));
+        }
+        pin!(stream.read_buf(buffer)).poll(context).map_ok(Moved::Read)
+    })
+    .await
 }
