@@ -64,7 +64,7 @@ fn measure(options: &Options, interrupt: &Interrupt, report: &mut Report) -> Res
     let mut ours = open(options, interrupt)?;
     let works = options.works(ours.quorums)?;
     let mut other = match &options.against {
-        Some(command) => Some(Other::start(command, interrupt)?),
+        Some(command) => Some(Other::start(command, options, interrupt)?),
         None => None,
     };
     report.other = other.as_ref().map(|other| other.name.clone());
@@ -144,9 +144,12 @@ struct Other {
 }
 
 impl Other {
-    fn start(command: &str, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server =
-            if against::is_server(command) { Some(Target::start(command, interrupt)?) } else { None };
+    fn start(command: &str, options: &Options, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = if against::is_server(command) {
+            Some(Target::start(command, options.dir.as_deref(), interrupt)?)
+        } else {
+            None
+        };
         Ok(Self { name: against::name(command), command: command.to_owned(), server })
     }
 

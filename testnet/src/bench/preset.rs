@@ -7,6 +7,7 @@ use super::goal::{self, Bound, Goal, Unit};
 use super::options::Options;
 use super::report::Row;
 use super::scene::{Disturbance, Scene};
+use super::table::grouped;
 use super::target::{Founding, Target};
 use super::usage;
 use super::watch;
@@ -53,6 +54,8 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> Result<(), Error> {
     let report = Report { notes: notes(options), ..Report::default() };
     let mut preset = Preset { options, interrupt, report };
     let result = preset.parts();
+    let failed = preset.report.rows.iter().filter_map(Row::failures);
+    preset.report.notes.extend(failed);
     preset.report.print(options.json);
     result
 }
@@ -167,7 +170,7 @@ impl Preset<'_> {
             return Ok(());
         }
         let mut ours = self.found(3)?;
-        let mut theirs = Target::start(REDIS, self.interrupt)?;
+        let mut theirs = Target::start(REDIS, self.options.dir.as_deref(), self.interrupt)?;
         let get = Work { quorum: Some((1, 2)), ..self.work(Op::Get, 64) };
         let set = self.work(Op::Set, 64);
         for (what, work) in
@@ -196,7 +199,7 @@ impl Preset<'_> {
     fn filled(&mut self) -> Result<(), Error> {
         let mut peers = self.found(3)?;
         let get = Work { keys: self.many_keys(), quorum: Some((2, 2)), ..self.work(Op::Get, 64) };
-        let keys = format!("at {} keys", super::table::grouped(get.keys as f64));
+        let keys = format!("at {} keys", grouped(get.keys as f64));
         let remark = if get.keys < 1_000_000 { "the goal is for 1,000,000 keys; --keys 1000000" } else { "" };
         self.fill(&mut peers, &get)?;
         let used = usage::of(&peers.pids);
@@ -211,25 +214,40 @@ impl Preset<'_> {
 
     fn refill(&mut self, peers: &mut Target, get: &Work, keys: &str, remark: &str) -> Result<(), Error> {
         let rows = self.scene(peers).measure(get, Some(Disturbance::Repair))?;
-        let p99 = |when: &str| {
-            let row = rows.iter().find(|row| row.when.as_ref().is_some_and(|name| name.contains(when)));
-            row.map(|row| (row.latency.p99_us as f64, row.keys_per_second))
-        };
-        let (before, filling) = (p99("before"), p99("is filled"));
-        let times = before.zip(filling).map(|((before, _), (filling, _))| filling / before);
+        let stretch =
+            |when: &str| rows.iter().find(|row| row.when.as_ref().is_some_and(|name| name.contains(when)));
+        let (before, filling) = (stretch("before"), stretch("is filled"));
+        let times = before
+            .zip(filling)
+            .map(|(before, filling)| filling.latency.p99_us as f64 / before.latency.p99_us as f64);
         let what = format!("GET p99 while a wiped peer is filled, over before, {keys}");
-        self.report.goals.push(Goal::of(&what, times, Unit::Times, AtMost(2.0)).remark(remark));
-        let rate = filling.and_then(|(_, rate)| rate);
+        let load = before.zip(filling).map(|(before, filling)| {
+            let [before, filling] = [before, filling].map(|row| grouped(row.ops_per_second));
+            both(format!("{before} reads/s before, {filling}/s of the two others meanwhile"), remark)
+        });
+        let goal = Goal::of(&what, times, Unit::Times, AtMost(2.0));
+        self.report.goals.push(goal.remark(load.unwrap_or_default()));
+        let held = self.held_by_last(peers)?;
+        let rate = filling.and_then(|row| row.keys_per_second).filter(|_| held == get.keys);
         let what = format!("filling a wiped peer {keys}");
+        let remark = both(format!("it counts {} keys", grouped(held as f64)), remark);
         self.report.goals.push(Goal::of(&what, rate, Unit::PerSecond, AtLeast(50_000.0)).remark(remark));
         self.report.rows.extend(rows);
         Ok(())
     }
 
-    /// Stops and starts a peer. Seconds from the start until it answers a read.
+    /// The keys that the last peer counts: of what it holds itself it asks nobody else.
+    fn held_by_last(&self, peers: &mut Target) -> Result<u64, Error> {
+        let own = peers.own().expect("these peers were started here");
+        let seats = own.network.seats();
+        let text = resp::ask(seats[seats.len() - 1].resp, &["DBSIZE"]).map_err(Error::Words)?;
+        text.parse().map_err(|_| Error::Words(format!("DBSIZE is answered with {text}")))
+    }
+
+    /// Kills and starts a peer. Seconds from the start until it answers a read.
     fn restart(&self, peers: &mut Target) -> Result<f64, Error> {
         let own = peers.own().expect("these peers were started here");
-        own.network.stop(0);
+        own.network.kill(0);
         let began = Instant::now();
         own.network.start(0)?;
         let port = own.network.seats()[0].resp;
@@ -293,4 +311,8 @@ impl Preset<'_> {
             quorum: None,
         }
     }
+}
+
+fn both(said: String, remark: &str) -> String {
+    if remark.is_empty() { said } else { format!("{said}; {remark}") }
 }

@@ -58,6 +58,21 @@ pub struct Row {
     pub latencies: Latencies,
 }
 
+impl Row {
+    /// What was not answered as it should be, in words.
+    pub fn failures(&self) -> Option<String> {
+        let counts = [(self.errors, "errors"), (self.cut, "cut off"), (self.misses, "keys not found")];
+        let counts: Vec<_> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let when = self.when.as_ref().map_or(String::new(), |when| format!(", {when}"));
+        let of = format!("{}: {}, {} clients{when}", self.server, self.work, self.clients);
+        (!counts.is_empty()).then(|| format!("{of}: {}", counts.join(", ")))
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct OpRow {
     pub op: Op,

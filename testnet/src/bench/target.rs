@@ -75,10 +75,12 @@ impl Target {
         Ok(Self { addresses, pids, quorums, kind: Kind::Running })
     }
 
-    /// Starts another server with a command in which `{}` stands for its port.
-    pub fn start(command: &str, interrupt: &Interrupt) -> Result<Self, Error> {
-        let dir = tempfile::Builder::new().prefix("starling-bench-").tempdir();
-        let dir = dir.map_err(Error::io("cannot create a directory in", std::env::temp_dir()))?;
+    /// Starts another server with a command in which `{}` stands for its port. `inside`: where its temporary
+    /// directory is made, so that its disk is that of the peers.
+    pub fn start(command: &str, inside: Option<&Path>, interrupt: &Interrupt) -> Result<Self, Error> {
+        let inside = inside.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let dir = tempfile::Builder::new().prefix("starling-bench-").tempdir_in(&inside);
+        let dir = dir.map_err(Error::io("cannot create a directory in", &inside))?;
         let port = local::free_port()?;
         let line = command.replace("{}", &port.to_string());
         let path = dir.path().join("log");
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_answer_is_shown_with_its_words() {
-        let Err(error) = Target::start("echo broken {} >&2; exit 1", &Interrupt::default()) else {
+        let Err(error) = Target::start("echo broken {} >&2; exit 1", None, &Interrupt::default()) else {
             panic!("nothing was started");
         };
         let text = error.to_string();

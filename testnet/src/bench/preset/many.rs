@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 /// How many peers: the first are watched while nothing happens as well.
 const CROWDS: [usize; 2] = [20, 50];
 /// How many peers are lost, one after another, to see when the others know.
-const LOSSES: usize = 5;
+const LOSSES: u32 = 5;
 /// Before anything is measured nothing is left to be told: while peers have news for one another they say more, and
 /// notice sooner.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+/// While nothing is new a peer looks after its neighbour every 1.5 s, in step with the last news. So each of the losses
+/// comes at another moment of that.
+const STEP: Duration = Duration::from_millis(300);
 /// For a minute after they came in peers tell one another more of revocations, and until a while later each compares
 /// what it holds with all others for the first time, one every 5 s.
 const STEADY_WITHIN: Duration = Duration::from_secs(120);
@@ -87,14 +90,14 @@ impl Preset<'_> {
                     Loss::Cut => network.set_cut(None)?,
                 }
                 network.await_members()?;
-                self.rest(SETTLED_WITHIN)?;
+                self.rest(SETTLED_WITHIN + STEP * round)?;
             }
             delays.sort_by(f64::total_cmp);
             let what = format!("a peer of {peers} is {}: the others know, median", loss.name());
             self.goal(&what, median(&delays), Unit::Seconds, AtMost(within));
         }
         // Else none would be seen where there should be none, either.
-        if self.deaths(target)? < deaths + LOSSES {
+        if self.deaths(target)? < deaths + LOSSES as usize {
             return Err(Error::Words(
                 "peers were lost, and no log tells that others took them for dead".into(),
             ));
