@@ -2,10 +2,12 @@
 
 use crate::directory::{Directory, write_atomically};
 use serde::{Deserialize, Serialize};
-use starling_protocol::member::Record;
+use starling_protocol::ids::PeerId;
+use starling_protocol::member::{Record, Step};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,27 +69,52 @@ fn write(path: &Path, saved: Saved) -> io::Result<()> {
     write_atomically(path, &bytes)
 }
 
-/// Writes tables in the background, at most one a second, the newest last.
+/// Writes tables, the newest last: in the background and at most one a second, but those with a new step of this peer
+/// itself at once. Whoever hears of that step counts on this peer, so it must not be forgotten in a crash.
 pub struct Saver {
+    me: PeerId,
+    /// That of this peer in the last table.
+    step: Option<Step>,
+    file: Arc<TableFile>,
     latest: watch::Sender<(u64, Vec<Record>)>,
     task: JoinHandle<()>,
 }
 
+/// Where tables are written, from two threads.
+struct TableFile {
+    path: PathBuf,
+    store: u64,
+    remove_after: PathBuf,
+    /// Which table it holds, counted from 1.
+    version: Mutex<u64>,
+}
+
 impl Saver {
-    /// `store`: beside which tables are saved. `remove_after`: a file that goes once a table is saved.
-    pub fn start(directory: &Directory, store: u64, remove_after: PathBuf) -> Self {
+    /// `me`: this peer. `store`: beside which tables are saved. `remove_after`: a file that goes once a table is
+    /// saved.
+    pub fn start(directory: &Directory, me: PeerId, store: u64, remove_after: PathBuf) -> Self {
         let (latest, tables) = watch::channel((0, Vec::new()));
-        let task = tokio::spawn(save_all(directory.path().join(FILE), store, remove_after, tables));
-        Self { latest, task }
+        let (path, version) = (directory.path().join(FILE), Mutex::new(0));
+        let file = Arc::new(TableFile { path, store, remove_after, version });
+        let task = tokio::spawn(save_all(Arc::clone(&file), tables));
+        Self { me, step: None, file, latest, task }
     }
 
-    pub fn save(&self, records: Vec<Record>) {
-        self.latest.send_modify(|latest| *latest = (latest.0 + 1, records));
+    /// Waits for the disk if this peer itself has taken a step, which it does a few times in its life.
+    pub fn save(&mut self, records: Vec<Record>) {
+        let version = self.latest.borrow().0 + 1;
+        let own = records.iter().find(|record| record.id == self.me);
+        let step = own.map(|record| record.standing.step);
+        if step != self.step {
+            self.step = step;
+            self.file.write(version, records.clone());
+        }
+        self.latest.send_replace((version, records));
     }
 
     /// Returns once the last table is on disk.
     pub async fn finish(self) {
-        let Self { latest, task } = self;
+        let Self { latest, task, .. } = self;
         drop(latest);
         if let Err(error) = task.await {
             tracing::error!(%error, "the list of other peers could not be saved");
@@ -95,29 +122,32 @@ impl Saver {
     }
 }
 
-async fn save_all(
-    path: PathBuf,
-    store: u64,
-    remove_after: PathBuf,
-    mut tables: watch::Receiver<(u64, Vec<Record>)>,
-) {
+impl TableFile {
+    /// Writes this table unless a newer one was.
+    fn write(&self, version: u64, records: Vec<Record>) {
+        let mut written = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        if version <= *written {
+            return;
+        }
+        *written = version;
+        let saved = Saved { store: self.store, records };
+        if let Err((path, error)) = write_and_remove(&self.path, saved, &self.remove_after) {
+            tracing::error!(path = %path.display(), %error, "cannot save the list of other peers");
+        }
+    }
+}
+
+async fn save_all(file: Arc<TableFile>, mut tables: watch::Receiver<(u64, Vec<Record>)>) {
     let mut saved = 0;
     loop {
         let open = tables.wait_for(|(version, _)| *version != saved).await.is_ok();
         let (version, records) = tables.borrow().clone();
         if version != saved {
-            let (path, remove_after) = (path.clone(), remove_after.clone());
-            let saved_now = Saved { store, records };
-            let written =
-                tokio::task::spawn_blocking(move || write_and_remove(&path, saved_now, &remove_after));
-            match written.await {
-                Ok(Ok(())) => saved = version,
-                Ok(Err(error)) => {
-                    tracing::error!(path = %error.0.display(), error = %error.1, "cannot save the list of other peers");
-                    saved = version;
-                }
-                Err(_) => return,
+            let file = Arc::clone(&file);
+            if tokio::task::spawn_blocking(move || file.write(version, records)).await.is_err() {
+                return;
             }
+            saved = version;
         }
         if !open {
             return;
@@ -138,8 +168,7 @@ fn write_and_remove(path: &Path, saved: Saved, remove_after: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_protocol::ids::PeerId;
-    use starling_protocol::member::{Health, Standing, Step};
+    use starling_protocol::member::{Health, Standing};
 
     fn record(n: u64) -> Record {
         Record {
@@ -163,7 +192,7 @@ mod tests {
         let directory = Directory::open(home.path()).unwrap();
         let mark = home.path().join("mark");
         fs::write(&mark, b"").unwrap();
-        let saver = Saver::start(&directory, 7, mark.clone());
+        let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, mark.clone());
         for n in 1..=100 {
             saver.save(vec![record(n)]);
             tokio::task::yield_now().await;
@@ -177,9 +206,28 @@ mod tests {
     async fn without_a_table_nothing_is_written() {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
-        Saver::start(&directory, 7, home.path().join("mark")).finish().await;
+        Saver::start(&directory, PeerId::numbered(1), 7, home.path().join("mark")).finish().await;
         assert!(!home.path().join(FILE).exists());
         assert_eq!(load(&directory), Saved::default());
+    }
+
+    #[tokio::test]
+    async fn an_own_step_is_on_disk_before_anybody_can_hear_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, home.path().join("mark"));
+        let mut table = vec![record(1), record(2)];
+        for step in [Step::Joining, Step::Arriving, Step::Member] {
+            table[0].standing.step = step;
+            saver.save(table.clone());
+            // The thread in the background had no turn yet.
+            assert_eq!(load(&directory).records, table);
+        }
+        table[1].standing.step = Step::Leaving;
+        saver.save(table.clone());
+        assert_ne!(load(&directory).records, table, "for steps of others nobody waits");
+        saver.finish().await;
+        assert_eq!(load(&directory).records, table);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Running {
         let signing = Arc::new(Signed::new(facts.genesis.network_id(), keys));
         let grant = admission.own_grant().map_err(|why| Error::new("this peer may not enter").why(why))?;
         let start = start_of(options, &grant, signing, &facts, &directory, &store)?;
-        let saver = Saver::start(&directory, store.opened.id, network::founding_mark(&directory));
+        let saver = Saver::start(&directory, peer, store.opened.id, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
         let Store { storage, answers, failure, .. } = store;
