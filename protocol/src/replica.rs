@@ -24,6 +24,8 @@ pub struct Scene {
     /// How far this peer itself has come.
     pub step: Step,
     pub partitions: u16,
+    /// False for a scan of a partition that this peer does not own.
+    pub owns: bool,
     /// Stamps beyond this are refused.
     pub latest: Stamp,
 }
@@ -98,6 +100,11 @@ impl Replica {
             }
             Call::Read { op, view, partition, key, command, digest } => {
                 self.read(scene, from, op, view, (partition, key, command), digest)
+            }
+            // Whoever has let a partition go would say that it has no keys.
+            Call::Keys { op, .. } if !scene.owns => {
+                let refused = refuse(from, op, Refusal::NotFilled);
+                [Out::Teach { peer: from }].into_iter().chain(refused).collect()
             }
             Call::Keys { op, partition, after, limit } => {
                 let question = Question::Keys { partition, after, limit: limit.min(KEYS_MAX) };
@@ -206,8 +213,13 @@ mod tests {
     use super::*;
     use starling_crdt::{Actor, Dot};
 
-    const HERE: Scene =
-        Scene { view: View { steps: 5, hash: 55 }, step: Step::Member, partitions: 8, latest: Stamp(1_000) };
+    const HERE: Scene = Scene {
+        view: View { steps: 5, hash: 55 },
+        step: Step::Member,
+        partitions: 8,
+        owns: true,
+        latest: Stamp(1_000),
+    };
 
     fn apply(view: View, partition: PartitionId, stamp: u64) -> Call {
         let dot = Dot::new(Actor(1), 1);
@@ -259,6 +271,15 @@ mod tests {
         let joining = Scene { step: Step::Joining, ..HERE };
         assert_eq!(refusal(&replica.called(joining, from, read(HERE.view))), Some(Refusal::NotFilled));
         assert!(matches!(replica.called(joining, from, apply(HERE.view, 1, 10))[..], [Out::Store { .. }]));
+    }
+
+    #[test]
+    fn one_that_does_not_own_what_is_scanned_says_so_and_teaches_who_does() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        let scan = || Call::Keys { op: OpId(3), partition: 1, after: None, limit: 10 };
+        let out = replica.called(Scene { owns: false, ..HERE }, from, scan());
+        assert_eq!((out[0].clone(), refusal(&out)), (Out::Teach { peer: from }, Some(Refusal::NotFilled)));
+        assert!(matches!(replica.called(HERE, from, scan())[..], [Out::Store { .. }]));
     }
 
     #[test]

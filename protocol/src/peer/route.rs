@@ -64,7 +64,13 @@ impl Peer {
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
         let step = self.membership.me().standing.step;
         let (view, partitions, latest) = (self.view, self.genesis.partitions, self.latest(now));
-        let scene = replica::Scene { view, step, partitions, latest };
+        let owns = match call {
+            Call::Keys { partition, .. } => {
+                partition >= partitions || self.placement.lists(partition).owns(self.me)
+            }
+            _ => true,
+        };
+        let scene = replica::Scene { view, step, partitions, owns, latest };
         for out in self.replica.called(scene, from, call) {
             self.route_replica(now, out);
         }
