@@ -263,8 +263,10 @@ fn a_long_pipeline_may_be_sent_whole_before_the_first_reply_is_taken() {
     let (key, value) = ("k".repeat(10_000), "v".repeat(20_000));
     client.says(&format!("*3\r\n$3\r\nSET\r\n$10000\r\n{key}\r\n$20000\r\n{value}\r\n"), "+OK\r\n");
     let get = format!("*2\r\n$3\r\nGET\r\n$10000\r\n{key}\r\n");
-    client.says(&get.repeat(COUNT), &format!("$20000\r\n{value}\r\n").repeat(COUNT));
-    client.says("ping\r\n", "+PONG\r\n");
+    client.0.write_all(get.repeat(COUNT).as_bytes()).unwrap();
+    // Nothing tells that the peer has read the rest of it.
+    std::thread::sleep(Duration::from_millis(300));
+    client.says("ping\r\n", &(format!("$20000\r\n{value}\r\n").repeat(COUNT) + "+PONG\r\n"));
 }
 
 /// Clients send all of it before they know that it is refused, and may send it again.
@@ -814,6 +816,15 @@ fn over_tls_everything_is_as_without() {
         client.read_exact(&mut answer).unwrap();
         assert!(answer == expected.as_bytes(), "the replies are whole and in order");
     }
+    // More than the system holds, sent whole before the first reply is taken.
+    let mut client = connect("localhost", Trust::File(certificate.clone()));
+    let (mut sent, word) = (Vec::new(), "x".repeat(20_000));
+    (0..1_500).for_each(|_| encode_command(&["PING", &word], &mut sent));
+    client.write_all(&sent).unwrap();
+    let expected = format!("$20000\r\n{word}\r\n").repeat(1_500);
+    let mut answer = vec![0; expected.len()];
+    client.read_exact(&mut answer).unwrap();
+    assert!(answer == expected.as_bytes(), "the replies are whole and in order");
     let other = tempfile::tempdir().unwrap();
     let (foreign, _) = self::certificate(other.path());
     let mut wary = connect("localhost", Trust::File(foreign));

@@ -21,9 +21,8 @@ const READ_SIZE: usize = 16 * 1024;
 const WRITE_SIZE: usize = 256 * 1024;
 /// Keys of pipelined commands that run at once; one command may have more.
 const PIPELINE_MAX: usize = 128;
-/// So much is kept at most of what is read while the client takes no replies: what the buffer of one long command may
-/// have grown to.
-const AHEAD_MAX: usize = 2 * COMMAND_MAX;
+/// So much is kept at most of what is read while the client takes no replies: as much as one command may be.
+const AHEAD_MAX: usize = COMMAND_MAX;
 /// A client that takes nothing of its replies for so long is let go; its memory is needed for others.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,8 +47,11 @@ pub async fn run(
         if session.is_in() {
             waiting = None;
         }
+        if std::mem::take(&mut wire.has_more) {
+            continue;
+        }
         wire.reader.relax();
-        // It holds no more than before, so there is room.
+        // Gives back what was answered.
         wire.share.hold(wire.reader.held());
         let read = tokio::select! {
             read = wire.stream.read(wire.reader.buffer(), READ_SIZE) => read?,
@@ -166,6 +168,8 @@ struct Wire {
     replies: Vec<u8>,
     /// The client may send while it takes no replies.
     trusted: bool,
+    /// Something was read while replies were written.
+    has_more: bool,
     /// It sends no more.
     ended: bool,
 }
@@ -173,7 +177,7 @@ struct Wire {
 impl Wire {
     fn new(stream: Stream, share: Share) -> Self {
         let (reader, replies) = Default::default();
-        Self { stream, reader, share, replies, trusted: false, ended: false }
+        Self { stream, reader, share, replies, trusted: false, has_more: false, ended: false }
     }
 
     fn trust(&mut self, trusted: bool) {
@@ -199,8 +203,8 @@ impl Wire {
             }
             written += taken;
         }
-        if written > 0 {
-            patiently(self.stream.flush()).await?;
+        if written > 0 && self.stream.keeps_back() {
+            patiently(self.write_or_read(written)).await?;
         }
         if self.replies.capacity() > WRITE_SIZE {
             self.replies = Vec::new();
@@ -210,14 +214,15 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes some of what waits once the client takes it. Many clients send the whole of a pipeline before they
+    /// Writes some of what waits once the client takes it, or where all is written has it sent. Many clients send the whole of a pipeline before they
     /// take the first reply, as Redis lets them: so it is read on meanwhile.
     async fn write_or_read(&mut self, from: usize) -> io::Result<usize> {
         while self.has_room() {
             let (rest, buffer) = (&self.replies[from..], self.reader.buffer());
             match self.stream.write_or_read(rest, buffer, READ_SIZE).await? {
                 Moved::Written(taken) => return Ok(taken),
-                Moved::Read(read) => self.ended = read == 0,
+                Moved::Read(0) => self.ended = true,
+                Moved::Read(_) => self.has_more = true,
             }
         }
         self.stream.write(&self.replies[from..]).await
@@ -225,8 +230,8 @@ impl Wire {
 
     /// Whether more may be read before what was read is answered.
     fn has_room(&mut self) -> bool {
-        let held = self.reader.held() + READ_SIZE;
-        self.trusted && !self.ended && held <= AHEAD_MAX && self.share.hold(held)
+        let has_room = self.reader.unread() + READ_SIZE <= AHEAD_MAX;
+        self.trusted && !self.ended && has_room && self.share.hold(self.reader.held() + READ_SIZE)
     }
 }
 

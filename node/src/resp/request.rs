@@ -64,6 +64,11 @@ impl RequestReader {
         self.bytes.capacity() + heads + arguments.sum::<usize>()
     }
 
+    /// Bytes that have come and were not read.
+    pub fn unread(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
     /// Gives back memory when nothing is buffered.
     pub fn relax(&mut self) {
         if self.at == self.bytes.len() {

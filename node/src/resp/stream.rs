@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -50,15 +49,8 @@ impl Stream {
         }
     }
 
-    /// Writes some of it.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(bytes).await,
-            Self::Tls(stream) => stream.write(bytes).await,
-        }
-    }
-
-    /// Writes some of `bytes`, or else appends what has come to `buffer`, as `read` does.
+    /// Writes some of `bytes`, or if there are none has all that was written sent, which counts as 0; or else appends
+    /// what has come to `buffer`, as `read` does.
     pub async fn write_or_read(
         &mut self,
         bytes: &[u8],
@@ -72,12 +64,17 @@ impl Stream {
         }
     }
 
-    /// Has all that was written sent.
-    pub async fn flush(&mut self) -> io::Result<()> {
+    /// Writes some of `bytes`, or if there are none has all that was written sent, which counts as 0.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(_) => Ok(()),
-            Self::Tls(stream) => stream.flush().await,
+            Self::Plain(stream) => write(stream, bytes).await,
+            Self::Tls(stream) => write(stream, bytes).await,
         }
+    }
+
+    /// False: what was written is on its way.
+    pub fn keeps_back(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     pub async fn shutdown(&mut self) -> io::Result<()> {
@@ -88,14 +85,22 @@ impl Stream {
     }
 }
 
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() { stream.flush().await.map(|()| 0) } else { stream.write(bytes).await }
+}
+
 async fn write_or_read(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     bytes: &[u8],
     buffer: &mut Vec<u8>,
 ) -> io::Result<Moved> {
     poll_fn(|context| {
-        if let Poll::Ready(written) = pin!(stream.write(bytes)).poll(context) {
-            return Poll::Ready(written.map(Moved::Written));
+        let written = match bytes {
+            [] => pin!(stream.flush()).poll(context).map_ok(|()| 0),
+            bytes => pin!(stream.write(bytes)).poll(context),
+        };
+        if written.is_ready() {
+            return written.map_ok(Moved::Written);
         }
         pin!(stream.read_buf(buffer)).poll(context).map_ok(Moved::Read)
     })
