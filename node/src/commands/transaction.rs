@@ -11,7 +11,8 @@ pub fn refused(session: &mut Session, words: &[Vec<u8>]) -> Option<Frame> {
     let name = words.first()?;
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     if !session.in_refused {
-        session.in_refused = session.is_in() && is("multi");
+        // One with arguments begins none with Redis, either.
+        session.in_refused = session.is_in() && is("multi") && words.len() == 1;
         return None;
     }
     if is("quit") || is("reset") {
