@@ -301,12 +301,14 @@ impl Membership {
         self.finish(now, out);
     }
 
-    /// This peer takes a step, and tells.
+    /// This peer takes a step, and tells; but first it is saved, as whoever hears of it counts on it.
     pub fn take_step(&mut self, now: Time, step: Step, out: &mut Vec<Out>) {
         self.table.change_me(|me| me.standing = Standing { version: me.standing.version + 1, step });
         self.changed = true;
-        self.tell(self.me().clone(), out);
+        let mut told = Vec::new();
+        self.tell(self.me().clone(), &mut told);
         self.finish(now, out);
+        out.append(&mut told);
     }
 
     /// An operator knows that this peer, dead here, will not come back: it is `Left`. If it does come

@@ -143,3 +143,10 @@ fn all_answer(out: &Out) -> Vec<(PeerId, GossipBody)> {
 fn misbehaved(out: &[Out]) -> bool {
     out.iter().any(|out| matches!(out, Out::Misbehaved { .. }))
 }
+
+#[test]
+fn a_step_is_saved_before_anybody_is_told() {
+    let mut alone = Alone::among(3);
+    alone.peer.take_step(alone.now, Step::Leaving, &mut alone.out);
+    assert!(matches!(alone.out[..], [Out::Changed, Out::Send { .. }, Out::Send { .. }]), "{:?}", alone.out);
+}
