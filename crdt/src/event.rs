@@ -101,7 +101,8 @@ impl Event {
         self.size_with(|dots| RANGE * dots.range_count())
     }
 
-    /// True if it is no longer than `EVENT_MAX` on the wire. Of many removals the contexts are most of it.
+    /// True only if it is no longer than `EVENT_MAX` on the wire. Of many removals the contexts are most of it, so
+    /// those are worked out exactly before anything is refused.
     pub(crate) fn is_short(&self) -> bool {
         self.size() <= EVENT_MAX || self.size_with(Context::wire_len) <= EVENT_MAX
     }

@@ -253,8 +253,9 @@ impl Repair {
         let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
             return;
         };
-        // One that holds it for others has seen only what it was handed.
-        if told.filled && scene.map.owns(from, partition) && mine.contains_all(&told.context) {
+        // One that holds it for others, or is to own it, has seen only what it was handed.
+        let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
+        if told.filled && mine.contains_all(&told.context) && is_owner() {
             self.proven.entry(partition).or_default().insert(from);
         }
         if self.foreign.contains(&partition) {
