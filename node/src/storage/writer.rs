@@ -82,11 +82,10 @@ impl Writer {
     /// Waits until the generation on its way has arrived.
     fn left(&mut self) -> Result<(), StorageError> {
         let Some(Leaving { journal, thread }) = self.leaving.take() else { return Ok(()) };
-        if !thread.is_finished() {
-            // That may take seconds, and what was acknowledged before its sync was promised one sooner.
-            self.sync()?;
-        }
+        // The wait may take seconds, and what was acknowledged before its sync was promised one sooner.
+        let synced = if thread.is_finished() { Ok(()) } else { self.sync() };
         thread.join().unwrap_or_else(|_| Err(StorageError("the storage engine has failed".into())))?;
+        synced?;
         self.journal.forget(journal).map_err(refused)
     }
 }
