@@ -214,8 +214,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes some of what waits once the client takes it, or where all is written has it sent. Many clients send the whole of a pipeline before they
-    /// take the first reply, as Redis lets them: so it is read on meanwhile.
+    /// Writes some of what waits once the client takes it, or where all is written has it sent. Many clients send the
+    /// whole of a pipeline before they take the first reply, as Redis lets them: so it is read on meanwhile.
     async fn write_or_read(&mut self, from: usize) -> io::Result<usize> {
         while self.has_room() {
             let (rest, buffer) = (&self.replies[from..], self.reader.buffer());
