@@ -103,8 +103,8 @@ impl Replica {
             }
             // Whoever has let a partition go would say that it has no keys.
             Call::Keys { op, .. } if !scene.owns => {
-                let refused = refuse(from, op, Refusal::NotFilled);
-                [Out::Teach { peer: from }].into_iter().chain(refused).collect()
+                let call = Call::Refused { op, why: Refusal::NotFilled };
+                vec![Out::Teach { peer: from }, Out::Send { to: from, call }]
             }
             Call::Keys { op, partition, after, limit } => {
                 let question = Question::Keys { partition, after, limit: limit.min(KEYS_MAX) };

@@ -14,8 +14,7 @@ impl Serialize for Context {
         if self.beyond.len() == 0 {
             return serialize_clock(&self.clock, serializer);
         }
-        let numbers = self.actors().map(|a| 2 + 2 * self.of(a).count()).sum::<usize>();
-        let mut seq = serializer.serialize_seq(Some(numbers))?;
+        let mut seq = serializer.serialize_seq(Some(self.numbers().count()))?;
         self.numbers().try_for_each(|number| seq.serialize_element(&number))?;
         seq.end()
     }

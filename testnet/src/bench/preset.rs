@@ -15,6 +15,7 @@ use super::work::{Op, Skew, Work};
 use super::{found, notes};
 use crate::local::{Error, Interrupt, resp, until};
 use Bound::{AtLeast, AtMost};
+use many::own;
 use serde::Serialize;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -238,19 +239,18 @@ impl Preset<'_> {
 
     /// The keys that the last peer counts: of what it holds itself it asks nobody else.
     fn held_by_last(&self, peers: &mut Target) -> Result<u64, Error> {
-        let own = peers.own().expect("these peers were started here");
-        let seats = own.network.seats();
+        let seats = own(peers).seats();
         let text = resp::ask(seats[seats.len() - 1].resp, &["DBSIZE"]).map_err(Error::Words)?;
         text.parse().map_err(|_| Error::Words(format!("DBSIZE is answered with {text}")))
     }
 
     /// Kills and starts a peer. Seconds from the start until it answers a read.
     fn restart(&self, peers: &mut Target) -> Result<f64, Error> {
-        let own = peers.own().expect("these peers were started here");
-        own.network.kill(0);
+        let network = own(peers);
+        network.kill(0);
         let began = Instant::now();
-        own.network.start(0)?;
-        let port = own.network.seats()[0].resp;
+        network.start(0)?;
+        let port = network.seats()[0].resp;
         let serves = || resp::ask(port, &["GET", "k000000000000000"]).is_ok().then_some(());
         let served = until(began + SERVING_WITHIN, self.interrupt, serves);
         peers.refresh();

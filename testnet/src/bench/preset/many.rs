@@ -118,6 +118,6 @@ impl Preset<'_> {
     }
 }
 
-fn own(target: &mut Target) -> &mut Network {
+pub(super) fn own(target: &mut Target) -> &mut Network {
     &mut target.own().expect("these peers were started here").network
 }
