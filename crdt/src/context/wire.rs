@@ -14,8 +14,9 @@ impl Serialize for Context {
         if self.beyond.len() == 0 {
             return serialize_clock(&self.clock, serializer);
         }
-        let mut seq = serializer.serialize_seq(Some(self.numbers().count()))?;
-        self.numbers().try_for_each(|number| seq.serialize_element(&number))?;
+        let numbers = self.actors().map(|a| 2 + 2 * self.of(a).count()).sum::<usize>();
+        let mut seq = serializer.serialize_seq(Some(numbers))?;
+        self.each_number(|number| seq.serialize_element(&number))?;
         seq.end()
     }
 }
@@ -23,22 +24,28 @@ impl Serialize for Context {
 impl Context {
     /// How many bytes of CBOR it is.
     pub(crate) fn wire_len(&self) -> usize {
-        let (count, bytes) =
-            self.numbers().fold((0, 0), |(count, bytes), number| (count + 1, bytes + number_len(number)));
+        let (mut count, mut bytes) = (0, 0);
+        let Ok(()) = self.each_number(|number| {
+            (count, bytes) = (count + 1, bytes + number_len(number));
+            Ok::<_, std::convert::Infallible>(())
+        });
         number_len(count) + bytes
     }
 
-    /// As they are on the wire.
-    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.actors().flat_map(|actor| {
+    /// Shows them as they are on the wire. A loop: it is on the path of every write, and as an iterator it took a third
+    /// longer to encode an event.
+    fn each_number<E>(&self, mut take: impl FnMut(u64) -> Result<(), E>) -> Result<(), E> {
+        for actor in self.actors() {
+            take(actor.0)?;
+            take(self.of(actor).count() as u64)?;
             let mut before = 0;
-            let ranges = self.of(actor).flat_map(move |(start, end)| {
-                let numbers = [start - before - 1, end - start + 1];
+            for (start, end) in self.of(actor) {
+                take(start - before - 1)?;
+                take(end - start + 1)?;
                 before = end;
-                numbers
-            });
-            [actor.0, self.of(actor).count() as u64].into_iter().chain(ranges)
-        })
+            }
+        }
+        Ok(())
     }
 }
 
