@@ -73,7 +73,7 @@ mod types;
 mod wire;
 
 pub use cell::{Cell, Field, Key, Storage, StorageError, Version};
-pub use clock::{Clock, Stamp};
+pub use clock::{Clock, FOLLOWED_MS, Stamp};
 pub use command::{Command, CommandError, Reply, Sibling};
 pub use context::Context;
 pub use dot::{Actor, Dot};

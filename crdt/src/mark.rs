@@ -50,6 +50,8 @@ marks! {
     ValueReplaced,
     /// The log lacks an event that another asks for.
     LogGap,
+    /// Of what is missing, an event that would come later drops one that would come first.
+    LogInverted,
     /// A state transfer is more than one piece.
     StateInPieces,
     /// A state transfer takes away what its sender has seen removed.

@@ -84,6 +84,10 @@ mutants! {
     DropTotals = "drop-totals",
     /// What is rebuilt from the log is sent oldest first.
     OldestFirst = "oldest-first",
+    /// What drops another may come after it, if clocks were wrong.
+    IgnoreInversion = "ignore-inversion",
+    /// Stamps follow whatever was seen.
+    FollowAnyClock = "follow-any-clock",
     /// Of an event that is rebuilt from the log only the first cell is sent.
     FirstCellOnly = "first-cell-only",
     /// A state transfer leaves what its sender has seen removed.

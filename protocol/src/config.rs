@@ -126,8 +126,9 @@ pub struct Config {
     pub deadline: Duration,
     /// How long an owner may stay silent before the next stand-in is asked as well.
     pub patience: Duration,
-    /// Milliseconds by which an event's stamp may be ahead of this peer's wall clock. One such event would
-    /// push the stamps of all later ones ahead with it; a day is more than any clock that is looked after.
+    /// Milliseconds by which an event's stamp may be ahead of this peer's wall clock, if it is to be kept for its issuer,
+    /// who learns so that its clock is wrong. At least twice [`FOLLOWED_MS`](starling_crdt::FOLLOWED_MS): what another
+    /// stamps by a clock that is looked after, after what it has seen, is no further ahead.
     pub clock_ahead_ms: u64,
     /// Most operations under way; one more is refused.
     pub operations_max: usize,

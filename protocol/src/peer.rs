@@ -266,8 +266,7 @@ impl Peer {
     fn with_repair(&mut self, now: Now, act: impl FnOnce(&mut Repair, &repair::Scene<'_>)) {
         let map = atlas::Atlas::new(self.me, &self.membership, &self.placement);
         let step = self.membership.me().standing.step;
-        let latest = self.latest(now);
-        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, latest, map: &map };
+        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, map: &map };
         act(&mut self.repair, &scene);
         self.route_repair(now);
     }

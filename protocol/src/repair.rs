@@ -24,7 +24,7 @@ use crate::store::{Answer, Question};
 use crate::time::{Duration, Now, Time};
 use coming::Coming;
 use push::{Push, Staging};
-use starling_crdt::{Context, Stamp};
+use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often what is under way is looked at: as soon as membership has something to do that long after the last
@@ -66,8 +66,6 @@ pub struct Scene<'a> {
     pub step: Step,
     /// W, as the network was founded with.
     pub w: u8,
-    /// Stamps beyond this are refused.
-    pub latest: Stamp,
     pub map: &'a dyn Map,
 }
 

@@ -22,7 +22,8 @@ pub enum Missing {
         events: Vec<Event>,
         more: bool,
     },
-    /// The log no longer has all of it, or it is most of what there is: send the state.
+    /// The log no longer has all of it, or not in an order in which it can be sent in parts, or it is most of what
+    /// there is: send the state.
     Cut,
 }
 
@@ -75,16 +76,36 @@ impl Partition {
         if mutated!(OldestFirst) {
             entries.reverse();
         }
-        let (mut events, mut bytes, all) = (Vec::new(), 0_usize, entries.len());
-        for (dot, entry) in entries {
+        self.batch(s, entries, max_bytes)
+    }
+
+    /// The first of these events. Where one that is left for later drops one of them, clocks were wrong: their order is
+    /// not that of causes, and what was superseded would come without a value, and before its successor.
+    fn batch(
+        &self,
+        s: &(impl Storage + ?Sized),
+        entries: Vec<(Dot, Entry)>,
+        max_bytes: usize,
+    ) -> Result<Missing, StorageError> {
+        let (mut events, mut bytes, mut next) = (Vec::new(), 0_usize, None);
+        let mut entries = entries.into_iter();
+        for (dot, entry) in entries.by_ref() {
             let event = self.rebuild(s, dot, entry)?;
             bytes = bytes.saturating_add(event.size());
             if bytes > max_bytes && !events.is_empty() {
+                next = Some(event.drops);
                 break;
             }
             events.push(event);
         }
-        let more = events.len() < all;
+        let more = next.is_some();
+        let sent: BTreeSet<Dot> = events.iter().map(|event| event.dot).collect();
+        let mut later = next.into_iter().chain(entries.map(|(_, entry)| entry.drops)).flatten();
+        let inverted = later.any(|(_, dots)| has_any(&sent, &dots)) && !mutated!(OldestFirst);
+        marked!(LogInverted if inverted);
+        if inverted && !mutated!(IgnoreInversion) {
+            return Ok(Missing::Cut);
+        }
         Ok(Missing::Events { events, more })
     }
 
@@ -142,6 +163,12 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// Whether one of the dots is in the set.
+fn has_any(some: &BTreeSet<Dot>, dots: &Context) -> bool {
+    dots.ranges()
+        .any(|(actor, start, end)| some.range(Dot::new(actor, start)..=Dot::new(actor, end)).next().is_some())
 }
 
 /// How many different ones.

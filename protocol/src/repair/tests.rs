@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica, Scrubbed};
+use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica, Scrubbed, Stamp};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -63,7 +63,7 @@ fn scene(map: &Fixed) -> Scene<'_> {
 fn scene_at(map: &Fixed, time: Time) -> Scene<'_> {
     let step = if map.leaving { Step::Leaving } else { Step::Member };
     let (now, me) = (Now { time, wall_ms: 0 }, PeerId::numbered(ME));
-    Scene { now, me, step, w: 2, latest: Stamp::at(1), map }
+    Scene { now, me, step, w: 2, map }
 }
 
 fn begun(map: &Fixed) -> Repair {

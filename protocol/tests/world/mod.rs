@@ -88,6 +88,8 @@ pub struct World {
     pub may_stop: bool,
     /// Bytes of what peers said to repair and to compare.
     pub repair_bytes: u64,
+    /// Milliseconds by which the clocks of all machines are ahead.
+    pub ahead_ms: u64,
 }
 
 impl World {
@@ -115,6 +117,7 @@ impl World {
             frames: 0,
             may_stop: true,
             repair_bytes: 0,
+            ahead_ms: 0,
         }
     }
 
@@ -138,7 +141,7 @@ impl World {
     }
 
     fn now_both(&self) -> Now {
-        Now { time: self.now, wall_ms: EPOCH_MS + self.now.0 / 1000 }
+        Now { time: self.now, wall_ms: EPOCH_MS + self.now.0 / 1000 + self.ahead_ms }
     }
 
     pub fn start(&mut self, index: usize, fresh: bool) {

@@ -14,6 +14,7 @@ pub enum Concern {
     Clients,
     Faults,
     Checks,
+    Clocks,
 }
 
 pub struct Chance(ChaCha8Rng);

@@ -12,6 +12,7 @@ pub mod regular;
 pub mod replica;
 pub mod reports;
 pub mod sessions;
+pub mod stamps;
 pub mod steps;
 pub mod tables;
 pub mod views;

@@ -14,6 +14,10 @@ use std::collections::BTreeSet;
 /// A crash during recovery, in milliseconds after the start.
 const RECOVERY_MS: (u64, u64) = (0, 50);
 const LONG_PAUSE_MS: (u64, u64) = (10_000, 3_600_000);
+/// For how long clocks are days off, and by how much.
+const WRONG_MS: (u64, u64) = (500, 60_000);
+const FAR_MS: (u64, u64) = (DAY_MS, 4 * DAY_MS);
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HALF_OPEN_MS: (u64, u64) = (1_000, 40_000);
 /// How much too fast a clock may run, in millionths: 2 %, far more than any that is looked after.
 const DRIFT_MAX: u64 = 20_000;
@@ -69,6 +73,22 @@ impl World {
         let drift = i64::try_from(self.faults.chance.below(2 * DRIFT_MAX + 1)).unwrap_or(0);
         self.nodes[index].drift = (drift - i64::try_from(DRIFT_MAX).unwrap_or(0), self.now);
         self.tell(Some(index), || format!("its clock runs {drift} millionths too fast, less {DRIFT_MAX}"));
+    }
+
+    /// Now and then one clock, or those of all machines together, are days off for a while.
+    pub(super) fn clocks_go_wrong(&mut self, index: usize) {
+        if !self.faults.clocks.one_in(4) {
+            return;
+        }
+        let far = i64::try_from(self.faults.clocks.between(FAR_MS)).unwrap_or(0);
+        let far_ms = if self.faults.clocks.one_in(3) { -far } else { far };
+        let span = self.faults.clocks.span_ms(WRONG_MS);
+        let wrong = if self.faults.clocks.one_in(2) { 0..self.nodes.len() } else { index..index + 1 };
+        self.tell(None, || format!("the clocks of {wrong:?} are {far_ms} ms off for {span:?}"));
+        for index in wrong {
+            self.nodes[index].far_ms = far_ms;
+            self.schedule(span, Event::Mend(Mend::SetClock(index)));
+        }
     }
 
     pub(super) fn join_from(&mut self, from: usize) -> bool {

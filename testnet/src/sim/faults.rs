@@ -30,16 +30,20 @@ pub enum Mend {
     Crash(usize),
     /// An operator tells somebody that this peer will not come back.
     Forget(usize),
+    /// Its clock is looked after again.
+    SetClock(usize),
 }
 
 pub struct Faults {
     pub chance: Chance,
+    pub clocks: Chance,
     pub stopped: bool,
 }
 
 impl Faults {
     pub fn new(seed: u64) -> Self {
-        Self { chance: Chance::new(seed, Concern::Faults), stopped: false }
+        let (chance, clocks) = (Chance::new(seed, Concern::Faults), Chance::new(seed, Concern::Clocks));
+        Self { chance, clocks, stopped: false }
     }
 }
 
@@ -157,8 +161,10 @@ impl World {
     fn clock_jumps(&mut self, index: usize) {
         let most = self.plan.skew_ms.max(1_000);
         let skew = i64::try_from(self.faults.chance.below(2 * most)).unwrap_or(0);
-        self.nodes[index].skew_ms = skew - i64::try_from(most).unwrap_or(0);
-        self.tell(Some(index), || format!("its clock is now {} ms off", skew));
+        let skew_ms = skew - i64::try_from(most).unwrap_or(0);
+        self.nodes[index].skew_ms = skew_ms;
+        self.tell(Some(index), || format!("its clock is now {skew_ms} ms off"));
+        self.clocks_go_wrong(index);
     }
 
     /// Only while every acknowledged event that is on this disk is on another one as well, and nobody else
@@ -238,6 +244,7 @@ impl World {
             _ if self.faults.stopped => {}
             Mend::Start(index) => self.start(index),
             Mend::Crash(index) => self.crash_for_a_while(index),
+            Mend::SetClock(index) => self.nodes[index].far_ms = 0,
             Mend::Cut(ways) => self.links.cut(&ways),
             Mend::Uncut(ways) => self.links.uncut(&ways),
         }
@@ -254,7 +261,7 @@ impl World {
         }
         for index in 0..self.nodes.len() {
             (self.nodes[index].slow_until, self.nodes[index].disk_fails) = (Time(0), false);
-            self.nodes[index].rots = false;
+            (self.nodes[index].rots, self.nodes[index].far_ms) = (false, 0);
             self.start(index);
         }
     }

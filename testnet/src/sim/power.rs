@@ -48,6 +48,7 @@ impl World {
             was_put_back: false,
             wiped_at: None,
             drift: (0, Time(0)),
+            far_ms: 0,
             disk_fails: false,
             rots: false,
             is_frozen: false,

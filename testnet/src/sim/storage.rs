@@ -1,6 +1,6 @@
 //! What becomes of questions to storage: changed at once, durable with the next sync, told after it.
 
-use super::checkers::{handoff, replica};
+use super::checkers::{handoff, replica, stamps};
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::mutated;
@@ -35,6 +35,7 @@ impl World {
         };
         let told = answer(replica, &mut node.disk, self.now, &question).expect("memory does not fail");
         node.dirty.extend(changed);
+        self.check(stamps::check(&question, &told));
         let told = if matches!(told, Answer::Executed { .. }) {
             self.executed(changed, command, seen, &told);
             self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });

@@ -66,6 +66,8 @@ pub struct Node {
     /// How far this machine's clock is off, and by how many millionths it runs too fast since when.
     pub skew_ms: i64,
     pub drift: (i64, Time),
+    /// How many milliseconds more it is off while nobody looks after it: days.
+    pub far_ms: i64,
     /// Its next sync fails.
     pub disk_fails: bool,
     /// A bit of what it looks at next, to see whether it is damaged, will be.
@@ -255,9 +257,9 @@ impl World {
     }
 
     fn now_at(&self, index: usize) -> Now {
-        let Node { skew_ms, drift: (millionths, since), .. } = self.nodes[index];
+        let Node { skew_ms, far_ms, drift: (millionths, since), .. } = self.nodes[index];
         let drifted = i64::try_from(self.now.since(since).as_millis()).unwrap_or(0) * millionths / 1_000_000;
-        let wall_ms = (EPOCH_MS + self.now.0 / 1000).saturating_add_signed(skew_ms + drifted);
+        let wall_ms = (EPOCH_MS + self.now.0 / 1000).saturating_add_signed(skew_ms + far_ms + drifted);
         Now { time: self.now, wall_ms }
     }
 
