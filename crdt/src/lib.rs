@@ -75,7 +75,7 @@ mod wire;
 pub use cell::{Cell, Field, Key, Storage, StorageError, Version};
 pub use clock::{Clock, FOLLOWED_MS, Stamp};
 pub use command::{Command, CommandError, Reply, Sibling};
-pub use context::Context;
+pub use context::{Context, RANGES_MAX};
 pub use dot::{Actor, Dot};
 pub use event::{Event, Target};
 pub use fingerprint::Fingerprint;

@@ -54,6 +54,8 @@ marks! {
     LogInverted,
     /// A state transfer is more than one piece.
     StateInPieces,
+    /// A cell with several versions is more than one piece of a state transfer may hold.
+    CellInParts,
     /// A state transfer takes away what its sender has seen removed.
     StateRemoves,
     /// A state transfer has what was seen here, and may have been removed.

@@ -251,7 +251,7 @@ impl Replica {
     }
 
     /// The whole state of a partition at this instant, the log left out, in pieces of about
-    /// `max_bytes_per_piece`; at least one piece, and no cell is cut in two.
+    /// `max_bytes_per_piece`; at least one piece, and no version is cut in two.
     pub fn snapshot(
         &self,
         s: &(impl Storage + ?Sized),

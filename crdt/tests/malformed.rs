@@ -148,8 +148,11 @@ fn forged_pieces_are_refused() {
     assert!(forged(seen(2), vec![(at(), vec![version(1), version(1)])]).is_none());
     let beyond = forged(seen(1), vec![(at(), vec![version(2)])]).unwrap();
     assert!(!Peer::new(1).install(&[beyond]), "a version that its context does not have");
-    let twice = forged(seen(2), vec![(at(), vec![version(1)]), (at(), vec![version(2)])]).unwrap();
-    assert!(!Peer::new(1).install(&[twice]), "a cell twice");
+    for again in [1, 2] {
+        let cells = vec![(at(), vec![version(2)]), (at(), vec![version(again)])];
+        let twice = forged(seen(2), cells).unwrap();
+        assert!(!Peer::new(1).install(&[twice]), "a cell again, with a version that is no later");
+    }
     let empty = read(&cbor(&(1, 0, 1, seen(2), Fingerprint([1; 4]), Stamp(1), [(); 0], [(); 0]))).unwrap();
     assert!(!Peer::new(1).install(&[empty]), "cells that do not add up");
 }

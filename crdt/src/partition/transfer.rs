@@ -4,9 +4,15 @@ use super::{Partition, edits::Edits};
 use crate::context::RANGES_MAX;
 use crate::rows::{self, Kind};
 use crate::wire::{Malformed, array_shaped, require};
-use crate::{Cell, Context, Dot, Fingerprint, Stamp, Storage, StorageError, Target, Version};
+use crate::{Cell, Context, Dot, Field, Fingerprint, Key, Stamp, Storage, StorageError, Target, Version};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+
+/// What a cell, a version and a range of a context take in memory beside keys, fields and values, roughly: the structs,
+/// the heads of what is allocated, and the room in it that is not used.
+const CELL_BYTES: usize = 128;
+const VERSION_BYTES: usize = 64;
+const RANGE_BYTES: usize = 40;
 
 /// One part of a partition's whole state. Worth nothing without the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +25,8 @@ pub struct Piece {
     context: Context,
     fingerprint: Fingerprint,
     stamp: Stamp,
-    /// In order of rows, across the pieces.
+    /// In order of rows, across the pieces. One that is too large for a piece is there several times, one behind the
+    /// other, each time with its next versions.
     cells: Vec<(Cell, Vec<Version>)>,
     /// Removals that wait for dots not seen yet.
     deferred: Vec<(Target, Context)>,
@@ -52,13 +59,19 @@ impl Piece {
         self.deferred.iter().map(|(target, dots)| (target, dots))
     }
 
-    /// Bytes of keys, fields and values.
+    /// About how many bytes it takes in memory.
     pub fn size(&self) -> usize {
-        let names = |cell: &Cell| cell.key.len() + cell.field.name().len();
-        let values = |versions: &[Version]| versions.iter().map(|version| version.value.len()).sum::<usize>();
-        let cells = self.cells.iter().map(|(cell, versions)| names(cell) + values(versions));
-        let deferred = self.deferred.iter().map(|(target, _)| target.key().len());
-        cells.chain(deferred).sum()
+        let versions = |versions: &[Version]| {
+            versions.iter().map(|version| VERSION_BYTES + version.value.len()).sum::<usize>()
+        };
+        let name = |key: &Key, field: Option<&Field>| {
+            CELL_BYTES + key.len() + field.map_or(0, |field| field.name().len())
+        };
+        let cells = self.cells.iter().map(|(cell, v)| name(&cell.key, Some(&cell.field)) + versions(v));
+        let deferred = self.deferred.iter();
+        let deferred = deferred
+            .map(|(target, dots)| name(target.key(), target.field()) + RANGE_BYTES * dots.range_count());
+        RANGE_BYTES * self.context.range_count() + cells.chain(deferred).sum::<usize>()
     }
 
     fn check(&self) -> Result<(), Malformed> {
@@ -83,9 +96,8 @@ impl Partition {
         pieces.last().fingerprint = self.fingerprint;
         pieces.last().stamp = self.stamp;
         rows::each(s, &rows::all(self.id, Kind::Cells), |row, value| {
-            pieces.make_room(row.len() + value.len());
             let versions = rows::versions_from_bytes(row, value)?;
-            pieces.last().cells.push((rows::cell_of(row)?, versions));
+            pieces.put(row.len() + value.len(), rows::cell_of(row)?, versions);
             Ok(ControlFlow::Continue(()))
         })?;
         for (target, dots) in self.deferred.iter() {
@@ -102,6 +114,10 @@ impl Partition {
         s: &mut (impl Storage + ?Sized),
         snapshot: &Snapshot,
     ) -> Result<bool, StorageError> {
+        // Who has seen all that the sender has knows of all that is gone and of all that waits.
+        if self.context.contains_all(snapshot.context) && !mutated!(InstallKnown) {
+            return Ok(true);
+        }
         let mut context = self.context.clone();
         context.union(snapshot.context);
         let waits = snapshot.deferred.iter().map(|(target, dots)| (*target, *dots));
@@ -120,11 +136,11 @@ impl Partition {
             edits.remove(s, target, dots)?;
         }
         for (cell, versions) in &snapshot.cells {
-            for version in versions.iter() {
+            for version in versions {
                 let known = self.context.contains(version.dot) && !mutated!(InstallKnown);
                 marked!(StateKnown if known);
                 if !known && !self.deferred.covers(cell, version.dot) {
-                    edits.insert(s, cell, version.clone())?;
+                    edits.insert(s, cell, Version::clone(version))?;
                 }
             }
         }
@@ -147,8 +163,8 @@ impl Partition {
         let mut out = Vec::new();
         rows::each(s, &rows::all(self.id, Kind::Cells), |row, value| {
             let cell = rows::cell_of(row)?;
-            let kept = snapshot.cells.get(&cell).copied().unwrap_or_default();
-            let has = |dot: Dot| kept.iter().any(|version| version.dot == dot);
+            let kept = snapshot.cells.get(&cell);
+            let has = |dot: Dot| kept.is_some_and(|kept| kept.iter().any(|version| version.dot == dot));
             let dots = rows::versions_from_bytes(row, value)?.into_iter().map(|v| v.dot);
             let gone: Context = dots.filter(|&dot| snapshot.context.contains(dot) && !has(dot)).collect();
             if !gone.is_empty() && !mutated!(KeepGone) {
@@ -164,7 +180,7 @@ impl Partition {
 pub(crate) struct Snapshot<'a> {
     pub context: &'a Context,
     pub stamp: Stamp,
-    cells: BTreeMap<&'a Cell, &'a [Version]>,
+    cells: BTreeMap<&'a Cell, Vec<&'a Version>>,
     pub deferred: BTreeMap<&'a Target, &'a Context>,
 }
 
@@ -180,15 +196,15 @@ impl<'a> Snapshot<'a> {
             }
         }
         let mut sum = Fingerprint::default();
-        let mut cells = BTreeMap::new();
+        let mut cells: BTreeMap<_, Vec<&Version>> = BTreeMap::new();
         for (cell, versions) in pieces.iter().flat_map(|piece| &piece.cells) {
+            let all = cells.entry(cell).or_default();
             for version in versions {
                 sum.add(cell, version);
                 let known = first.context.contains(version.dot) && version.stamp <= first.stamp;
-                known.then_some(())?;
-            }
-            if cells.insert(cell, versions.as_slice()).is_some() {
-                return None;
+                let follows = all.last().is_none_or(|last| last.dot < version.dot);
+                (known && follows).then_some(())?;
+                all.push(version);
             }
         }
         let deferred: BTreeMap<_, _> = pieces.iter().flat_map(Piece::waits).collect();
@@ -226,6 +242,23 @@ impl Pieces {
             self.size = 0;
         }
         self.size = self.size.saturating_add(size);
+    }
+
+    /// Puts a cell into this piece or the next; one that is larger than a piece version by version, so that no piece has
+    /// more than one value too many, whatever was written at once.
+    fn put(&mut self, size: usize, cell: Cell, versions: Vec<Version>) {
+        if size <= self.max || versions.len() == 1 {
+            self.make_room(size);
+            return self.current.cells.push((cell, versions));
+        }
+        marked!(CellInParts);
+        for version in versions {
+            self.make_room(cell.key.len() + cell.field.name().len() + version.value.len());
+            match self.current.cells.last_mut() {
+                Some((last, versions)) if *last == cell => versions.push(version),
+                _ => self.current.cells.push((cell.clone(), vec![version])),
+            }
+        }
     }
 
     fn finish(mut self, snapshot: u64) -> Vec<Piece> {
