@@ -136,6 +136,9 @@ pub struct Config {
     pub repair_period: Duration,
     /// Most bytes of events in one repair message.
     pub repair_batch: usize,
+    /// Most bytes in memory of partitions that are being sent to this peer as a whole. Where that is not enough, the
+    /// largest is given up, and begins anew with a later comparison; one that is larger by itself never comes.
+    pub staged_max: usize,
     /// Most partitions under repair at once.
     pub repairs_max: usize,
     /// A partition's log is cut when all owners hold this many more events than at the last cut. What is
@@ -171,6 +174,7 @@ impl Default for Config {
             operations_max: 16_384,
             repair_period: Duration::from_secs(5),
             repair_batch: 256 * 1024,
+            staged_max: 1024 * 1024 * 1024,
             repairs_max: 16,
             log_step: 4096,
             log_max: 65_536,

@@ -12,6 +12,7 @@ mod handoff;
 mod push;
 mod scrub;
 mod settle;
+mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,8 @@ use crate::seats::Map;
 use crate::store::{Answer, Question};
 use crate::time::{Duration, Now, Time};
 use coming::Coming;
-use push::{Push, Staging};
+use push::Push;
+use staging::Staging;
 use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +96,7 @@ enum Pending {
     /// Our contexts, to find those that differ.
     Sift {
         from: PeerId,
-        hashes: Vec<(PartitionId, u64)>,
+        hashes: BTreeMap<PartitionId, u64>,
     },
     /// Our contexts, for `to`.
     Report {
@@ -155,6 +157,9 @@ pub struct Repair {
     coming: Coming,
     /// Who lacks what we hold; true if our log does not reach back so far, and it takes the whole state.
     todo: BTreeMap<(PartitionId, PeerId), bool>,
+    /// The last of them that was begun: the next after it is next, so that nobody who always lacks something comes
+    /// before all others.
+    begun: Option<(PartitionId, PeerId)>,
     pushes: BTreeMap<(PartitionId, PeerId), Push>,
     staging: BTreeMap<(PartitionId, PeerId), Staging>,
     transfers: u64,
@@ -199,6 +204,7 @@ impl Repair {
             meet: BTreeSet::new(),
             coming: Coming::default(),
             todo: BTreeMap::new(),
+            begun: None,
             pushes: BTreeMap::new(),
             staging: BTreeMap::new(),
             transfers: 0,
@@ -239,7 +245,7 @@ impl Repair {
     pub fn tables(&self) -> [(&'static str, usize, usize); 2] {
         [
             ("pushes", self.pushes.len(), self.config.repairs_max),
-            ("transfers coming in", self.staging.len(), push::TRANSFERS_MAX),
+            ("transfers coming in", self.incoming(), push::TRANSFERS_MAX),
         ]
     }
 
@@ -259,7 +265,7 @@ impl Repair {
             Message::Compare { view, hash } => self.check(scene, from, view, hash),
             Message::Same { view, hash } => self.agreed(scene, from, view, hash),
             Message::Hashes { view, hashes } => self.sift(scene, from, view, hashes),
-            Message::Meet { partition, with } => self.report_to(scene, with, vec![partition]),
+            Message::Meet { partition, with } => self.introduced(scene, partition, with),
             Message::Ask { partitions } => self.report_to(scene, from, partitions),
             Message::Report { view, held } => self.weigh(scene, from, view, held),
             Message::Events { session, partition, events } => {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const EXPECT: Duration = Duration::from_secs(3);
 /// How long others wait for one peer at most. A peer that always has something to send, and never all that it
 /// promised, holds nobody up for longer; an honest one sends some ten gigabytes in this time.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 pub(super) struct Coming {

@@ -6,13 +6,16 @@ use crate::member::View;
 use crate::message::{Held, Repair as Message};
 use crate::store::Question;
 use crate::time::{Duration, Time};
-use starling_crdt::Context;
+use starling_crdt::{Context, RANGES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Contexts = Vec<(PartitionId, Context)>;
 
 /// Most intervals of contexts in one report, so that it stays far below the longest frame.
 const REPORT_INTERVALS: usize = 100_000;
+/// Ranges of contexts that are kept of what one other has told, beyond as many as are held here: four partitions that
+/// are as torn as any may be, some 12 MB.
+const TOLD_RANGES: usize = 4 * RANGES_MAX;
 /// A partition where reads differ is sent to repair at most this often.
 const DIFFER_PERIOD: Duration = Duration::from_secs(1);
 /// With whom nothing differed is asked again after this, if nothing has changed here. What has changed there, they ask
@@ -138,10 +141,13 @@ impl Repair {
         view: View,
         hashes: Vec<(PartitionId, u64)>,
     ) {
-        if view.hash != scene.map.view().hash || hashes.len() > usize::from(scene.map.partitions()) {
+        if view.hash != scene.map.view().hash {
             return;
         }
-        let partitions = hashes.iter().map(|(partition, _)| *partition).collect();
+        // Each partition once, however often it is named.
+        let hashes: BTreeMap<_, _> =
+            hashes.into_iter().filter(|(partition, _)| *partition < scene.map.partitions()).collect();
+        let partitions = hashes.keys().copied().collect();
         self.ask_store(Pending::Sift { from, hashes }, Question::Contexts { partitions });
     }
 
@@ -149,11 +155,9 @@ impl Repair {
         &mut self,
         scene: &Scene<'_>,
         from: PeerId,
-        hashes: &[(PartitionId, u64)],
-        contexts: Contexts,
+        theirs: &BTreeMap<PartitionId, u64>,
+        mut contexts: Contexts,
     ) {
-        let theirs: BTreeMap<_, _> = hashes.iter().copied().collect();
-        let mut contexts = contexts;
         contexts.retain(|(p, context)| theirs.get(p) != Some(&context.hash()));
         // Of a partition that is empty here we lack all that they have.
         contexts.retain(|(p, context)| !context.is_empty() || self.expect(scene.now.time, *p, from));
@@ -209,10 +213,14 @@ impl Repair {
     /// Takes note of what another holds, and has it held against what we hold.
     pub(super) fn weigh(&mut self, scene: &Scene<'_>, from: PeerId, view: View, held: Vec<Held>) {
         let mut partitions = BTreeSet::new();
+        let mut room = self.room_for_told(from);
         for Held { partition, session, context, filled } in
             held.into_iter().take(scene.map.partitions().into())
         {
-            if partition < scene.map.partitions() {
+            let before = self.told(partition, from).map_or(0, |told| told.context.range_count());
+            let left = (room + before).checked_sub(context.range_count());
+            if let Some(left) = left.filter(|_| partition < scene.map.partitions()) {
+                room = left;
                 partitions.insert(partition);
                 self.end_push((partition, from), session);
                 let told = Told { view, session: Some(session), context, filled };
@@ -223,6 +231,15 @@ impl Repair {
             let partitions = partitions.into_iter().collect();
             self.ask_store(Pending::Weigh { from }, Question::Contexts { partitions });
         }
+    }
+
+    /// How many ranges more one may tell of: as many as we hold ourselves, and of some partitions as many as there may
+    /// be. One that tells of more goes on unheard there; what it told before still holds, since contexts only grow.
+    fn room_for_told(&self, from: PeerId) -> usize {
+        let told = self.told.values().filter_map(|by| by.get(&from));
+        let told: usize = told.map(|told| told.context.range_count()).sum();
+        let mine: usize = self.mine.values().map(Context::range_count).sum();
+        (TOLD_RANGES + mine).saturating_sub(told)
     }
 
     pub(super) fn weighed(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
@@ -315,6 +332,14 @@ impl Repair {
             for with in rest {
                 self.out.push(Out::Send { to: *first, message: Message::Meet { partition, with: *with } });
             }
+        }
+    }
+
+    /// A read at `from` saw that our copy and that of `with` differ. It is told only who is there, and of what we hold:
+    /// each that is told takes a link.
+    pub(super) fn introduced(&mut self, scene: &Scene<'_>, partition: PartitionId, with: PeerId) {
+        if self.reachable(scene, with) && self.holding.contains(&partition) {
+            self.report_to(scene, with, vec![partition]);
         }
     }
 

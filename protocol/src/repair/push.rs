@@ -7,13 +7,12 @@ use crate::store::Question;
 use crate::time::{Duration, Time};
 use starling_crdt::Event;
 use starling_crdt::{Missing, Piece};
+use std::ops::Bound;
 
 /// What has not moved for this long is given up; the next comparison begins it anew.
 const STALLED: Duration = Duration::from_secs(10);
 /// Most state transfers under way in either direction: each keeps one partition in memory.
 pub(super) const TRANSFERS_MAX: usize = 4;
-/// Most pieces of one transfer.
-const PIECES_MAX: u32 = 65_536;
 
 /// What is on its way to one peer, of one partition.
 pub(super) struct Push {
@@ -39,16 +38,6 @@ impl Transfer {
     }
 }
 
-/// A state transfer that is coming in; applied in one step at its end (rule `staged`).
-pub(super) struct Staging {
-    pub began: Time,
-    moved: Time,
-    transfer: u64,
-    session: u64,
-    count: u32,
-    pieces: Vec<Piece>,
-}
-
 impl Repair {
     /// Begins as many pushes as are allowed at once.
     pub(super) fn pump(&mut self, scene: &Scene<'_>) {
@@ -57,7 +46,10 @@ impl Repair {
             let ready = |(key, whole): &(&(PartitionId, PeerId), &bool)| {
                 (room || !**whole) && !self.pushes.contains_key(*key)
             };
-            let Some(key) = self.todo.iter().find(ready).map(|(key, _)| *key) else { return };
+            let behind = |begun| self.todo.range((Bound::Excluded(begun), Bound::Unbounded)).find(ready);
+            let next = self.begun.and_then(behind).or_else(|| self.todo.iter().find(ready));
+            let Some(key) = next.map(|(key, _)| *key) else { return };
+            self.begun = Some(key);
             let whole = self.todo.remove(&key).unwrap_or_default();
             self.begin_push(scene, key, whole);
         }
@@ -141,7 +133,8 @@ impl Repair {
         self.send_nth(scene, partition, to, 0);
     }
 
-    /// The last piece has been staged there: here is the next.
+    /// The last piece has been staged there: here is the next. Of an earlier one nothing follows, however often that is
+    /// said.
     pub(super) fn send_piece(
         &mut self,
         scene: &Scene<'_>,
@@ -151,8 +144,8 @@ impl Repair {
         staged: u32,
     ) {
         let push = self.pushes.get(&(partition, to));
-        let current = push.and_then(|push| push.transfer.as_ref()).is_some_and(|t| t.id == transfer);
-        if let Some(index) = staged.checked_add(1).filter(|_| current) {
+        let last = push.and_then(|push| push.transfer.as_ref()).filter(|t| t.id == transfer).map(|t| t.last);
+        if let Some(index) = staged.checked_add(1).filter(|_| last == Some(staged as usize)) {
             self.send_nth(scene, partition, to, index);
         }
     }
@@ -205,62 +198,6 @@ impl Repair {
     pub(super) fn not_taken(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.coming.done(partition, from);
         self.tell_put_off(scene, [partition].into_iter());
-    }
-
-    /// Keeps a piece aside. Pieces come in order; anything else ends the transfer.
-    pub(super) fn stage(
-        &mut self,
-        scene: &Scene<'_>,
-        key: (PartitionId, PeerId),
-        session: u64,
-        (transfer, index, count): (u64, u32, u32),
-        piece: Piece,
-    ) {
-        let (partition, from) = key;
-        if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
-            return;
-        }
-        if !self.is_current(partition, session) {
-            marked!(StaleSession);
-            self.staging.remove(&key);
-            return self.report_to(scene, from, vec![partition]);
-        }
-        self.coming.heard(scene.now.time, from);
-        if index == 0 && (self.staging.contains_key(&key) || self.staging.len() < TRANSFERS_MAX) {
-            let (began, moved, pieces) = (scene.now.time, scene.now.time, Vec::new());
-            let staging = Staging { began, moved, transfer, session, count, pieces };
-            self.staging.insert(key, staging);
-        }
-        let Some(staging) = self.staging.get_mut(&key) else {
-            // No room: it is told again when there is some.
-            self.coming.done(partition, from);
-            return self.coming.put_off(partition, from);
-        };
-        if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
-            marked!(StateOutOfOrder);
-            self.staging.remove(&key);
-            return;
-        }
-        if index == 0 && mutated!(Unstaged) {
-            let question = Question::Install { partition, pieces: vec![piece.clone()] };
-            self.out.push(Out::Store { ticket: 0, question });
-        }
-        staging.pieces.push(piece);
-        staging.moved = scene.now.time;
-        if index + 1 < count {
-            marked!(StateStaged);
-            return self.send(from, Message::Staged { partition, transfer, index });
-        }
-        self.install(key);
-    }
-
-    fn install(&mut self, key: (PartitionId, PeerId)) {
-        let (partition, from) = key;
-        let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
-        if self.is_current(partition, session) {
-            let pending = Pending::Learn { partition, from, events: 0 };
-            self.ask_store(pending, Question::Install { partition, pieces });
-        }
     }
 
     pub(super) fn forget_stalled(&mut self, now: Time) {

@@ -1,0 +1,132 @@
+//! State transfers that are coming in: kept aside piece by piece, and applied in one step at their end (rule `staged`).
+
+use super::coming::PATIENCE;
+use super::push::TRANSFERS_MAX;
+use super::{Out, Pending, Repair, Scene};
+use crate::ids::{PartitionId, PeerId};
+use crate::message::Repair as Message;
+use crate::store::Question;
+use crate::time::Time;
+use starling_crdt::Piece;
+
+/// Most of those that come in at once from one sender, so that none of them keeps all others off.
+const OF_ONE_MAX: usize = TRANSFERS_MAX - 1;
+/// Most pieces of one transfer.
+const PIECES_MAX: u32 = 65_536;
+
+/// A partition, and who sends it.
+type Key = (PartitionId, PeerId);
+
+pub(super) struct Staging {
+    /// Since when there are pieces of it, however often it has begun anew.
+    pub began: Time,
+    pub moved: Time,
+    transfer: u64,
+    session: u64,
+    count: u32,
+    pieces: Vec<Piece>,
+    /// Of all pieces together, in memory.
+    pub bytes: usize,
+}
+
+impl Repair {
+    /// Keeps a piece aside. Pieces come in order; anything else ends the transfer.
+    pub(super) fn stage(
+        &mut self,
+        scene: &Scene<'_>,
+        key: Key,
+        session: u64,
+        (transfer, index, count): (u64, u32, u32),
+        piece: Piece,
+    ) {
+        let (partition, from) = key;
+        if partition >= scene.map.partitions() || count > PIECES_MAX || index >= count {
+            return;
+        }
+        if !self.is_current(partition, session) {
+            marked!(StaleSession);
+            self.staging.remove(&key);
+            return self.report_to(scene, from, vec![partition]);
+        }
+        self.coming.heard(scene.now.time, from);
+        if index == 0 && self.makes_room(scene, key) {
+            self.begin_staging(scene.now.time, key, session, (transfer, count));
+        }
+        let Some(staging) = self.staging.get_mut(&key) else {
+            // No room: it is told again when there is some.
+            self.coming.done(partition, from);
+            return self.coming.put_off(partition, from);
+        };
+        if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
+            marked!(StateOutOfOrder);
+            self.staging.remove(&key);
+            return;
+        }
+        if index == 0 && mutated!(Unstaged) {
+            let question = Question::Install { partition, pieces: vec![piece.clone()] };
+            self.out.push(Out::Store { ticket: 0, question });
+        }
+        staging.bytes = staging.bytes.saturating_add(piece.size());
+        staging.pieces.push(piece);
+        staging.moved = scene.now.time;
+        self.give_up_largest(scene);
+        if index + 1 == count {
+            self.install(key);
+        } else if self.staging.contains_key(&key) {
+            marked!(StateStaged);
+            self.send(from, Message::Staged { partition, transfer, index });
+        }
+    }
+
+    /// Whether one more transfer may come in. Where there are as many as there may be, one goes that takes longer than
+    /// any honest one.
+    fn makes_room(&mut self, scene: &Scene<'_>, key: Key) -> bool {
+        if self.staging.contains_key(&key) {
+            return true;
+        }
+        let of_one = self.staging.keys().filter(|(_, from)| *from == key.1).count();
+        if of_one >= OF_ONE_MAX || self.incoming() < TRANSFERS_MAX {
+            return of_one < OF_ONE_MAX;
+        }
+        let late = |(_, staging): &(&Key, &Staging)| scene.now.time.since(staging.began) >= PATIENCE;
+        let oldest = self.staging.iter().filter(late).min_by_key(|(_, staging)| staging.began);
+        let oldest = oldest.map(|(key, _)| *key);
+        oldest.into_iter().for_each(|key| self.drop_staging(scene, key));
+        oldest.is_some()
+    }
+
+    /// Transfers that are coming in, or are being written.
+    pub(super) fn incoming(&self) -> usize {
+        let writes = |pending: &&(_, Pending)| matches!(pending.1, Pending::Learn { events: 0, .. });
+        self.staging.len() + self.pending.values().filter(writes).count()
+    }
+
+    fn begin_staging(&mut self, now: Time, key: Key, session: u64, (transfer, count): (u64, u32)) {
+        let began = self.staging.get(&key).map_or(now, |before| before.began);
+        let (moved, pieces, bytes) = (now, Vec::new(), 0);
+        self.staging.insert(key, Staging { began, moved, transfer, session, count, pieces, bytes });
+    }
+
+    /// Until what is kept aside is no more than it may be. The largest has at least its share of that.
+    fn give_up_largest(&mut self, scene: &Scene<'_>) {
+        while self.staging.values().map(|staging| staging.bytes).sum::<usize>() > self.config.staged_max {
+            let largest = self.staging.iter().max_by_key(|(_, staging)| staging.bytes);
+            let Some(key) = largest.map(|(key, _)| *key) else { return };
+            self.drop_staging(scene, key);
+        }
+    }
+
+    fn drop_staging(&mut self, scene: &Scene<'_>, key: Key) {
+        self.staging.remove(&key);
+        self.not_taken(scene, key.0, key.1);
+    }
+
+    fn install(&mut self, key: Key) {
+        let (partition, from) = key;
+        let Some(Staging { pieces, session, .. }) = self.staging.remove(&key) else { return };
+        if self.is_current(partition, session) {
+            let pending = Pending::Learn { partition, from, events: 0 };
+            self.ask_store(pending, Question::Install { partition, pieces });
+        }
+    }
+}
