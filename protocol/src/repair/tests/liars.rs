@@ -90,7 +90,7 @@ fn of_what_is_sent_as_a_whole_no_more_is_kept_aside_than_there_is_room_for() {
     for index in 0..pieces.len() {
         repair.received(&scene(&TWO), PeerId::numbered(OTHER), state_of(&pieces, index));
         let staged = |out: &Out| matches!(out, Out::Send { message: Message::Staged { .. }, .. });
-        taken += usize::from(repair.drain().iter().any(|out| staged(out)));
+        taken += usize::from(repair.drain().iter().any(staged));
         assert!(repair.staging.values().all(|staging| staging.bytes <= half));
     }
     assert!((pieces.len() / 3..pieces.len() * 2 / 3).contains(&taken), "{taken} of {}", pieces.len());
