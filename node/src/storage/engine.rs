@@ -115,6 +115,9 @@ impl Engine {
     }
 
     fn open_with(path: &Path, new_id: u64, recent_max: usize) -> Result<(Self, Writer), StorageError> {
+        if !path.exists() {
+            Tables::make(path, new_id)?;
+        }
         let tables = Tables::open(path, new_id)?;
         let (mut recent, mut logged) = (Recent::default(), 0);
         let journal = Journal::open(&path.join("recent"), &mut |row, value| {

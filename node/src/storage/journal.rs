@@ -313,7 +313,7 @@ fn create(directory: &Path) -> io::Result<()> {
 }
 
 /// So that files which came or went are known after a power cut.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

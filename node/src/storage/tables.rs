@@ -1,11 +1,13 @@
 //! The embedded engine: fjall, with one ordered keyspace, written to in bulk and in order only.
 
-use super::journal::refused;
+use super::journal::{refused, sync_directory};
 use super::keys::Keys;
 use super::recent::Recent;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
 use starling_crdt::cell::{cells_behind, key_of_row};
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -49,6 +51,19 @@ impl Tables {
             keys.read();
         }
         Ok(Self { database, rows, keys, id })
+    }
+
+    /// Makes new ones, named `new_id`, beside that place, and moves them there whole: killed while it makes them, the
+    /// engine leaves what it does not open again.
+    pub fn make(path: &Path, new_id: u64) -> Result<(), StorageError> {
+        let new = path.with_extension("new");
+        match fs::remove_dir_all(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
+            _ => {}
+        }
+        drop(Self::open(&new, new_id)?);
+        fs::rename(&new, path).map_err(refused)?;
+        sync_directory(path.parent().unwrap_or(path)).map_err(refused)
     }
 
     pub fn keys(&self) -> &Keys {

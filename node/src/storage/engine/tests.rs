@@ -145,6 +145,28 @@ fn a_store_that_is_open_or_damaged_says_so_in_words() {
     assert_eq!(error.0, "another version of the storage engine has written it");
 }
 
+/// Each of the files that the engine makes is the last that was made whole, once.
+#[test]
+fn a_store_of_which_a_part_was_made_is_made_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let (whole, path) = (place.path().join("whole"), place.path().join("store"));
+    drop(Disk::open(&whole).unwrap());
+    let files: Vec<_> = std::fs::read_dir(&whole).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 2);
+    for file in files.iter().filter(|file| file.is_file()) {
+        let part = path.with_extension("new");
+        std::fs::create_dir(&part).unwrap();
+        std::fs::copy(file, part.join(file.file_name().unwrap())).unwrap();
+        let mut disk = Disk::open(&path).unwrap();
+        assert!(!part.exists() && disk.engine.is_empty().unwrap());
+        disk.engine.put(b"kept", b"1");
+        disk.commit(true);
+        drop(disk);
+        assert!(!Disk::open(&path).unwrap().engine.is_empty().unwrap());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}
+
 #[test]
 fn what_is_in_tables_needs_no_journal_and_what_changed_since_hides_it() {
     let place = tempfile::tempdir().unwrap();
