@@ -97,10 +97,10 @@ impl PeerHandle {
     pub async fn request(&self, request: Request) -> Response {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(ClientRequest { request, reply }).await.is_err() {
-            return Response::Failed(stopping(FailureKind::NotReady, "Nothing was done."));
+            return Response::Failed(stopping(FailureKind::NotReady, "nothing was done"));
         }
         // Not `NotReady`: whoever reads that may do it again elsewhere, and then it is done twice.
-        let in_doubt = |_| Response::Failed(stopping(FailureKind::Timeout, "A write may still take effect."));
+        let in_doubt = |_| Response::Failed(stopping(FailureKind::Timeout, "a write may still take effect"));
         answer.await.unwrap_or_else(in_doubt)
     }
 }
@@ -108,9 +108,9 @@ impl PeerHandle {
 fn stopping(kind: FailureKind, state: &str) -> Failure {
     Failure {
         kind,
-        why: "This peer is stopping.".into(),
+        why: "this peer is stopping".into(),
         state: state.into(),
-        hint: "Ask another peer, or this one once it is up again.".into(),
+        hint: "ask another peer, or this one once it is up again".into(),
         trace: None,
     }
 }

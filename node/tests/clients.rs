@@ -406,7 +406,7 @@ fn failures_say_why_what_holds_and_what_to_do_in_one_line() {
         assert_eq!(
             line,
             format!(
-                "{code} 1 of the 2 copies required (W=2) answered in 2 s; It may still take effect; Accept one copy: --w 1"
+                "{code} 1 of the 2 copies required (W=2) answered in 2 s; it may still take effect; accept one copy: --w 1"
             )
         );
     }

@@ -5,8 +5,8 @@ use starling_protocol::request::{Failure, FailureKind};
 
 /// `QUORUM why; state; hint`. The first word is for programs, the rest for people.
 pub fn failure_line(failure: &Failure) -> String {
-    let parts = [&failure.why, &failure.state, &failure.hint].map(|part| part.trim().trim_end_matches('.'));
-    let said: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let mut said = vec![failure.why.as_str(), &failure.state, &failure.hint];
+    said.retain(|part| !part.is_empty());
     format!("{} {}", code(failure.kind), said.join("; "))
 }
 
@@ -28,7 +28,7 @@ fn code(kind: FailureKind) -> &'static str {
 pub fn mismatch() -> Failure {
     Failure {
         kind: FailureKind::Timeout,
-        why: "The peer answered something else than it was asked".into(),
+        why: "the peer answered something else than it was asked".into(),
         state: "the outcome is unknown".into(),
         hint: "this is a bug of Starling; please report it".into(),
         trace: None,

@@ -69,7 +69,7 @@ pub async fn run(
 /// All clients together have sent more than there is room for.
 async fn full(wire: &mut Wire, session: &Session) -> io::Result<()> {
     Frame::error(
-        "BUSY too much is being sent to this peer at once; Nothing of this command was done; try again",
+        "BUSY too much is being sent to this peer at once; nothing of this command was done; try again",
     )
     .encode(session.version, &mut wire.replies);
     wire.write().await?;

@@ -184,9 +184,9 @@ impl World {
         if let Some(kind) = self.failure {
             return Err(Failure {
                 kind,
-                why: "1 of the 2 copies required (W=2) answered in 2 s.".into(),
-                state: "It may still take effect.".into(),
-                hint: "Accept one copy: --w 1.".into(),
+                why: "1 of the 2 copies required (W=2) answered in 2 s".into(),
+                state: "it may still take effect".into(),
+                hint: "accept one copy: --w 1".into(),
                 trace,
             });
         }
