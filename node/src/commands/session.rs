@@ -268,9 +268,11 @@ fn first_access(peer: &PeerHandle) -> Access {
     if peer.password().is_none() { Access::Full } else { Access::Nothing }
 }
 
+/// A failure that says nothing of what was done is of the whole answer, not of one key.
 fn of_several(mut failure: Failure) -> Failure {
-    failure.state =
-        format!("{}; each key goes on its own: others may be done", failure.state.trim_end_matches('.'));
+    if !failure.state.is_empty() {
+        failure.state += "; each key goes on its own: others may be done";
+    }
     failure
 }
 
@@ -309,5 +311,18 @@ pub fn frame_of(reply: Reply) -> Frame {
         Reply::Map(entries) => Frame::Map(entries.into_iter().map(|(f, v)| (bulk(f), bulk(v))).collect()),
         Reply::Siblings(siblings) => Frame::Array(siblings.into_iter().map(|s| bulk(s.value)).collect()),
         Reply::Error(error) => Frame::error(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure_line;
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_is_not_told_as_the_failure_of_one_key() {
+        let line = failure_line(&of_several(too_large()));
+        assert_eq!(line, "ERR the answer is larger than 67108864 bytes; ask for fewer keys at once");
+        assert!(failure_line(&of_several(mismatch())).contains("unknown; each key goes on its own: others"));
     }
 }
