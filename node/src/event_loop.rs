@@ -321,7 +321,7 @@ fn log(notice: Notice) {
         // Said when the loop ends.
         Notice::Outlived => {}
         Notice::Refuted { incarnation } => {
-            tracing::warn!(incarnation, "others believed this peer dead; it has told them that it is not");
+            tracing::warn!(incarnation, "others doubted that this peer lives; it has told them that it does");
         }
         Notice::LetGo { partition } => {
             tracing::debug!(partition, "a partition that others own was handed over and dropped");

@@ -46,7 +46,7 @@ pub enum Notice {
         name: String,
         step: Step,
     },
-    /// Others believed this peer dead; it has refuted.
+    /// Others doubted that this peer lives; it has told them that it does.
     Refuted {
         incarnation: u64,
     },
