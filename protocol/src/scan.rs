@@ -91,7 +91,7 @@ impl Scans {
     /// The peer asked will not answer.
     pub fn refused(&mut self, from: PeerId, op: OpId) -> Option<Out> {
         let page = self.take(from, op)?;
-        Some(failed(page.id, FailureKind::Timeout, "the owner asked for the next keys refused"))
+        Some(failed(page.id, FailureKind::Timeout, "the owner that was asked for the next keys refused"))
     }
 
     /// The page, if this is whom it was asked of: what another says ends nothing.
@@ -109,7 +109,7 @@ impl Scans {
     }
 
     fn fail_those(&mut self, which: impl Fn(&Page) -> bool) -> Vec<Out> {
-        let why = "the owner asked for the next keys did not answer";
+        let why = "the owner that was asked for the next keys did not answer";
         let ended: Vec<_> = self.pages.iter().filter(|(_, page)| which(page)).map(|(op, _)| *op).collect();
         let ended = ended.into_iter().filter_map(|op| self.pages.remove(&op));
         ended.map(|page| failed(page.id, FailureKind::Timeout, why)).collect()

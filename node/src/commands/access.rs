@@ -126,9 +126,9 @@ fn keys_of<'a>(spec: &Spec, args: &'a Arguments) -> impl Iterator<Item = &'a [u8
 
 fn verb(scope: &Scope, spec: &Spec, writes: bool) -> Option<String> {
     let (allowed, does, allows) =
-        if writes { (scope.write, "writes", "read") } else { (scope.read, "reads", "write") };
+        if writes { (scope.write, "writes", "reading") } else { (scope.read, "reads", "writing") };
     let name = spec.name.to_ascii_uppercase();
-    (!allowed).then(|| format!("NOPERM {name} {does}; this token allows only to {allows}"))
+    (!allowed).then(|| format!("NOPERM {name} {does}; this token allows {allows} only"))
 }
 
 fn outside<'a>(scope: &Scope, mut keys: impl Iterator<Item = &'a [u8]>) -> Option<String> {
@@ -165,7 +165,7 @@ mod tests {
                 Kind::Read | Kind::Write => {
                     let has_keys = spec.keys != NO_KEY;
                     assert_eq!(elsewhere.is_some(), has_keys, "{}", spec.name);
-                    assert!(nothing.unwrap().contains("allows only to"), "{}", spec.name);
+                    assert!(nothing.unwrap().ends_with(" only"), "{}", spec.name);
                     assert_eq!(everything, None, "{}", spec.name);
                 }
                 Kind::Local => assert_eq!((elsewhere, nothing), (None, None), "{}", spec.name),
@@ -186,7 +186,7 @@ mod tests {
         let reader = scope("app/", true, false);
         assert_eq!(
             said(&reader, "set app/a 1").as_deref(),
-            Some("NOPERM SET writes; this token allows only to read")
+            Some("NOPERM SET writes; this token allows reading only")
         );
         assert_eq!(said(&reader, "nonsense"), None, "it has its own error");
     }

@@ -24,7 +24,7 @@ pub async fn explain(session: &mut Session, mut args: Arguments) -> Frame {
         Prepared::Refused(frame) => return frame,
         Prepared::Other(..) => {
             return Frame::error(format!(
-                "ERR {name} reads and writes no key; EXPLAIN takes commands such as GET key"
+                "ERR EXPLAIN cannot take {name}; it takes commands such as GET key"
             ));
         }
     };

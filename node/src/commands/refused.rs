@@ -88,10 +88,14 @@ const REFUSED: &[Refused] = &[
             "hpersist",
             "httl",
             "hpttl",
-            "touch",
         ],
         why: "keys do not expire yet",
         instead: "DEL the key when its time has come",
+    },
+    Refused {
+        names: &["touch"],
+        why: "peers do not note when a key was last used",
+        instead: "EXISTS counts the keys that are there",
     },
     Refused {
         names: &["keys", "randomkey"],
@@ -255,7 +259,7 @@ const REFUSED: &[Refused] = &[
     },
     Refused {
         names: &["save", "bgsave", "bgrewriteaof", "lastsave"],
-        why: "acknowledged writes are on disk already",
+        why: "writes are synced as the peer's setting --durability says",
         instead: "nothing needs to be done",
     },
     Refused {
