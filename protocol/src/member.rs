@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Most addresses of one peer, and the longest of them in bytes.
 pub const ADDRESSES_MAX: usize = 16;
 pub const ADDRESS_LEN_MAX: usize = 256;
-/// Largest weight.
+/// Largest weight, of which a peer's share of the data follows: a hundred times the usual.
 pub const WEIGHT_MAX: u32 = 10_000;
 
 /// Largest incarnation, and largest version of a standing. Both grow by one at a time.

@@ -7,15 +7,12 @@
 use crate::ids::{OpId, PartitionId, PeerId};
 use crate::member::{Step, View};
 use crate::message::{Call, Refusal};
-use crate::store::{Answer, Question};
+use crate::store::{Answer, KEYS_MAX, Question};
 use serde_bytes::ByteBuf;
 use starling_crdt::cell::KEY_MAX;
 use starling_crdt::{Command, Event, Stamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Most keys in one answer to a scan.
-pub const KEYS_MAX: u16 = 1024;
 
 /// What this peer knows at the moment of a call.
 #[derive(Clone, Copy, Debug)]

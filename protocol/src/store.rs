@@ -13,6 +13,9 @@ use starling_crdt::{
 };
 use std::sync::Arc;
 
+/// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
+pub const KEYS_MAX: u16 = 1024;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
     Execute {
@@ -207,9 +210,6 @@ fn total(names: &[ByteBuf]) -> usize {
 
 #[cfg(test)]
 mod tests;
-
-/// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
-pub const KEYS_MAX: u16 = 1024;
 
 /// Carries out one question; `now`: what time it is at this peer. What it changes lies in `storage`, not yet committed; so the answer to
 /// anything but `Execute` must not leave before that is synced (rules `ack-synced`, `report-synced`).

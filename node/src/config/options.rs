@@ -11,6 +11,7 @@ use crate::storage::Durability;
 use crate::transport::{Address, CIRCUITS_MAX, Limits, NatOptions, Serve, parse_address, parse_peer};
 use starling_protocol::config::NAME_MAX;
 use starling_protocol::ids::PeerId;
+use starling_protocol::member::WEIGHT_MAX;
 use starling_protocol::message::FRAME_MAX;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -22,8 +23,6 @@ use std::time::Duration;
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Any port on every interface, TCP and QUIC.
 const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
-/// Most share that a peer may claim: a hundred times the usual.
-const WEIGHT_MAX: u32 = 10_000;
 /// Half the processors of the largest machines.
 pub(super) const THREADS_MAX: u32 = 256;
 /// Frames need six, and admission and identify some beside them; each may take 256 KiB of memory.

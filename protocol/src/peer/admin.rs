@@ -137,8 +137,7 @@ impl Peer {
         let mut owners: Vec<_> = seats.read.iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(|seat| (seat.peer != self.me, seat.health));
         let Some(owner) = owners.first() else { return Some(Response::Failed(not_ready())) };
-        let out =
-            self.scans.begin(now.time, id, owner.peer, cursor, limit.clamp(1, crate::replica::KEYS_MAX));
+        let out = self.scans.begin(now.time, id, owner.peer, cursor, limit.clamp(1, crate::store::KEYS_MAX));
         self.route_scan(out);
         None
     }
