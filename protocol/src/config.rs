@@ -92,7 +92,7 @@ fn in_range(what: &'static str, value: u64, most: u64) -> Result<(), GenesisErro
     Err(GenesisError::Range { what, value, least: 1, most })
 }
 
-/// What a peer may choose for itself. Every queue and table has its bound here.
+/// What a peer may choose for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// SWIM's protocol period. The paper ran 2 s over a WAN-like network, memberlist's LAN profile 1 s;

@@ -165,6 +165,14 @@ impl Coordinator {
         true
     }
 
+    /// Of each table its name, its length, and the most that it may hold.
+    pub fn tables(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("operations", self.ops.len(), self.config.operations_max),
+            ("requests taken up", self.taken.len(), TAKEN_MAX),
+        ]
+    }
+
     /// Operations under way.
     pub fn len(&self) -> usize {
         self.ops.len()

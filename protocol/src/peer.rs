@@ -89,7 +89,7 @@ impl Peer {
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
-        let scans = Scans::new(id, life, genesis.partitions, config.deadline, 1024);
+        let scans = Scans::new(id, life, genesis.partitions, config.deadline);
         let mut peer = Self {
             me: id,
             life,
@@ -164,16 +164,17 @@ impl Peer {
         self.membership.knows_view(hash)
     }
 
-    /// Of each table and queue its name, its length, and the most that it may hold.
+    /// Of each table that grows with what others ask and say: its name, its length, and the most that it may
+    /// hold.
     pub fn tables(&self) -> Vec<(&'static str, usize, usize)> {
         let (members, members_max) = self.membership.size();
-        let repair = self.repair.tables();
         let mut tables = vec![
-            ("operations", self.coordinator.len(), self.operations_max),
             ("calls", self.replica.len(), self.operations_max),
             ("members", members, members_max),
+            ("scans", self.scans.under_way(), scan::SCANS_MAX),
         ];
-        tables.extend(repair);
+        tables.extend(self.coordinator.tables());
+        tables.extend(self.repair.tables());
         tables
     }
 

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Names of scans are told apart from those of other operations by their highest bit.
 const SCAN_BIT: u64 = 1 << 63;
+/// Most pages under way; fewer than other operations, since each may bring 16 MiB of keys (`store::KEYS_MAX`).
+pub const SCANS_MAX: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Out {
@@ -33,20 +35,23 @@ pub struct Scans {
     me: PeerId,
     partitions: PartitionId,
     deadline: Duration,
-    limit: usize,
     pages: BTreeMap<OpId, Page>,
     last: u64,
 }
 
 impl Scans {
     /// `life`: of this peer; what it asked in an earlier one has other names. `deadline`: how long a page may take.
-    /// `limit`: most pages at once.
-    pub fn new(me: PeerId, life: u64, partitions: PartitionId, deadline: Duration, limit: usize) -> Self {
-        Self { me, partitions, deadline, limit, pages: BTreeMap::new(), last: life >> 2 }
+    pub fn new(me: PeerId, life: u64, partitions: PartitionId, deadline: Duration) -> Self {
+        Self { me, partitions, deadline, pages: BTreeMap::new(), last: life >> 2 }
     }
 
     pub fn owns(op: OpId) -> bool {
         op.0 & SCAN_BIT != 0
+    }
+
+    /// Pages under way.
+    pub fn under_way(&self) -> usize {
+        self.pages.len()
     }
 
     pub fn next_timeout(&self) -> Option<Time> {
@@ -55,7 +60,7 @@ impl Scans {
 
     /// Asks `from`, an owner of the cursor's partition, for the page after the cursor.
     pub fn begin(&mut self, now: Time, id: RequestId, from: PeerId, cursor: ScanCursor, limit: u16) -> Out {
-        if self.pages.len() >= self.limit {
+        if self.pages.len() >= SCANS_MAX {
             return failed(id, FailureKind::Busy, "too many scans are under way here");
         }
         self.last += 1;
@@ -131,7 +136,7 @@ mod tests {
     const STRANGER: PeerId = PeerId([3; 32]);
 
     fn scans(life: u64) -> Scans {
-        Scans::new(ME, life, 4, Duration::from_secs(1), 8)
+        Scans::new(ME, life, 4, Duration::from_secs(1))
     }
 
     fn begun(scans: &mut Scans) -> OpId {
