@@ -194,7 +194,7 @@ impl Admission {
         state.refusals.insert(peer, refusal) != Some(refusal)
     }
 
-    /// Who does not let this peer in, in words for its user.
+    /// Who does not let this peer in, and why.
     pub fn refusals(&self) -> Vec<(PeerId, Refusal)> {
         self.state().refusals.iter().map(|(peer, refusal)| (*peer, *refusal)).collect()
     }

@@ -217,7 +217,7 @@ impl Call {
 /// Repair, handoff and rebalancing: one exchange of contexts per partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Repair {
-    /// One hash over the synced contexts of all partitions that both own. Equal: no more is said.
+    /// One hash over the synced contexts of all partitions that both own. Equal: answered by `Same`.
     Compare { view: View, hash: u64 },
     /// Mine is that hash as well.
     Same { view: View, hash: u64 },

@@ -16,7 +16,7 @@ pub enum Request {
         w: Option<u8>,
         explain: bool,
     },
-    /// Keys in no particular order. `cursor` 0 begins; the answer's cursor goes on, 0 ends.
+    /// Keys in no particular order. The default cursor begins; the answer's `next` goes on, `None` ends.
     Scan {
         cursor: ScanCursor,
         limit: u16,

@@ -60,8 +60,8 @@ fn number_len(number: u64) -> usize {
     }
 }
 
-/// The same, as it almost always is for a whole partition, which is written with every event: of each actor the
-/// range from its first dot on.
+/// What `serialize` writes of a context as it almost always is for a whole partition, and is written with every event:
+/// of each actor the one range from its first dot on.
 fn serialize_clock<S: Serializer>(clock: &VClock<Actor>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut seq = serializer.serialize_seq(Some(4 * clock.dots.len()))?;
     for (actor, end) in &clock.dots {

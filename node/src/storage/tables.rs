@@ -118,7 +118,7 @@ impl Tables {
     /// Writes all these changes, or none of them, and syncs them. Errors also if the engine has failed in the
     /// background since, where it merges tables: without that they would become more and more.
     pub fn write(&self, changes: &Recent) -> Result<(), StorageError> {
-        // Of what is asked here, nothing else tells.
+        // Called only because fjall reports what failed in the background here; there is nothing to sync.
         self.database.persist(PersistMode::Buffer).map_err(failure)?;
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
         for (row, value) in changes.iter() {
