@@ -170,10 +170,10 @@ impl Command {
         fits("the key", key.len(), KEY_MAX)?;
         let needs = self.needs();
         let mut total = 0_usize;
-        for wanted in [&needs.entries, &needs.members] {
+        for (what, wanted) in [("the field", &needs.entries), ("the member", &needs.members)] {
             let Wanted::Named(names) = wanted else { continue };
             for name in names {
-                fits("the field", name.len(), FIELD_MAX)?;
+                fits(what, name.len(), FIELD_MAX)?;
                 total = total.saturating_add(name.len());
             }
         }

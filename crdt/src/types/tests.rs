@@ -358,14 +358,15 @@ fn of_types_written_at_once_the_string_is_served_then_the_hash() {
 #[test]
 fn what_is_too_long_is_refused() {
     let mut a = Peer::new(1);
-    let too_long = |reply| matches!(reply, Reply::Error(CommandError::TooLong { .. }));
+    let too_long =
+        |reply, its: &str| matches!(reply, Reply::Error(CommandError::TooLong { what, .. }) if what == its);
     let of = |size| "x".repeat(size);
-    assert!(too_long(a.ask(&of(KEY_MAX + 1), set("v"))));
-    assert!(too_long(a.ask("k", set(&of(VALUE_MAX + 1)))));
-    assert!(too_long(a.ask("k", sadd(&[&of(FIELD_MAX + 1)]))));
-    assert!(too_long(a.ask("k", hset(&[(&of(FIELD_MAX + 1), "v")]))));
+    assert!(too_long(a.ask(&of(KEY_MAX + 1), set("v")), "the key"));
+    assert!(too_long(a.ask("k", set(&of(VALUE_MAX + 1))), "the value"));
+    assert!(too_long(a.ask("k", sadd(&[&of(FIELD_MAX + 1)])), "the member"));
+    assert!(too_long(a.ask("k", hset(&[(&of(FIELD_MAX + 1), "v")])), "the field"));
     let (half, key) = (of(VALUE_MAX), of(KEY_MAX));
-    assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")]))));
+    assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")])), "the command"));
     assert_eq!(a.ask(&key, hset(&[(&of(FIELD_MAX), &half)])), Reply::Int(1));
     assert_eq!(a.ask(&key, Command::HLen), Reply::Int(1));
     assert_eq!(a.ask(&key, hset(&[("b", &half)])), Reply::Int(1));
