@@ -142,10 +142,6 @@ impl Spec {
         let least = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
         if self.arity < 0 { words >= least } else { words == least }
     }
-
-    pub fn is_data(&self) -> bool {
-        matches!(self.run, Run::Data { .. })
-    }
 }
 
 /// What most entries of the table share.

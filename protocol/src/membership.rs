@@ -283,7 +283,7 @@ impl Membership {
     }
 
     /// Somebody may be at these addresses. Whether it is a peer of this network shows once it speaks.
-    pub fn discovered(&mut self, _now: Time, peer: PeerId, mut addresses: Vec<String>, out: &mut Vec<Out>) {
+    pub fn discovered(&mut self, peer: PeerId, mut addresses: Vec<String>, out: &mut Vec<Out>) {
         addresses.retain(|address| address.len() <= ADDRESS_LEN_MAX);
         addresses.truncate(ADDRESSES_MAX);
         if peer != self.me().id && !self.connected.contains(&peer) && !addresses.is_empty() {

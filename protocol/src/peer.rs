@@ -128,7 +128,7 @@ impl Peer {
             Input::Unreachable { peer } => self.gone(now, peer, Membership::unreachable),
             Input::Refused { peer } => self.gone(now, peer, Membership::refused),
             Input::Discovered { peer, addresses } => {
-                self.gossip(now, |membership, out| membership.discovered(now.time, peer, addresses, out))
+                self.gossip(now, |membership, out| membership.discovered(peer, addresses, out))
             }
             Input::Listening { addresses } => {
                 self.gossip(now, |membership, out| membership.listening(now.time, addresses, out))

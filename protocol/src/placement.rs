@@ -60,7 +60,8 @@ impl Lists {
     }
 
     /// Those who take writes in the place of owners that do not answer, first choice first.
-    pub fn stand_ins(&self) -> &[PeerId] {
+    #[cfg(test)]
+    fn stand_ins(&self) -> &[PeerId] {
         &self.preference[self.owners..]
     }
 
@@ -130,11 +131,6 @@ impl Placement {
     /// The partitions that this peer is an owner of, in order.
     pub fn partitions_of(&self, peer: PeerId) -> impl Iterator<Item = PartitionId> + '_ {
         (0..self.partitions).filter(move |partition| self.lists(*partition).owns(peer))
-    }
-
-    /// The partitions that both peers are owners of, in order.
-    pub fn shared(&self, a: PeerId, b: PeerId) -> impl Iterator<Item = PartitionId> + '_ {
-        self.partitions_of(a).filter(move |partition| self.lists(*partition).owns(b))
     }
 
     fn compute(&self, partition: PartitionId) -> Lists {

@@ -4,7 +4,7 @@ use super::ballot::{Ballot, unnamed};
 use super::read::Read;
 use super::write::Write;
 use super::{Begin, Scene};
-use crate::ids::{PartitionId, PeerId};
+use crate::ids::PeerId;
 use crate::request::{AnswerKind, Failure, FailureKind, Named, Role, Trace};
 use crate::seats::Seats;
 use crate::time::Time;
@@ -43,7 +43,7 @@ impl Story<'_> {
         let Self { seats, r, w, write, began } = self;
         let took = scene.now.time.since(began).as_micros();
         Box::new(Trace {
-            partition: seats.partition as PartitionId,
+            partition: seats.partition,
             coordinator: unnamed(scene.me),
             n: u8::try_from(seats.read.len()).unwrap_or(u8::MAX),
             r,

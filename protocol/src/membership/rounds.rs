@@ -149,7 +149,6 @@ impl Membership {
                     marked!(Nack);
                     self.send(origin, GossipBody::Nack { seq }, Vec::new(), out);
                 }
-                Outcome::Answered { .. } => {}
             }
         }
     }

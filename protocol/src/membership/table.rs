@@ -37,7 +37,6 @@ impl Member {
 /// What a claim has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    pub admitted: bool,
     /// Its incarnation or health.
     pub life: bool,
     /// Before, if it was known.
@@ -207,7 +206,7 @@ impl Table {
         }
         self.forgotten.remove(&id);
         self.members.insert(id, Member::new(claim));
-        Change { admitted: true, life: true, was: None, addresses: true, stepped: true, view: true }
+        Change { life: true, was: None, addresses: true, stepped: true, view: true }
     }
 
     /// Puts those that are gone for long out of the table. Views and digests stay as they were.

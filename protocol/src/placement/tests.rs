@@ -223,16 +223,6 @@ fn only_what_matters_makes_a_change() {
 }
 
 #[test]
-fn shared_partitions_are_those_that_both_own() {
-    let placement = place(&members(8));
-    let (a, b) = (PeerId::numbered(1), PeerId::numbered(2));
-    let shared: Vec<PartitionId> = placement.shared(a, b).collect();
-    assert!(!shared.is_empty());
-    let both = |p: &PartitionId| placement.lists(*p).owns(a) && placement.lists(*p).owns(b);
-    assert_eq!(shared, (0..Q).filter(both).collect::<Vec<_>>());
-}
-
-#[test]
 fn hash_tags_are_those_of_redis_cluster() {
     // The examples of the Redis Cluster specification.
     assert_eq!(hash_tag(b"{user1000}.following"), b"user1000");

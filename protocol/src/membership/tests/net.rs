@@ -213,7 +213,7 @@ impl Net {
 
     pub fn discover(&mut self, host: usize, other: usize) {
         let addresses = record(other, 0).addresses;
-        self.act(host, |peer, now, out| peer.discovered(now, id(other), addresses, out));
+        self.act(host, |peer, _, out| peer.discovered(id(other), addresses, out));
     }
 
     pub fn take_step(&mut self, host: usize, step: Step) {
