@@ -5,8 +5,9 @@
 //! process and in the simulator.
 //!
 //! Rooms: `membership` (who is alive), `placement` (who owns what), `coordinator` (open operations),
-//! `replica` (the other end of them), `repair` (who lacks what I hold). None imports another; only
-//! `peer` knows them all, and it only routes.
+//! `replica` (the other end of them), `repair` (who lacks what I hold), `scan` (walking over all keys). None imports
+//! another; only `peer` knows them all, and it routes between them. `admission` (who may be a peer, and which clients
+//! may do what) is pure functions that `node` calls itself.
 
 // Rules broken on purpose and branches marked, by tests alone: `mutated!` and `marked!`.
 #[macro_use(mutated, marked)]

@@ -1,4 +1,5 @@
-//! The one state machine: owns the rooms, routes between them, and decides nothing itself.
+//! The one state machine: owns the rooms and routes between them. It decides only on this peer's own coming and going,
+//! and which owner a write goes to first.
 
 mod admin;
 mod atlas;

@@ -29,6 +29,25 @@ const IMPURE: [&str; 14] = [
 /// The rooms of `protocol`; only `peer` may know more than one.
 const ROOMS: [&str; 6] = ["membership", "placement", "coordinator", "replica", "repair", "scan"];
 
+/// Each crate, and those of ours that it uses.
+const CRATES: [(&str, &[&str]); 5] = [
+    ("crdt", &[]),
+    ("protocol", &["crdt"]),
+    ("node", &["crdt", "protocol"]),
+    ("testnet", &["crdt", "protocol"]),
+    ("fuzz", &["crdt", "protocol", "node"]),
+];
+
+#[test]
+fn each_crate_uses_those_of_ours_that_it_may() {
+    for (name, may) in CRATES {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).expect("it can be read");
+        let ours = manifest.lines().filter_map(|line| line.strip_prefix("starling-"));
+        let uses: Vec<_> = ours.filter_map(|line| line.split(['.', ' ']).next()).collect();
+        assert_eq!(uses, may, "{name}");
+    }
+}
+
 #[test]
 fn the_pure_crates_name_nothing_of_the_world() {
     for (path, code) in sources(&["crdt/src", "protocol/src"]) {
@@ -77,12 +96,15 @@ fn is_in(path: &Path, name: &str) -> bool {
         || path.file_stem().is_some_and(|stem| stem == name)
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// Every source file without its tests and its comments.
 fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
     for folder in folders {
-        collect(&root.join(folder), &mut found);
+        collect(&root().join(folder), &mut found);
     }
     assert!(found.len() > 3, "no sources found in {folders:?}");
     found
