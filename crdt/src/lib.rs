@@ -12,6 +12,8 @@
 //! What comes from another peer is checked as it is decoded, and is bounded. It may be false, for a member may
 //! write and delete as it likes; it never makes a replica panic, grow without end, or fail to open again.
 //!
+//! Comments cite rules by name; `protocol/src/lib.rs` lists what each says.
+//!
 //! This crate has no clock, socket, thread, async, OS randomness or unordered iteration.
 
 /// True while this rule is broken on purpose; without the feature `mutants`, never.

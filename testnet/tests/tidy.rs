@@ -1,6 +1,7 @@
 //! The house keeps its shape: which crate may name what, which room may import which, how long a
 //! function and a file may be.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -90,6 +91,22 @@ fn functions_fit_a_screen_and_files_fit_a_head() {
     }
 }
 
+#[test]
+fn rules_that_are_cited_are_defined_and_the_other_way_round() {
+    let files = files(&["crdt/src", "protocol/src", "node/src", "testnet/src"]);
+    let cited: BTreeSet<_> = files.iter().flat_map(|(_, text)| cited(text)).collect();
+    let (_, lib) = files.iter().find(|(path, _)| path.ends_with("protocol/src/lib.rs")).expect("it is there");
+    let items = lib.lines().filter_map(|line| line.strip_prefix("//! - `"));
+    let defined: BTreeSet<_> = items.filter_map(|item| item.split('`').next()).collect();
+    assert_eq!(cited, defined);
+}
+
+/// The names behind "(rule" and "(rules", up to the bracket that closes.
+fn cited(text: &str) -> impl Iterator<Item = &str> {
+    let citations = text.split("(rule").skip(1).filter_map(|rest| rest.split(')').next());
+    citations.flat_map(|citation| citation.split('`').skip(1).step_by(2))
+}
+
 /// Whether a file is the room `name` or in the folder of it.
 fn is_in(path: &Path, name: &str) -> bool {
     path.components().any(|part| part.as_os_str() == name)
@@ -102,27 +119,31 @@ fn root() -> PathBuf {
 
 /// Every source file without its tests and its comments.
 fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let code = |(path, text): (PathBuf, String)| {
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        (path, code.collect::<Vec<_>>().join("\n"))
+    };
+    files(folders).into_iter().filter(|(path, _)| !is_in(path, "tests")).map(code).collect()
+}
+
+/// Every source file as it is, with its path from the root.
+fn files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for folder in folders {
-        collect(&root().join(folder), &mut found);
+        collect(Path::new(folder), &mut found);
     }
     assert!(found.len() > 3, "no sources found in {folders:?}");
     found
 }
 
 fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-    for entry in fs::read_dir(folder).expect("the folder is there").flatten() {
-        let path = entry.path();
-        if path.file_stem().is_some_and(|stem| stem == "tests") {
-            continue;
-        }
-        if path.is_dir() {
+    for entry in fs::read_dir(root().join(folder)).expect("the folder is there").flatten() {
+        let path = folder.join(entry.file_name());
+        if entry.path().is_dir() {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).expect("it can be read");
-            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            found.push((path, code.collect::<Vec<_>>().join("\n")));
+            found.push((path, fs::read_to_string(entry.path()).expect("it can be read")));
         }
     }
 }

@@ -168,7 +168,7 @@ impl World {
     }
 
     /// Only while every acknowledged event that is on this disk is on another one as well, and nobody else
-    /// is being filled (rules.md, the exact promise: fewer than W disks are lost before repair).
+    /// is being filled ("The exact promise" of the README: fewer than W disks are lost before repair).
     fn lose_disk(&mut self, index: usize, lose: impl Fn(&mut World, usize)) -> bool {
         if !self.can_lose(index) {
             return false;

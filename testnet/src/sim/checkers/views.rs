@@ -1,4 +1,4 @@
-//! Who knows fewer steps is refused, and who is not filled answers no reads (rule `settling`; "Reading").
+//! Who knows fewer steps is refused, and who is not filled answers no reads (rule `settling`).
 
 use starling_protocol::effect::Effect;
 use starling_protocol::member::{Step, View};
