@@ -169,8 +169,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Makes names in a directory durable. Only Unix needs it, or has it.
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// So that files which came or went are known after a power cut. Only Unix needs it, or has it.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 

@@ -12,6 +12,7 @@
 //! change:  (length of the value + 1, or 0 where the row is deleted) << 16 | length of the row (8 bytes)  row  value
 //! ```
 
+use crate::directory::sync_directory;
 use starling_crdt::StorageError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -310,11 +311,6 @@ fn create(directory: &Path) -> io::Result<()> {
         directory.parent().map_or(Ok(()), sync_directory)?;
     }
     Ok(())
-}
-
-/// So that files which came or went are known after a power cut.
-pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 pub fn refused(e: io::Error) -> StorageError {

@@ -1,8 +1,9 @@
 //! The embedded engine: fjall, with one ordered keyspace, written to in bulk and in order only.
 
-use super::journal::{refused, sync_directory};
+use super::journal::refused;
 use super::keys::Keys;
 use super::recent::Recent;
+use crate::directory::sync_directory;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
 use starling_crdt::cell::{cells_behind, key_of_row};
