@@ -124,7 +124,7 @@ pub const SETTINGS: &[Setting] = &[
         "relay-connections",
         One("N"),
         default!("32"),
-        "Most connections relayed for one member at once: one for each other that it cannot reach; less than streams",
+        "Most connections relayed for one member at once: one per member that it cannot reach itself; must be below --streams",
     ),
     setting(
         "relay-gib",
