@@ -106,6 +106,12 @@ pub enum CommandError {
     /// Longer than `KEY_MAX`, `FIELD_MAX` or `VALUE_MAX`.
     #[error("ERR {what} is {size} bytes long; the limit is {limit}")]
     TooLong { what: String, size: u64, limit: u64 },
+    /// There is no room for the first dot of one more actor.
+    #[error(
+        "ERR too many peers, counted anew at each start, have written to this key's partition: it has room for {limit}; \
+         write through a peer that has run for longer"
+    )]
+    Torn { limit: u64 },
     #[error("ERR the answer is larger than {limit} bytes; read it in parts")]
     TooLarge { limit: u64 },
 }

@@ -199,8 +199,8 @@ impl Replica {
             return Some(types::too_long("the change", event.size(), EVENT_MAX));
         }
         let context = self.context(p);
-        let full = !context.has_room(event.dot);
-        full.then(|| types::too_long("the partition's context", context.range_count(), RANGES_MAX))
+        let torn = CommandError::Torn { limit: RANGES_MAX as u64 };
+        (!context.has_room(event.dot)).then_some(torn)
     }
 
     /// Applies an event from elsewhere: any order, any number of times. True where it was new. A malformed

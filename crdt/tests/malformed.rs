@@ -169,7 +169,7 @@ fn a_context_does_not_grow_beyond_what_can_be_stored() {
     assert!(!peer.install(&[more]), "no room");
     let set = Command::Set { value: bytes("v") };
     let refused = peer.execute("k", &set, 1);
-    assert!(matches!(refused.reply, Reply::Error(CommandError::TooLong { .. })) && refused.event.is_none());
+    assert!(matches!(refused.reply, Reply::Error(CommandError::Torn { .. })) && refused.event.is_none());
     let mut reopened = Peer::on(peer.disk.clone(), 2);
     assert_eq!(*reopened.context(), holes);
     assert!(reopened.apply(&other(3)), "a gap filled makes room");
