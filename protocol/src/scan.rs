@@ -28,7 +28,16 @@ struct Page {
     id: RequestId,
     asked: PeerId,
     partition: PartitionId,
+    after: Option<ByteBuf>,
     deadline: Time,
+}
+
+impl Page {
+    /// Keys come in the order of storage: by length, then by bytes. An owner that went back would let a client walk on for
+    /// ever.
+    fn is_before(&self, key: &ByteBuf) -> bool {
+        self.after.as_ref().is_none_or(|after| (after.len(), after) < (key.len(), key))
+    }
 }
 
 pub struct Scans {
@@ -65,7 +74,8 @@ impl Scans {
         }
         self.last += 1;
         let (op, ScanCursor { partition, after }) = (OpId(SCAN_BIT | self.last), cursor);
-        self.pages.insert(op, Page { id, asked: from, partition, deadline: now + self.deadline });
+        let page = Page { id, asked: from, partition, after: after.clone(), deadline: now + self.deadline };
+        self.pages.insert(op, page);
         if from == self.me {
             return Out::Store { op, question: Question::Keys { partition, after, limit } };
         }
@@ -84,7 +94,9 @@ impl Scans {
         let page = self.take(from, op)?;
         let partition = page.partition;
         let next = match keys.last() {
-            Some(last) if more => Some(ScanCursor { partition, after: Some(last.clone()) }),
+            Some(last) if more && page.is_before(last) => {
+                Some(ScanCursor { partition, after: Some(last.clone()) })
+            }
             _ if partition + 1 < self.partitions => {
                 Some(ScanCursor { partition: partition + 1, after: None })
             }
@@ -157,6 +169,24 @@ mod tests {
             panic!("the owner's answer is told");
         };
         assert_eq!(id, RequestId(1));
+    }
+
+    #[test]
+    fn an_owner_that_goes_back_has_no_more() {
+        let mut scans = scans(0);
+        let mut next = |after: &str, last: &str| {
+            let cursor = ScanCursor { partition: 0, after: Some(ByteBuf::from(after)) };
+            let out = scans.begin(Time(0), RequestId(1), OWNER, cursor, 10);
+            let Out::Send { call: Call::Keys { op, .. }, .. } = out else { panic!("the owner is asked") };
+            match scans.found(OWNER, op, vec![ByteBuf::from(last)], true) {
+                Some(Out::Reply { response: Response::Keys { next, .. }, .. }) => {
+                    next.expect("there is more").partition
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([next("b", "c"), next("b", "aa")], [0, 0]);
+        assert_eq!([next("b", "b"), next("b", "a"), next("aa", "b")], [1, 1, 1]);
     }
 
     #[test]
