@@ -6,7 +6,8 @@ use super::admission::Saying;
 use super::driver::{AT_ONCE, Driver, REMEMBERED_MAX};
 use super::keys::{from_libp2p, peer_text};
 use super::link::Stats;
-use super::peers::{Connection, Route};
+use super::paths::Way;
+use super::peers::Connection;
 use super::strangers::STRANGER_TIME;
 use libp2p::Multiaddr;
 use libp2p::core::{ConnectedPoint, Endpoint};
@@ -88,10 +89,10 @@ impl Driver {
         // One that we have dialled may have come about because the other side has opened its firewall.
         let may_be = !is_own || address::is_global(at);
         let is_punched = || may_be && self.peers.get(&peer).is_some_and(|entry| entry.has_relayed());
-        let route = match () {
-            () if address::is_relayed(at) => Route::Relayed(self.relay_at(at)),
-            () if is_punched() => Route::Punched,
-            () => Route::Direct,
+        let way = match () {
+            () if address::is_relayed(at) => Way::Relayed(self.relay_at(at)),
+            () if is_punched() => Way::Punched,
+            () => Way::Direct,
         };
         let remote = at.clone();
         Connection {
@@ -100,7 +101,7 @@ impl Driver {
             since: Instant::now(),
             doubted: false,
             speaks: is_first_to_speak(endpoint),
-            route,
+            way,
             remote,
         }
     }

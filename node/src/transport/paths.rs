@@ -2,17 +2,18 @@
 
 use super::address;
 use super::driver::Driver;
-use super::peers::{Connection, Peer, Route};
+use super::peers::{Connection, Peer};
 use starling_protocol::ids::PeerId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Direct,
     /// Direct, through a hole that both sides have punched into their NATs.
     Punched,
-    /// Through this peer, if it is known.
+    /// Through this peer. `None`: the relay cannot be told any more.
     Relayed(Option<PeerId>),
 }
 
@@ -96,8 +97,7 @@ impl Driver {
         let entry = self.peers.get(&peer).filter(|entry| entry.admitted.is_some());
         let path = entry.and_then(|entry| {
             let best = entry.best()?;
-            let relay =
-                if let Route::Relayed(Some(relay)) = best.route { self.peers.get(&relay) } else { None };
+            let relay = if let Way::Relayed(Some(relay)) = best.way { self.peers.get(&relay) } else { None };
             Some(path_of(best, relay, entry.punches_failed))
         });
         self.paths.tell(peer, path);
@@ -107,12 +107,8 @@ impl Driver {
 /// A relayed connection runs over the one to its relay, whatever address was dialled.
 fn path_of(connection: &Connection, relay: Option<&Peer>, punches_failed: u32) -> Path {
     let direct = relay.and_then(|relay| relay.connections.iter().find(|other| !other.is_relayed()));
-    let way = match connection.route {
-        Route::Direct => Way::Direct,
-        Route::Punched => Way::Punched,
-        Route::Relayed(by) => Way::Relayed(by),
-    };
-    Path { way, quic: address::is_quic(&direct.unwrap_or(connection).remote), punches_failed }
+    let quic = address::is_quic(&direct.unwrap_or(connection).remote);
+    Path { way: connection.way, quic, punches_failed }
 }
 
 #[cfg(test)]
@@ -121,14 +117,14 @@ mod tests {
     use libp2p::swarm::ConnectionId;
     use tokio::time::Instant;
 
-    fn connection(route: Route, remote: &str) -> Connection {
+    fn connection(way: Way, remote: &str) -> Connection {
         Connection {
             id: ConnectionId::new_unchecked(0),
             dialled: true,
             since: Instant::now(),
             doubted: false,
             speaks: true,
-            route,
+            way,
             remote: remote.parse().unwrap(),
         }
     }
@@ -138,10 +134,10 @@ mod tests {
         let by = PeerId([1; 32]);
         let circuit =
             "/ip4/5.5.5.1/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
-        let relayed = connection(Route::Relayed(Some(by)), circuit);
+        let relayed = connection(Way::Relayed(Some(by)), circuit);
         let mut relay = Peer::new();
         assert!(path_of(&relayed, Some(&relay), 0).quic, "nothing better is known");
-        relay.connections.push(connection(Route::Direct, "/ip4/5.5.5.1/tcp/1"));
+        relay.connections.push(connection(Way::Direct, "/ip4/5.5.5.1/tcp/1"));
         assert_eq!(
             path_of(&relayed, Some(&relay), 2),
             Path { way: Way::Relayed(Some(by)), quic: false, punches_failed: 2 }

@@ -3,10 +3,10 @@
 use super::address::Stage;
 use super::admission::Saying;
 use super::backoff::Backoff;
+use super::paths::Way;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, Stream};
 use starling_protocol::admission::certificate::Grant;
-use starling_protocol::ids::PeerId;
 use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
 use std::collections::VecDeque;
@@ -27,16 +27,6 @@ const SAYINGS_MAX: usize = 8;
 /// How long the addresses of a peer without a connection are remembered. The member table has them too.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// How a connection runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
-    Direct,
-    /// Direct, through a hole that both sides have punched into their NATs.
-    Punched,
-    /// `None`: the relay cannot be told any more.
-    Relayed(Option<PeerId>),
-}
-
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub dialled: bool,
@@ -46,14 +36,14 @@ pub(super) struct Connection {
     /// Certificates are shown over it, or are about to be. One that others made only to see whether this
     /// peer can be reached never speaks.
     pub speaks: bool,
-    pub route: Route,
+    pub way: Way,
     /// Where the other side is, or the relay that leads to it.
     pub remote: Multiaddr,
 }
 
 impl Connection {
     pub fn is_relayed(&self) -> bool {
-        matches!(self.route, Route::Relayed(_))
+        matches!(self.way, Way::Relayed(_))
     }
 }
 

@@ -6,8 +6,8 @@ use super::driver::Driver;
 use super::genesis::innermost;
 use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::nat::{BehaviourEvent, NatOptions, Serve};
-use super::paths::{Reachability, Router};
-use super::peers::{Connection, Peer, Route, Seen};
+use super::paths::{Reachability, Router, Way};
+use super::peers::{Connection, Peer, Seen};
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::swarm::{ConnectionId, DialError};
@@ -156,10 +156,10 @@ impl Driver {
         let Some(seen) = entry.seen.as_ref().filter(|_| entry.admitted.is_some()) else { return };
         let Some(connection) = entry.connection(seen.over) else { return };
         let (us, remote) = (seen.us.clone(), connection.remote.clone());
-        match connection.route {
-            Route::Direct if connection.dialled => self.seen_from(peer, us, &remote),
+        match connection.way {
+            Way::Direct if connection.dialled => self.seen_from(peer, us, &remote),
             // It may have come through a hole.
-            Route::Direct if !entry.has_relayed() => self.is_reached_at(us),
+            Way::Direct if !entry.has_relayed() => self.is_reached_at(us),
             _ => {}
         }
         self.take_relays();
