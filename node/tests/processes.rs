@@ -516,7 +516,7 @@ fn the_line_that_invite_prints_is_all_that_another_machine_needs() {
     command.args(["invite", "revoke", page["id"].as_str().unwrap(), "--connect", &first.text("resp")]);
     assert!(command.output().unwrap().status.success());
     let (_, words) = refused(peer_command(&["join", page["ticket"].as_str().unwrap()], &home.dir("p4"), &[]));
-    assert!(words.contains("withdrawn"), "{words}");
+    assert!(words.contains("revoked"), "{words}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ struct InvitesLine {
     uses: u16,
     /// Peers that came in by it.
     taken: Vec<String>,
-    /// `open`, `spent`, `expired` or `withdrawn`.
+    /// `open`, `spent`, `expired` or `revoked`.
     state: String,
     /// How long it still counts.
     seconds: u64,
@@ -247,7 +247,7 @@ impl InvitesLine {
             State::Open => "open",
             State::Spent => "spent",
             State::Expired => "expired",
-            State::Withdrawn => "withdrawn",
+            State::Withdrawn => "revoked",
         };
         Self {
             id: id_text(&line.id),

@@ -60,7 +60,7 @@ impl Invite {
 pub enum JoinRefusal {
     #[error("the inviter does not know this ticket; it has ended long ago, or is of another network")]
     Unknown,
-    #[error("the ticket was withdrawn")]
+    #[error("the ticket was revoked")]
     Withdrawn,
     #[error("the ticket has expired")]
     Expired,
