@@ -254,7 +254,7 @@ const REFUSED: &[Refused] = &[
     },
     Refused {
         names: &["wait", "waitaof"],
-        why: "how many copies confirm a write is set beforehand",
+        why: "how many copies acknowledge a write is set beforehand",
         instead: "QUORUM R W on this connection",
     },
     Refused {

@@ -90,7 +90,7 @@ pub(super) fn written(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
 
 pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
     let (have, need) = write.tally();
-    let why = format!("write not confirmed: {have} of the {need} copies needed were synced in time");
+    let why = format!("write not acknowledged: {have} of the {need} copies needed were synced in time");
     let state = if write.is_issued() {
         "it is kept where it was synced, and may still reach the others".into()
     } else {

@@ -66,7 +66,7 @@ pub struct Options {
     /// R: how many copies a read asks [default: the network's]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "R")]
     pub r: Option<u8>,
-    /// W: how many synced copies confirm a write [default: the network's]
+    /// W: how many synced copies acknowledge a write [default: the network's]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "W")]
     pub w: Option<u8>,
     /// The open loop: so many operations per second, whether or not the servers keep up. Latencies then
