@@ -166,9 +166,9 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// `me`: this peer's own record, which must be sane, or others drop it. `known`: the table as last saved, maybe with an earlier `me`, above
-    /// whose incarnation this life begins. Records that are not sane are dropped. The first timeout is due
-    /// at once.
+    /// `me`: this peer's own record, which must be sane, or others drop it. `known`: the table as last saved, maybe
+    /// with an earlier `me`, above whose incarnation this life begins. Records that are not sane are dropped. The
+    /// first timeout is due at once.
     pub fn new(
         me: Record,
         mut known: Vec<Record>,

@@ -211,8 +211,9 @@ fn total(names: &[ByteBuf]) -> usize {
 #[cfg(test)]
 mod tests;
 
-/// Carries out one question; `now`: what time it is at this peer. What it changes lies in `storage`, not yet committed; so the answer to
-/// anything but `Execute` must not leave before that is synced (rules `ack-synced`, `report-synced`).
+/// Carries out one question; `now`: what time it is at this peer. What it changes lies in `storage`, not yet
+/// committed; so the answer to anything but `Execute` must not leave before that is synced (rules `ack-synced`,
+/// `report-synced`).
 ///
 /// Errors: storage failed. `replica` and `storage` may then disagree; nothing may be asked of them again.
 pub fn answer(

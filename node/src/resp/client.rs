@@ -31,8 +31,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `host:port`, over TLS if `trust` says whom to believe, logs in if it is told how, speaks RESP3 and asks for notes. Errors: nobody
-    /// answers there, or not as a peer would.
+    /// Connects to `host:port`, over TLS if `trust` says whom to believe, logs in if it is told how, speaks RESP3 and
+    /// asks for notes. Errors: nobody answers there, or not as a peer would.
     pub fn connect(address: &str, login: Option<&Login>, trust: Option<&Trust>) -> io::Result<Self> {
         let stream = open(address)?;
         stream.set_nodelay(true)?;

@@ -131,8 +131,8 @@ impl Revocation {
     }
 }
 
-/// Names a certificate or a token, by its issuer. The serial alone would not: whoever lets peers in chooses serials, and by revoking
-/// one of its own it could put out another's peer.
+/// Names a certificate or a token, by its issuer. The serial alone would not: whoever lets peers in chooses serials,
+/// and by revoking one of its own it could put out another's peer.
 type Name = (PeerId, Serial);
 
 fn name_of(certificate: &Certificate) -> Name {

@@ -44,7 +44,8 @@ pub struct Weather {
 #[derive(Default)]
 struct Sky {
     weather: Mutex<Weather>,
-    /// Datagrams that were lost, and that left after one that had come later; pieces of streams that came late as lost ones do.
+    /// Datagrams that were lost, and that left after one that had come later; pieces of streams that came late as
+    /// lost ones do.
     lost: AtomicU64,
     overtaken: AtomicU64,
     late: AtomicU64,

@@ -88,7 +88,8 @@ struct Mistaken {
     healthy: usize,
 }
 
-/// Plays one size or both; of the minutes the last are those with slow peers. The exit code tells whether the goals are met.
+/// Plays one size or both; of the minutes the last are those with slow peers. The exit code tells whether the goals
+/// are met.
 pub fn run(peers: Option<u64>, minutes: u64, seed: u64, json: bool) -> ExitCode {
     let sizes = peers.and_then(|peers| usize::try_from(peers).ok()).map_or(SIZES.to_vec(), |one| vec![one]);
     if let Some(few) = sizes.iter().find(|size| **size < PEERS_MIN) {
