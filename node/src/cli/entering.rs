@@ -142,9 +142,16 @@ async fn enter_without_ticket(
     directory: &Directory,
     keys: &Keys,
 ) -> Result<SignedGenesis, Error> {
-    let mut name = None;
+    let (mut name, mut silent) = (None, Vec::new());
     for answer in ask_all(&options.join, keys.peer()).await {
-        let Ok((theirs, inviter)) = answer?.result else { continue };
+        let Asked { place, result } = answer?;
+        let (theirs, inviter) = match result {
+            Ok(found) => found,
+            Err(why) => {
+                silent.push((place, why));
+                continue;
+            }
+        };
         let network = theirs.network_id();
         let (secret, expires_s) = (Secret::open_door(&network), u64::MAX);
         let ticket =
@@ -155,13 +162,29 @@ async fn enter_without_ticket(
         }
         name = Some(theirs.genesis().name.clone());
     }
-    let network = name.map_or("that network".into(), |name| format!("the network {name:?}"));
-    Err(Error::usage(format!("to enter {network} this machine needs a ticket"))
+    Err(name.map_or_else(|| nobody_there(&silent), |name| no_ticket(&name)))
+}
+
+fn no_ticket(network: &str) -> Error {
+    Error::usage(format!("to enter the network {network:?} this machine needs a ticket"))
         .why("an address only says where the network is")
         .hint(
             "run `starling invite` on a machine that is in, and the line that it prints here; \
              or start a peer there with --admit anyone",
-        ))
+        )
+}
+
+/// Whether a ticket is needed there is not known.
+fn nobody_there(silent: &[(String, AskError)]) -> Error {
+    let places: Vec<_> = silent.iter().map(|(place, _)| place.as_str()).collect();
+    let why = |(place, error): &(String, AskError)| match error {
+        AskError::NoAnswer(why) if silent.len() == 1 => why.clone(),
+        error if silent.len() == 1 => error.to_string(),
+        error => format!("{place}: {error}"),
+    };
+    Error::new(format!("no peer answers at {}", places.join(" or ")))
+        .why(silent.iter().map(why).collect::<Vec<_>>().join("; "))
+        .hint("see that it runs; the port is the one under \"peers\" where it was started, not that of its clients")
 }
 
 /// What came back from one place.
@@ -174,12 +197,16 @@ async fn ask_all(places: &[Vec<Address>], me: PeerId) -> Vec<Result<Asked, Error
     join_all(places.iter().map(|place| ask_one(place, me))).await
 }
 
-/// Tries the addresses of one place in turn. Errors: whoever is there has this peer's own key.
+/// Tries the addresses of one place in turn; what went wrong at the first tells most, since the others are
+/// QUIC, which hears nothing where nobody is. Errors: whoever is there has this peer's own key.
 async fn ask_one(place: &[Address], me: PeerId) -> Result<Asked, Error> {
     let name = place.first().map(place_text).unwrap_or_default();
     let mut result = Err(AskError::NotStarling);
-    for address in place {
-        result = ask_genesis(address, ONE_TRY).await;
+    for (tried, address) in place.iter().enumerate() {
+        let answer = ask_genesis(address, ONE_TRY).await;
+        if answer.is_ok() || tried == 0 {
+            result = answer;
+        }
         if result.is_ok() {
             break;
         }
@@ -258,6 +285,14 @@ mod tests {
     fn nobody() -> Vec<Address> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]
+    }
+
+    #[tokio::test]
+    async fn where_nobody_answers_no_ticket_is_asked_for() {
+        let asked = ask_one(&nobody(), PeerId::numbered(1)).await.unwrap();
+        let error = nobody_there(&[(asked.place.clone(), asked.result.unwrap_err())]).to_string();
+        assert!(error.contains(&format!("no peer answers at {}", asked.place)), "{error}");
+        assert!(error.contains("refused") && error.contains("see that it runs"), "{error}");
     }
 
     #[tokio::test]

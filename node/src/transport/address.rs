@@ -146,7 +146,12 @@ pub(super) fn is_global(address: &Multiaddr) -> bool {
 
 /// The short form for people, `host:port`, of a TCP address; `None` for others.
 pub fn dial_text(address: &str) -> Option<String> {
-    tcp_socket(&address.parse().ok()?).map(|socket| socket.to_string())
+    let address: Multiaddr = address.parse().ok()?;
+    let mut parts = address.iter();
+    match (parts.next()?, parts.next()?) {
+        (Protocol::Dns(host), Protocol::Tcp(port)) => Some(format!("{host}:{port}")),
+        _ => tcp_socket(&address).map(|socket| socket.to_string()),
+    }
 }
 
 /// The socket of a TCP address with an IP; `None` for others.
@@ -244,6 +249,9 @@ mod tests {
         assert_eq!(parsed("[::1]:9"), ["/ip6/::1/tcp/9", "/ip6/::1/udp/9/quic-v1"]);
         assert_eq!(parsed("box.local:80")[0], "/dns/box.local/tcp/80");
         assert_eq!(parsed("/ip4/10.0.0.1/tcp/1"), ["/ip4/10.0.0.1/tcp/1"]);
+        for text in ["192.0.2.7:4001", "[::1]:9", "box.local:80"] {
+            assert_eq!(dial_text(&parsed(text)[0]).as_deref(), Some(text));
+        }
     }
 
     #[test]

@@ -151,5 +151,28 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string().to_lowercase()
+    in_words(cause.to_string().to_lowercase())
+}
+
+/// Where the libraries below speak to programmers.
+fn in_words(cause: String) -> String {
+    match cause.as_str() {
+        "invalid data" => "who answers there does not speak as a peer".into(),
+        _ if cause.starts_with("no records found") => "that name has no address".into(),
+        _ => cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_in_words_for_people() {
+        let cause = io::Error::from(io::ErrorKind::InvalidData);
+        assert_eq!(innermost(&cause), "who answers there does not speak as a peer");
+        let cause = io::Error::other("no records found for query { name: .. }");
+        assert_eq!(innermost(&cause), "that name has no address");
+        assert_eq!(innermost(&io::Error::other("Broken")), "broken");
+    }
 }
