@@ -42,6 +42,19 @@ impl Error {
         Self { code, ..self }
     }
 
+    /// What happened and why, where there is one line for it.
+    pub fn line(&self) -> String {
+        match &self.why {
+            Some(why) => format!("{}: {why}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
+    /// What to do, if that is known.
+    pub fn what_to_do(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     pub fn code(&self) -> u8 {
         self.code
     }

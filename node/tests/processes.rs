@@ -340,6 +340,11 @@ fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
         !done && words.contains("wants a password") && words.contains("STARLING_PASSWORD_FILE"),
         "{words}"
     );
+    let address = peer.text("resp").replace("0.0.0.0", "127.0.0.1");
+    let mut doctor = starling();
+    doctor.args(["doctor", "--connect", &address]).env("STARLING_DIR", home.dir("nowhere"));
+    let found = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    assert!(found.contains("does not let this client in: it wants a password"), "{found}");
     let wrong = home.dir("wrong");
     fs::write(&wrong, "wrong horse\n").unwrap();
     let (done, words) = status(Some(&wrong));

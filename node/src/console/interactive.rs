@@ -59,8 +59,13 @@ fn editor(testnet: bool) -> Result<Editor<Assistant, FileHistory>, Error> {
 /// `p1@testnet 3/5> `: the peer, its network, how many of the members are alive. A cut shows before any
 /// command is typed.
 fn prompt(console: &mut Console, editor: &mut Editor<Assistant, FileHistory>) -> (String, String) {
-    let Some(status) = console.link.status() else {
-        return coloured("not connected> ", AnsiColor::Red);
+    let status = match console.link.status() {
+        Ok(status) => status,
+        // A token may not ask for it, and works as well.
+        Err(_) if console.link.is_connected() => {
+            return coloured(&format!("{}> ", console.link.address()), AnsiColor::Green);
+        }
+        Err(_) => return coloured("not connected> ", AnsiColor::Red),
     };
     let text = format!(
         "{}@{} {}/{}> ",

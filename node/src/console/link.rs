@@ -80,12 +80,14 @@ impl Link {
         Ok(password(&self.address)?.map(|secret| Login { user: "default", secret }))
     }
 
-    /// What the peer knows of its network; `None` if it cannot be asked.
-    pub fn status(&mut self) -> Option<StatusPage> {
-        match self.run(&["STATUS", "JSON"]).ok()?.frame {
-            Frame::Bulk(json) => serde_json::from_slice(&json).ok(),
-            _ => None,
-        }
+    /// What the peer knows of its network. Errors: it cannot be reached, or does not tell this client.
+    pub fn status(&mut self) -> Result<StatusPage, Error> {
+        ask_json(self, &["STATUS", "JSON"]).map(|(_, page)| page)
+    }
+
+    /// Whether a peer has let this client in, whatever it said to the last command.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_some()
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::console::Link;
+use crate::error::Error;
 use crate::render::paths::{BEHIND_FIREWALL, BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
 use crate::render::{ClockLine, MemberLine, StatusPage, plain};
 use crate::transport::dial_text;
@@ -20,12 +21,23 @@ const TRIED_MAX: usize = 32;
 
 pub fn examine(mut link: Link) -> Vec<Finding> {
     let address = link.address().to_owned();
-    let Some(status) = link.status() else {
-        let found = format!("no peer answers at {address}");
-        return vec![Finding::warn("peer", found, "starling up starts one; --connect names another")];
+    let status = match link.status() {
+        Ok(status) => status,
+        Err(error) => return vec![unasked(&link, &error)],
     };
     let peer = Finding::ok("peer", format!("{} answers at {address}", plain(&status.name)));
     vec![peer, network(&status), clocks(status.clock.as_ref()), reachable(&status), reaches(&status)]
+}
+
+/// There may be a peer all the same: one that wants a password, or does not tell everybody.
+fn unasked(link: &Link, error: &Error) -> Finding {
+    let found = if link.is_connected() {
+        format!("one answers at {}, and does not tell its status: {}", link.address(), error.line())
+    } else {
+        error.line()
+    };
+    let fix = error.what_to_do().unwrap_or("ask it with the full login: STARLING_PASSWORD_FILE=FILE");
+    Finding::warn("peer", found, fix)
 }
 
 /// Of two strings written at once the later by clock is shown; and who is too far off is not let in.
