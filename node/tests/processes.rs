@@ -618,7 +618,12 @@ fn over_tls_other_machines_come_with_tokens_and_this_one_needs_to_be_told_nothin
     assert_eq!(run(&["get", "app/k"], true).0, "v");
     assert!(run(&["get", "app/k", "--tls-ca", ca], false).1.contains("wants a password"));
     let (_, words) = run(&["get", "app/k", "--token", &token, "--tls"], false);
-    assert!(words.contains("certificate"), "nobody whom this machine believes has signed it: {words}");
+    assert!(words.contains("--tls-ca FILE"), "nobody whom this machine believes has signed it: {words}");
+    let (_, words) = run(&["get", "app/k", "--tls-ca", "/nowhere/at/all"], false);
+    assert!(words.contains("/nowhere/at/all cannot be used") && words.contains("--tls-ca"), "{words}");
+    let plain = Peer::start(peer_command(&["up"], &home.dir("p2"), &["--replicas", "1"]));
+    let (_, words) = run(&["get", "k", "--tls-ca", ca, "--connect", &plain.text("resp")], true);
+    assert!(words.contains("leave out --tls"), "{words}");
     let (_, words) = run(&["get", "app/k", "--token", &token], false);
     assert!(words.contains("it speaks TLS alone"), "{words}");
 }

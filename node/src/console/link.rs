@@ -5,7 +5,7 @@ use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
 use crate::resp::client::{Client, Login};
 use crate::resp::frame::Frame;
-use crate::resp::tls::Trust;
+use crate::resp::tls::{self, Trust};
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -55,10 +55,7 @@ impl Link {
         let client = match &mut self.client {
             Some(client) => client,
             None => {
-                let login = self.login()?;
-                let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
-                let client = Client::connect(&self.address, login.as_ref(), trust.as_ref())
-                    .map_err(|error| self.unreachable(&error))?;
+                let client = self.connect()?;
                 self.client.insert(client)
             }
         };
@@ -70,6 +67,14 @@ impl Link {
                 Err(self.broken(&error))
             }
         }
+    }
+
+    fn connect(&self) -> Result<Client, Error> {
+        let login = self.login()?;
+        let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
+        trust.iter().try_for_each(tls::usable)?;
+        Client::connect(&self.address, login.as_ref(), trust.as_ref())
+            .map_err(|error| self.unreachable(&error))
     }
 
     /// A token, or the password where one is to be found.
@@ -98,6 +103,9 @@ impl Link {
                     "name the file that holds its password with STARLING_PASSWORD_FILE=FILE, or log in with a \
                      token: --token TOKEN",
                 );
+        }
+        if let Some((why, hint)) = tls::failed(error) {
+            return Error::new(format!("no connection comes about to {}", self.address)).why(why).hint(hint);
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),

@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-    StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, StreamOwned,
 };
 use std::io;
 use std::net::TcpStream;
@@ -148,6 +148,33 @@ pub enum Trust {
     Machine,
     /// The certificates of a PEM file, those that they have signed, and the very ones.
     File(std::path::PathBuf),
+}
+
+/// Errors: the file whose certificates are to be believed cannot be used.
+pub fn usable(trust: &Trust) -> Result<(), Error> {
+    let Trust::File(path) = trust else { return Ok(()) };
+    let found = certificates(path).map(drop);
+    found.map_err(|error| error.hint("--tls-ca names a file in PEM, which has BEGIN CERTIFICATE in it"))
+}
+
+/// Why a handshake failed, and what a person can do about it. `None`: TLS has no part in this error.
+pub fn failed(error: &io::Error) -> Option<(String, &'static str)> {
+    const NAME_IT: &str = "name its certificate with --tls-ca FILE";
+    let rustls::Error::InvalidCertificate(found) = error.get_ref()?.downcast_ref()? else {
+        let is_message = matches!(error.get_ref()?.downcast_ref()?, rustls::Error::InvalidMessage(_));
+        return is_message
+            .then(|| ("it answers without TLS".into(), "this port speaks no TLS; leave out --tls"));
+    };
+    Some(match found {
+        CertificateError::UnknownIssuer => ("nobody trusted here has signed its certificate".into(), NAME_IT),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            ("its certificate is for another name".into(), NAME_IT)
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("its certificate has ended".into(), "renew it where the peer runs")
+        }
+        other => (format!("its certificate is not believed ({other})"), NAME_IT),
+    })
 }
 
 pub type ClientStream = StreamOwned<ClientConnection, TcpStream>;
