@@ -19,6 +19,8 @@ pub struct Link {
     address: String,
     reach: Reach,
     client: Option<Client>,
+    /// The last QUORUM that was accepted: a connection that is made again begins with it.
+    quorum: Option<Vec<Vec<u8>>>,
 }
 
 /// A reply, and what was noted beside it.
@@ -32,7 +34,7 @@ pub struct Reached {
 impl Link {
     /// `address`: host and port; `reach`: how. Nothing is sent yet.
     pub fn to(address: String, reach: &Reach) -> Self {
-        Self { address, reach: reach.clone(), client: None }
+        Self { address, reach: reach.clone(), client: None, quorum: None }
     }
 
     /// To another peer in the same way.
@@ -61,7 +63,10 @@ impl Link {
         };
         match client.call(words) {
             Ok(Frame::Attributed(notes, frame)) => Ok(Reached { frame: *frame, hidden: hidden(&notes) }),
-            Ok(frame) => Ok(Reached { frame, hidden: 0 }),
+            Ok(frame) => {
+                self.remember(words, &frame);
+                Ok(Reached { frame, hidden: 0 })
+            }
             Err(error) => {
                 self.client = None;
                 Err(self.broken(&error))
@@ -73,8 +78,36 @@ impl Link {
         let login = self.login()?;
         let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
         trust.iter().try_for_each(tls::usable)?;
-        Client::connect(&self.address, login.as_ref(), trust.as_ref())
-            .map_err(|error| self.unreachable(&error))
+        let unreachable = |error| self.unreachable(&error);
+        let mut client =
+            Client::connect(&self.address, login.as_ref(), trust.as_ref()).map_err(unreachable)?;
+        let answer = self.quorum.as_ref().map(|quorum| client.call(quorum)).transpose();
+        match answer.map_err(unreachable)? {
+            Some(Frame::Error(line)) => Err(self.other_quorum(&line)),
+            _ => Ok(client),
+        }
+    }
+
+    /// What was asked for on this connection holds on the next one too; RESET ends it as it does there.
+    fn remember<A: AsRef<[u8]>>(&mut self, words: &[A], answer: &Frame) {
+        let is = |at: usize, text: &[u8]| {
+            words.get(at).is_some_and(|word: &A| word.as_ref().eq_ignore_ascii_case(text))
+        };
+        match words.len() {
+            _ if matches!(answer, Frame::Error(_)) => {}
+            1 if is(0, b"RESET") => self.quorum = None,
+            2 if is(0, b"QUORUM") => self.quorum = None,
+            3 if is(0, b"QUORUM") => {
+                self.quorum = Some(words.iter().map(|word| word.as_ref().to_vec()).collect());
+            }
+            _ => {}
+        }
+    }
+
+    fn other_quorum(&self, line: &str) -> Error {
+        Error::new(format!("{} does not take the QUORUM of this console", self.address))
+            .why(line)
+            .hint("start the console again: it then begins with the quorum of the network")
     }
 
     /// A token, or the password where one is to be found.
@@ -223,6 +256,18 @@ mod tests {
         for text in ["p1", "", "host:", "host:99999", "a b:1", ":x"] {
             assert_eq!(as_address(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_quorum_that_was_accepted_last_is_remembered() {
+        let mut link = Link::to("127.0.0.1:1".into(), &Reach::default());
+        link.remember(&["quorum", "1", "3"], &Frame::ok());
+        link.remember(&["QUORUM", "9", "9"], &Frame::error("ERR R is from 1 to N, here 3"));
+        link.remember(&["QUORUM"], &Frame::Map(Vec::new()));
+        link.remember(&["GET", "quorum"], &Frame::Null);
+        assert_eq!(link.quorum, Some(vec![b"quorum".to_vec(), b"1".to_vec(), b"3".to_vec()]));
+        link.remember(&["quorum", "default"], &Frame::ok());
+        assert_eq!(link.quorum, None);
     }
 
     #[test]
