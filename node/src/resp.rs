@@ -5,6 +5,7 @@ pub mod client;
 pub mod connection;
 pub mod frame;
 pub mod lobby;
+pub mod patience;
 pub mod request;
 pub mod stream;
 pub mod tls;

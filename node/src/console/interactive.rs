@@ -3,6 +3,7 @@
 use super::editor::{Assistant, history_file};
 use super::{Console, Done, Style, output};
 use crate::error::Error;
+use crate::resp::patience::Patience;
 use anstyle::AnsiColor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -19,12 +20,15 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     let history = history_file();
     let _ = history.as_ref().map(|path| editor.load_history(path));
     eprintln!("Starling console. Try: set greeting hello | explain get greeting | help | :help");
+    give_up_on_ctrl_c(console.link.patience().clone());
     if let Err(error) = console.link.run(&["PING"]) {
         output::say_error(&error.to_string());
     }
     loop {
         let prompt = prompt(&mut console, &mut editor);
-        match editor.readline(&prompt) {
+        let line = editor.readline(&prompt);
+        console.link.patience().begin();
+        match line {
             Ok(line) => {
                 let _ = editor.add_history_entry(line.as_str());
                 match console.line(line.as_bytes(), Style::Typed) {
@@ -43,6 +47,19 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// While a line is typed the terminal hands Ctrl-C to the editor; else it is a signal, and ends the wait for
+/// a reply instead of the console.
+fn give_up_on_ctrl_c(patience: Patience) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                patience.give_up();
+            }
+        });
+    });
+}
+
 fn editor(testnet: bool) -> Result<Editor<Assistant, FileHistory>, Error> {
     let failed = |error: ReadlineError| Error::new("the terminal cannot be used").why(error);
     let config = Config::builder()
@@ -59,7 +76,7 @@ fn editor(testnet: bool) -> Result<Editor<Assistant, FileHistory>, Error> {
 /// `p1@testnet 3/5> `: the peer, its network, how many of the members are alive. A cut shows before any
 /// command is typed.
 fn prompt(console: &mut Console, editor: &mut Editor<Assistant, FileHistory>) -> (String, String) {
-    let status = match console.link.status() {
+    let status = match console.link.status_soon() {
         Ok(status) => status,
         // A token may not ask for it, and works as well.
         Err(_) if console.link.is_connected() => {

@@ -5,13 +5,19 @@ use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
 use crate::resp::client::{Client, Login};
 use crate::resp::frame::Frame;
+use crate::resp::patience::Patience;
 use crate::resp::tls::{self, Trust};
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Where a peer takes commands when nothing else is said.
 pub const DEFAULT_PORT: u16 = 7379;
+/// How long a prompt is waited for, at each of three questions.
+const SOON: Duration = Duration::from_secs(1);
+/// As of a program that SIGINT ends.
+const GIVEN_UP: u8 = 130;
 /// `TIMEOUT`: the outcome is unknown.
 pub const TIMED_OUT: u8 = 7;
 
@@ -21,6 +27,7 @@ pub struct Link {
     client: Option<Client>,
     /// The last QUORUM that was accepted: a connection that is made again begins with it.
     quorum: Option<Vec<Vec<u8>>>,
+    patience: Patience,
 }
 
 /// A reply, and what was noted beside it.
@@ -34,12 +41,18 @@ pub struct Reached {
 impl Link {
     /// `address`: host and port; `reach`: how. Nothing is sent yet.
     pub fn to(address: String, reach: &Reach) -> Self {
-        Self { address, reach: reach.clone(), client: None, quorum: None }
+        let patience = Patience::default();
+        Self { address, reach: reach.clone(), client: None, quorum: None, patience }
     }
 
     /// To another peer in the same way.
     pub fn beside(&self, address: String) -> Self {
-        Self::to(address, &self.reach)
+        Self { patience: self.patience.clone(), ..Self::to(address, &self.reach) }
+    }
+
+    /// Ends its waits, and those of the links beside it.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     pub fn address(&self) -> &str {
@@ -79,8 +92,8 @@ impl Link {
         let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
         trust.iter().try_for_each(tls::usable)?;
         let unreachable = |error| self.unreachable(&error);
-        let mut client =
-            Client::connect(&self.address, login.as_ref(), trust.as_ref()).map_err(unreachable)?;
+        let mut client = Client::connect(&self.address, login.as_ref(), trust.as_ref(), &self.patience)
+            .map_err(unreachable)?;
         let answer = self.quorum.as_ref().map(|quorum| client.call(quorum)).transpose();
         match answer.map_err(unreachable)? {
             Some(Frame::Error(line)) => Err(self.other_quorum(&line)),
@@ -123,12 +136,24 @@ impl Link {
         ask_json(self, &["STATUS", "JSON"]).map(|(_, page)| page)
     }
 
+    /// The same, where a person waits to type and a peer that stands still is better told of soon.
+    pub fn status_soon(&mut self) -> Result<StatusPage, Error> {
+        let patience = self.patience.clone();
+        patience.at_most(SOON, || self.status())
+    }
+
     /// Whether a peer has let this client in, whatever it said to the last command.
     pub fn is_connected(&self) -> bool {
         self.client.is_some()
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {
+        if Patience::was_lost(error) {
+            return Error::new(format!("given up before {} had answered", self.address))
+                .why("it is slow, paused or cut off; nothing of this command was sent")
+                .hint("try again, or name another: --connect HOST:PORT")
+                .with_code(GIVEN_UP);
+        }
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Error::new(format!("the peer at {} does not let this client in", self.address))
                 .why(error)
@@ -142,7 +167,7 @@ impl Link {
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
-            io::ErrorKind::TimedOut => "nobody answered in 3 s".into(),
+            io::ErrorKind::TimedOut => "nobody answered in time".into(),
             _ => error.to_string(),
         };
         Error::new(format!("no peer can be reached at {}", self.address))
@@ -152,6 +177,12 @@ impl Link {
     }
 
     fn broken(&self, error: &io::Error) -> Error {
+        if Patience::was_lost(error) {
+            return Error::new("given up before the reply")
+                .why("a write may or may not have been done")
+                .hint("read the key to see; the next command connects again")
+                .with_code(GIVEN_UP);
+        }
         let (why, code) = match error.kind() {
             io::ErrorKind::TimedOut => ("no answer came in time".into(), TIMED_OUT),
             io::ErrorKind::UnexpectedEof => ("the peer closed the connection".into(), FAILURE),

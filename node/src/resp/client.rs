@@ -1,6 +1,7 @@
 //! A client of a peer, for the console and the one-shot commands: one command at a time.
 
 use super::frame::{Frame, decode, encode_command};
+use super::patience::{Patience, Patient};
 use super::tls::{self, Trust};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -8,8 +9,6 @@ use std::time::Duration;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a reply may take: longer than any deadline of a peer.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first byte of what TLS answers to one who does not speak it (RFC 8446, section 5.1). No reply begins so.
 const TLS_ALERT: u8 = 21;
 /// Bytes read at once.
@@ -31,13 +30,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `host:port`, over TLS if `trust` says whom to believe, logs in if it is told how, speaks RESP3 and
-    /// asks for notes. Errors: nobody answers there, or not as a peer would.
-    pub fn connect(address: &str, login: Option<&Login>, trust: Option<&Trust>) -> io::Result<Self> {
+    /// Connects to `host:port`, over TLS if `trust` says whom to believe, logs in if it is told how, speaks
+    /// RESP3 and asks for notes. Errors: nobody answers there, or not as a peer would.
+    pub fn connect(
+        address: &str,
+        login: Option<&Login>,
+        trust: Option<&Trust>,
+        patience: &Patience,
+    ) -> io::Result<Self> {
         let stream = open(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        let stream = Patient::new(stream, patience)?;
         let stream: Box<dyn Connection> = match trust {
             None => Box::new(stream),
             Some(trust) => Box::new(tls::connect(stream, host_of(address), trust)?),
@@ -81,11 +84,6 @@ impl Client {
             match self.stream.read(&mut piece) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => self.buffer.extend_from_slice(&piece[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What a read that takes too long is called differs between systems.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
                 Err(error) => return Err(error),
             }
         }

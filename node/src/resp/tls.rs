@@ -12,8 +12,7 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme, StreamOwned,
 };
-use std::io;
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -177,11 +176,13 @@ pub fn failed(error: &io::Error) -> Option<(String, &'static str)> {
     })
 }
 
-pub type ClientStream = StreamOwned<ClientConnection, TcpStream>;
-
 /// Nothing is sent yet: the handshake comes with the first bytes. Errors: nobody could be trusted; `host` is
 /// no name that a certificate can have.
-pub fn connect(stream: TcpStream, host: &str, trust: &Trust) -> io::Result<ClientStream> {
+pub fn connect<S: Read + Write>(
+    stream: S,
+    host: &str,
+    trust: &Trust,
+) -> io::Result<StreamOwned<ClientConnection, S>> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let name = ServerName::try_from(host.to_owned()).map_err(|why| invalid(format!("{host}: {why}")))?;
     let verifier = Verifier::of(trust).map_err(invalid)?;
