@@ -25,9 +25,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,13 +68,17 @@ enum Event {
 pub fn up(options: Options) -> Result<u8, Error> {
     let interrupt = Interrupt::default();
     let (sender, events) = sync_channel(4);
-    watch_signals(interrupt.clone(), sender.clone())?;
+    let attended = Attended::default();
+    watch_signals(interrupt.clone(), sender.clone(), attended.clone())?;
     let program = peer_program(options.program, &interrupt)?;
     let home = Home::open(options.dir)?;
     let plan = Plan::prepare(&home.dir, &options.wishes)?;
     let network = Shared::new(Network::new(home.dir.clone(), program.clone(), plan, interrupt.clone()));
     let result = start(&network).and_then(|()| match options.front {
-        Front::Console => attend_console(&program, &network, &sender, &events),
+        Front::Console => {
+            attended.begin();
+            attend_console(&program, &network, &sender, &events)
+        }
         Front::Foreground => attend_signal(&events),
         Front::Json => say_ready(&network).and_then(|()| attend_signal(&events)),
     });
@@ -87,7 +93,7 @@ pub fn interrupted_by_signals() -> Result<Interrupt, Error> {
     let interrupt = Interrupt::default();
     // Nobody reads the events: what counts is that the interrupt is raised.
     let (sender, _) = sync_channel(1);
-    watch_signals(interrupt.clone(), sender)?;
+    watch_signals(interrupt.clone(), sender, Attended::default())?;
     Ok(interrupt)
 }
 
@@ -96,11 +102,26 @@ pub fn free_port() -> Result<u16, Error> {
     Ok(ports::choose(1, &BTreeSet::new())?[0])
 }
 
-fn watch_signals(interrupt: Interrupt, events: SyncSender<Event>) -> Result<(), Error> {
+/// A person types into the console: then Ctrl-C gives up a command there, and is none of ours.
+#[derive(Clone, Default)]
+struct Attended(Arc<AtomicBool>);
+
+impl Attended {
+    /// Without a terminal nobody types, and the console is a program that signals end.
+    fn begin(&self) {
+        self.0.store(std::io::stdin().is_terminal(), Ordering::SeqCst);
+    }
+
+    fn keeps(&self, signal: i32) -> bool {
+        signal == SIGINT && self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn watch_signals(interrupt: Interrupt, events: SyncSender<Event>, attended: Attended) -> Result<(), Error> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::io("cannot watch for", "signals"))?;
     thread::spawn(move || {
-        for _ in signals.forever() {
+        for _ in signals.forever().filter(|signal| !attended.keeps(*signal)) {
             interrupt.raise();
             // Full: somebody is about to read that a signal came.
             let _ = events.try_send(Event::Signal);
