@@ -246,7 +246,7 @@ impl Console {
 
     fn own_help(&self) -> String {
         let mut text = String::from(
-            ":quit             leave; Ctrl-D does the same\n\
+            ":quit             end the console; Ctrl-D does the same\n\
              :json on|off      replies as JSON\n\
              :time on|off      how long each command took\n\
              5 incr k          run a command five times\n\

@@ -1,7 +1,7 @@
 //! The console at a terminal.
 
 use super::editor::{Assistant, history_file};
-use super::{Console, Done, Style, output};
+use super::{Console, Done, Line, Style, output, parse};
 use crate::error::Error;
 use crate::resp::patience::Patience;
 use anstyle::AnsiColor;
@@ -31,6 +31,9 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
         match line {
             Ok(line) => {
                 let _ = editor.add_history_entry(line.as_str());
+                if !meant(&line, &mut editor) {
+                    continue;
+                }
                 match console.line(line.as_bytes(), Style::Typed) {
                     Ok(Done::Quit) => break,
                     Ok(Done::Code(_)) => {}
@@ -45,6 +48,23 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     }
     let _ = history.as_ref().map(|path| editor.append_history(path));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks once before what cannot be taken back.
+fn meant(line: &str, editor: &mut Editor<Assistant, FileHistory>) -> bool {
+    let Some(what) = final_step(line) else { return true };
+    let answer = editor.readline(&format!("{what}. Go on? [y/N] "));
+    answer.is_ok_and(|answer| matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn final_step(line: &str) -> Option<&'static str> {
+    let Ok(Line::Command(call)) = parse(line.as_bytes()) else { return None };
+    let steps = [
+        ("leave", "The peer hands its share over to the others and leaves the network"),
+        ("forget", "What only that peer held is lost"),
+        ("revoke", "That peer is put out, and those that it has let in"),
+    ];
+    steps.into_iter().find(|(name, _)| call.is(name)).map(|(_, what)| what)
 }
 
 /// While a line is typed the terminal hands Ctrl-C to the editor; else it is a signal, and ends the wait for
@@ -103,4 +123,19 @@ fn coloured(text: &str, colour: AnsiColor) -> (String, String) {
     let style = colour.on_default();
     let styled = if super::editor::colours() { format!("{style}{text}{style:#}") } else { text.to_owned() };
     (text.to_owned(), styled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_taken_back_is_asked_about() {
+        for line in ["leave", "LEAVE", "@p2 leave", "forget p4", "revoke p4"] {
+            assert!(final_step(line).is_some(), "{line}");
+        }
+        for line in ["get leave", "help leave", ":quit", "\"", ""] {
+            assert_eq!(final_step(line), None, "{line}");
+        }
+    }
 }
