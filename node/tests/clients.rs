@@ -794,6 +794,20 @@ fn certificate(home: &std::path::Path) -> (std::path::PathBuf, std::path::PathBu
     (certificate, key)
 }
 
+/// Many clients send all of a command before they read anything.
+#[test]
+fn a_value_that_is_too_long_is_answered_although_all_of_it_is_sent() {
+    let peer = FakePeer::start();
+    let mut stream = TcpStream::connect(peer.address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut sent = Vec::new();
+    encode_command(&["SET", "k", &"x".repeat(9 * 1024 * 1024)], &mut sent);
+    stream.write_all(&sent).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("-ERR Protocol error: "), "{answer}");
+}
+
 #[test]
 fn over_tls_everything_is_as_without() {
     let home = tempfile::tempdir().unwrap();

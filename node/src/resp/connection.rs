@@ -25,6 +25,9 @@ const PIPELINE_MAX: usize = 128;
 const AHEAD_MAX: usize = COMMAND_MAX;
 /// A client that takes nothing of its replies for so long is let go; its memory is needed for others.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long, and how much, is read and dropped of what a client still sends after an error.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_MAX: usize = COMMAND_MAX;
 
 /// Serves the client until it goes, breaks the protocol, or the peer stops.
 pub async fn run(
@@ -38,7 +41,8 @@ pub async fn run(
     loop {
         if let Err(error) = answer(&mut wire, &mut session).await? {
             Frame::error(format!("ERR {error}")).encode(session.version, &mut wire.replies);
-            session.closing = true;
+            wire.write().await?;
+            return wire.part().await;
         }
         wire.write().await?;
         if session.closing || *stopped.borrow() {
@@ -73,7 +77,7 @@ async fn full(wire: &mut Wire, session: &Session) -> io::Result<()> {
     )
     .encode(session.version, &mut wire.replies);
     wire.write().await?;
-    wire.stream.shutdown().await
+    wire.part().await
 }
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.
@@ -183,6 +187,26 @@ impl Wire {
     fn trust(&mut self, trusted: bool) {
         self.trusted = trusted;
         self.reader.trust(trusted);
+    }
+
+    /// Ends the connection after an error while the client may still be sending. Where something is unread the
+    /// system resets a connection that is closed, and the client never reads what was wrong.
+    async fn part(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        self.reader = RequestReader::default();
+        self.share.hold(0);
+        let (mut dropped, mut buffer) = (0, Vec::new());
+        let dropping = async {
+            while dropped < PARTING_MAX {
+                buffer.clear();
+                match self.stream.read(&mut buffer, READ_SIZE).await {
+                    Ok(read @ 1..) => dropped += read,
+                    _ => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(PARTING, dropping).await;
+        Ok(())
     }
 
     /// So that large replies are not all in memory twice.
