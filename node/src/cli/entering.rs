@@ -230,7 +230,10 @@ fn refuse_other_ticket(directory: &Directory, own: &SignedGenesis, ticket: &Tick
     let (dir, name) = (directory.path().display(), &own.genesis().name);
     Err(Error::new(format!("the ticket is for another network than the data in {dir}"))
         .why(format!("the data belongs to {name:?} ({})", own.network_id()))
-        .hint("to enter the other network give this peer a directory of its own with --dir"))
+        .hint(
+            "to enter the other network give this peer a directory of its own with --dir; \
+             or, if nothing there is needed, remove that directory",
+        ))
 }
 
 fn refuse_other_network(
