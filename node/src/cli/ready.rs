@@ -1,12 +1,12 @@
 //! What a peer says once it is ready, on stdout and in `peer.json` for programs on this machine.
 
-use crate::config::Options;
+use crate::config::{Options, default_dir};
 use crate::directory::write_atomically;
 use crate::error::Error;
 use crate::peer_handle::Facts;
 use serde::Serialize;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FILE: &str = "peer.json";
 
@@ -27,10 +27,13 @@ pub struct Ready {
     tls_cert: Option<PathBuf>,
     #[serde(skip)]
     network_name: String,
+    /// This very start has made the network.
+    #[serde(skip)]
+    founded: bool,
 }
 
 impl Ready {
-    pub fn of(facts: &Facts, options: &Options) -> Self {
+    pub fn of(facts: &Facts, options: &Options, founded: bool) -> Self {
         let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
         Self {
             name: facts.name.clone(),
@@ -43,6 +46,7 @@ impl Ready {
             password_file: absolute(&options.password_file),
             tls_cert: absolute(&options.tls_cert),
             network_name: facts.genesis.name.clone(),
+            founded,
         }
     }
 
@@ -75,25 +79,49 @@ impl Ready {
 
     fn text(&self) -> String {
         let Self { name, peer_id, resp, dir, network, network_name, .. } = self;
-        let port = resp.rsplit(':').next().unwrap_or_default();
-        let tls = if self.tls_cert.is_some() { " --tls" } else { "" };
-        let dir = dir.display();
+        let came = if self.founded { "and made a new network," } else { "as a peer of the network" };
+        let (dir, redis, own) = (dir.display(), self.redis_cli(), self.own_program());
         let mut text = format!(
-            "{name} is up, a peer of the network {network_name} ({network})\n\
-             \n  peer id   {peer_id}\n  data      {dir}\n  clients   {resp}   redis-cli -p {port}{tls}, or: starling console"
+            "{name} is up {came} {network_name} ({network})\n\
+             \n  peer id   {peer_id}\n  data      {dir}\n  clients   {resp}   {redis}, or: {own} console"
         );
-        if resp != "127.0.0.1:7379" {
-            text += &format!(" --connect {resp}");
-        }
         for address in &self.listen {
             text += &format!("\n  peers     {address}");
         }
-        text += "\n\nTo let another machine in:  starling invite";
-        if resp != "127.0.0.1:7379" {
-            text += &format!(" --connect {resp}");
+        text + &format!("\n\nTo let another machine in:  {own} invite")
+    }
+
+    fn redis_cli(&self) -> String {
+        let mut text = format!("redis-cli -p {}", self.resp.rsplit(':').next().unwrap_or_default());
+        if let Some(certificate) = &self.tls_cert {
+            text += &format!(" --tls --cacert {}", in_shell(certificate));
+        }
+        if let Some(password) = &self.password_file {
+            text += &format!(" -a \"$(head -1 {})\"", in_shell(password));
         }
         text
     }
+
+    /// The console and the like find address, password and certificate in the directory, if they look there.
+    fn own_program(&self) -> String {
+        if searched().is_some_and(|dir| dir == self.dir) {
+            return "starling".to_owned();
+        }
+        let dir = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        format!("STARLING_DIR={} starling", in_shell(&dir))
+    }
+}
+
+/// Where programs look for a peer when nobody names a directory.
+fn searched() -> Option<PathBuf> {
+    std::env::var_os("STARLING_DIR").map(PathBuf::from).or_else(|| default_dir().map(PathBuf::from))
+}
+
+/// As a shell reads it back.
+fn in_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@".contains(&byte);
+    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
@@ -112,6 +140,7 @@ mod tests {
             password_file: None,
             tls_cert: None,
             network_name: "home".into(),
+            founded: false,
         }
     }
 
@@ -126,9 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn people_read_the_line_that_another_machine_needs() {
+    fn people_read_the_lines_that_work_here() {
         let text = ready().text();
-        assert!(text.contains("starling invite --connect 127.0.0.1:7380"), "{text}");
-        assert!(text.contains("starling console --connect 127.0.0.1:7380"), "{text}");
+        assert!(text.starts_with("p1 is up as a peer of the network home (00ff)"), "{text}");
+        assert!(text.contains("redis-cli -p 7380, or: STARLING_DIR=/data starling console\n"), "{text}");
+        assert!(text.ends_with("STARLING_DIR=/data starling invite"), "{text}");
+        let (password_file, tls_cert) = (Some("/my files/pass".into()), Some("/cert.pem".into()));
+        let text = Ready { password_file, tls_cert, founded: true, ..ready() }.text();
+        assert!(text.starts_with("p1 is up and made a new network, home (00ff)"), "{text}");
+        let expected = "redis-cli -p 7380 --tls --cacert /cert.pem -a \"$(head -1 '/my files/pass')\", or:";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(in_shell(Path::new("/it's")), "'/it'\\''s'");
     }
 }

@@ -10,7 +10,7 @@ use crate::password::{self, Password};
 use crate::resp::{self, Port};
 use crate::running::{Parts, Running};
 use crate::transport::addresses_of;
-use crate::{holder, identity, logging};
+use crate::{holder, identity, logging, network};
 use starling_protocol::admission::ticket::Ticket;
 use std::io;
 use std::net::SocketAddr;
@@ -83,10 +83,11 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
         // Nothing has begun that would have to be ended well.
         () = stop.wanted() => return Ok(()),
     };
+    let founded = network::is_founding(&directory);
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
-    let ready = Ready::of(running.handle.facts(), options);
+    let ready = Ready::of(running.handle.facts(), options, founded);
     ready.save()?;
     ready.print(json);
     let result = serve(running, clients, options.port.clone(), stop).await;
