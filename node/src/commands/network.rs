@@ -10,6 +10,7 @@ use crate::resp::frame::Frame;
 use crate::transport::{parse_peer, peer_text};
 use starling_crdt::{Command, Reply, Sibling};
 use starling_protocol::ids::PeerId;
+use starling_protocol::member::Step;
 use starling_protocol::request::{Request, Response, Status};
 use std::collections::BTreeSet;
 
@@ -251,19 +252,28 @@ async fn forget(session: &mut Session, args: Arguments) -> Frame {
 /// The one member with that name, peer id, or unique beginning or end of a peer id.
 pub(super) fn resolve(status: &Status, word: &[u8]) -> Result<PeerId, String> {
     let word = String::from_utf8_lossy(word);
+    // As STATUS shortens peer ids.
+    let word = word.trim_start_matches(['…', '.']);
     let ids = || status.members.iter().map(|member| (member.id, peer_text(&member.id)));
     if let Some((id, _)) = ids().find(|(_, text)| *text == word) {
         return Ok(id);
     }
     let named = status.members.iter().filter(|member| member.name == word).map(|member| member.id);
-    let like =
-        ids().filter(|(_, text)| word.len() >= 4 && (text.starts_with(&*word) || text.ends_with(&*word)));
+    let like = ids().filter(|(_, text)| word.len() >= 4 && (text.starts_with(word) || text.ends_with(word)));
     let found: BTreeSet<PeerId> = named.chain(like.map(|(id, _)| id)).collect();
-    match found.iter().collect::<Vec<_>>().as_slice() {
+    match without_left(status, found).iter().collect::<Vec<_>>().as_slice() {
         [id] => Ok(**id),
         [] => Err(format!("ERR no member is called '{}'; STATUS lists them", super::shown(word.as_bytes()))),
         _ => Err(format!("ERR '{}' fits several members; use a peer id", super::shown(word.as_bytes()))),
     }
+}
+
+/// One who has left is meant only where nobody else can be.
+fn without_left(status: &Status, found: BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+    let left =
+        |id: &PeerId| status.members.iter().any(|member| member.id == *id && member.step == Step::Left);
+    let here: BTreeSet<PeerId> = found.iter().copied().filter(|id| !left(id)).collect();
+    if here.is_empty() { found } else { here }
 }
 
 async fn fault(session: &mut Session, args: Arguments) -> Frame {
@@ -298,4 +308,65 @@ async fn named_peers(session: &Session, names: &[Vec<u8>]) -> Result<BTreeSet<Pe
         None => resolve(&status, name),
     };
     names.iter().map(peer).collect::<Result<_, _>>().map_err(Frame::error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_protocol::ids::NetworkId;
+    use starling_protocol::member::Health;
+    use starling_protocol::request::MemberView;
+
+    fn member(n: u64, name: &str, step: Step) -> MemberView {
+        MemberView {
+            id: PeerId::numbered(n),
+            name: name.into(),
+            health: Health::Alive,
+            step,
+            incarnation: 1,
+            addresses: Vec::new(),
+            zone: String::new(),
+            weight: 100,
+            share: 0,
+        }
+    }
+
+    fn status(members: Vec<MemberView>) -> Status {
+        let (me, network) = (PeerId::numbered(1), NetworkId([7; 32]));
+        let (network_name, partitions) = ("home".into(), 8);
+        let (n, r, w, owned, held_for_others, repairing, operations, forged) = (1, 1, 1, 8, 0, 0, 0, 0);
+        Status {
+            me,
+            network,
+            network_name,
+            partitions,
+            n,
+            r,
+            w,
+            members,
+            owned,
+            held_for_others,
+            repairing,
+            operations,
+            forged,
+        }
+    }
+
+    #[test]
+    fn members_are_found_as_status_writes_them_and_those_who_have_left_come_last() {
+        let status = status(vec![
+            member(1, "a", Step::Member),
+            member(2, "a", Step::Left),
+            member(3, "b", Step::Left),
+        ]);
+        let found = |word: &str| resolve(&status, word.as_bytes());
+        let id = PeerId::numbered(1);
+        let short = crate::render::short(&peer_text(&id));
+        assert!(short.starts_with('…'));
+        assert_eq!(found(&short), Ok(id));
+        assert_eq!(found(&short.replace('…', "...")), Ok(id));
+        assert_eq!(found("a"), Ok(id), "the other one has left");
+        assert_eq!(found("b"), Ok(PeerId::numbered(3)), "nobody else is called so");
+        assert!(found("...").unwrap_err().contains("no member is called"));
+    }
 }
