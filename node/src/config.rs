@@ -70,6 +70,9 @@ impl Values {
             };
             values.0.insert(setting.key, value);
         }
+        if values.text("dir") == Some("") {
+            return Err(values.refuse("dir", "", "the path of a directory"));
+        }
         values.read_file()?;
         Ok(values)
     }

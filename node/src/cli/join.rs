@@ -48,6 +48,9 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         [ticket] => Some(parse(ticket)?),
         _ => return Err(Error::usage("there is more than one ticket").hint("one is enough")),
     };
+    if let Some(word) = addresses.iter().find(|word| !is_address(word)) {
+        return Err(neither(word));
+    }
     up.settings.add("join", addresses);
     up::run(up, ticket)
 }
@@ -58,6 +61,16 @@ fn is_ticket(word: &str) -> bool {
         || (word.len() > 3
             && word[..].to_ascii_lowercase().starts_with("st1")
             && !word.contains([':', '.', '/']))
+}
+
+fn is_address(word: &str) -> bool {
+    word.contains([':', '/'])
+}
+
+fn neither(word: &str) -> Error {
+    Error::usage(format!("{word:?} is neither a ticket nor an address"))
+        .why("a ticket begins with st1; an address is host:port, or begins with /")
+        .hint("copy the whole line that `starling invite` has printed on a machine that is in")
 }
 
 fn parse(text: &str) -> Result<Ticket, Error> {
@@ -81,7 +94,11 @@ fn from_file(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(TICKET_LEN_MAX as u64 + 2).read_to_string(&mut text))
-        .map_err(|error| Error::new(format!("cannot read the ticket in {}", path.display())).why(error))?;
+        .map_err(|error| {
+            Error::new(format!("cannot read the ticket in {}", path.display()))
+                .why(error)
+                .hint("name the file into which `starling invite -q` was written")
+        })?;
     Ok(text)
 }
 
@@ -102,6 +119,9 @@ mod tests {
         }
         for address in ["192.168.1.10:4001", "/ip4/10.0.0.1/tcp/1", "st1.lan:4001", "box:1", "st1", ""] {
             assert!(!is_ticket(address), "{address}");
+        }
+        for word in ["t1qvid", "hello", ""] {
+            assert!(!is_ticket(word) && !is_address(word), "{word}");
         }
     }
 }

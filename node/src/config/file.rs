@@ -17,17 +17,30 @@ pub fn read(path: &Path, named: bool) -> Result<Option<Vec<(&'static str, Value)
     let text = match text_of(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
-        Err(error) => {
-            return Err(Error::usage(format!("cannot read the settings in {}", path.display())).why(error));
-        }
+        Err(error) => return Err(unreadable(path, named, error)),
     };
     let table = DeTable::parse(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
-        Error::usage(format!("{}:{line}: this is not TOML", path.display())).why(error.message())
+        Error::usage(format!("{}:{line}: this is not TOML", path.display()))
+            .why(error.message())
+            .hint("a line is `setting = \"text\"`; `starling config show` prints every setting")
     })?;
     let table = table.into_inner();
     let settings = table.iter().map(|(key, value)| one(path, &text, key, value));
     settings.collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+/// Nobody has named a file that is looked for in the data directory: it is that which cannot be used.
+fn unreadable(path: &Path, named: bool, error: io::Error) -> Error {
+    let dir = path.parent().filter(|_| !named);
+    let Some(dir) = dir.filter(|dir| !dir.is_dir() || error.kind() == io::ErrorKind::PermissionDenied) else {
+        return Error::usage(format!("cannot read the settings in {}", path.display()))
+            .why(error)
+            .hint("see that the file exists and that this user may read it, or name another with --config");
+    };
+    Error::usage(format!("the data directory {} cannot be used", dir.display()))
+        .why(error)
+        .hint("name a directory of this user's own with --dir")
 }
 
 fn text_of(path: &Path) -> io::Result<String> {

@@ -144,7 +144,22 @@ fn blocking_needs_the_fault_switch() {
 #[test]
 fn a_file_that_is_named_must_be_there() {
     let error = resolve(&["--config", "/nowhere/starling.toml"], &[], "").unwrap_err();
-    assert!(error.to_string().contains("/nowhere/starling.toml"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("/nowhere/starling.toml") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn what_is_no_directory_is_named_and_not_the_file_in_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = |dir: &str| {
+        let mut flags = flags(&[]);
+        flags.add("dir", [dir.to_owned()]);
+        Values::resolve(&flags, &|_| None).unwrap_err().to_string()
+    };
+    let error = refused(file.path().to_str().unwrap());
+    assert!(error.contains("the data directory") && error.contains("--dir"), "{error}");
+    assert!(!error.contains("starling.toml"), "{error}");
+    assert!(refused("").contains("the path of a directory"));
 }
 
 #[test]
