@@ -33,7 +33,7 @@ const DATA_HELP: &str = "Any command of the store is a command here too: starlin
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a peer; the first time in an empty directory it makes a new network
+    /// Start a peer; the first time it makes a new network, unless --join says where one is
     Up(up::Args),
     /// Start a peer that enters an existing network, by a ticket
     Join(join::Args),

@@ -270,6 +270,18 @@ fn a_port_of_the_last_start_that_is_taken_is_given_up() {
     assert_ne!(Peer::up(&home.dir("p1")).address().rsplit('/').next().unwrap(), port);
 }
 
+/// As when its terminal is closed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_loses_its_terminal_ends_well() {
+    let home = Home::new();
+    let peer = Peer::up(&home.dir("p1"));
+    assert!(home.dir("p1").join("peer.json").exists());
+    peer.signal("HUP");
+    assert!(peer.ended().success());
+    assert!(!home.dir("p1").join("peer.json").exists(), "nobody is led to it any more");
+}
+
 #[test]
 fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another() {
     let home = Home::new();

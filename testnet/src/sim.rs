@@ -43,6 +43,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Options of `testnet sim`.
 #[derive(clap::Args)]
+#[cfg_attr(
+    not(feature = "mutants"),
+    command(after_help = "Built with --features mutants it has --mutants and --marks too")
+)]
 pub struct Options {
     /// How many seeds to play
     #[arg(long, default_value_t = 100, value_name = "N")]
