@@ -198,7 +198,7 @@ impl StatusPage {
         });
         let rows = table(&["NAME", "PEER ID", "STATE", "SHARE", "PATH", "ADDRESS"], rows);
         format!(
-            "network {} ({})   {} of {} alive   N={} R={} W={}   {} partitions\n{}\n\
+            "network {} ({})   {} of {} alive   N={} R={} W={}{}   {} partitions\n{}\n\
              {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}{}",
             plain(&self.network),
             self.network_id,
@@ -207,6 +207,7 @@ impl StatusPage {
             self.n,
             self.r,
             self.w,
+            self.fewer_text(),
             self.partitions,
             rows,
             plain(&self.name),
@@ -217,6 +218,19 @@ impl StatusPage {
             self.relayed_text(),
             self.refusals_text(),
         )
+    }
+}
+
+impl StatusPage {
+    /// Of fewer members than W all must have a write, and no more can.
+    fn fewer_text(&self) -> String {
+        let owners = self.members.iter().filter(|member| member.share > 0.0).count();
+        match owners {
+            _ if owners >= usize::from(self.w) => String::new(),
+            0 => " (no member keeps copies now)".into(),
+            1 => " (1 for now: 1 member)".into(),
+            _ => format!(" ({owners} for now: {owners} members)"),
+        }
     }
 }
 

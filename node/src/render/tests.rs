@@ -95,3 +95,11 @@ fn replies_look_as_in_redis_cli() {
     reply::raw(&map, &mut raw);
     assert_eq!(raw, b"name\nada\nn\n5");
 }
+
+#[test]
+fn status_says_that_fewer_members_than_w_confirm_for_now() {
+    let mut page = StatusPage::new(&status());
+    assert!(!page.text().contains("for now"));
+    page.members.truncate(1);
+    assert!(page.text().contains("W=2 (1 for now: 1 member)"), "{}", page.text());
+}
