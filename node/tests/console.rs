@@ -69,6 +69,10 @@ fn the_exit_code_is_that_of_the_first_failure_and_errors_are_words_on_stderr() {
     let said = piped(&peer, &[], "set k v\n");
     assert_eq!((said.out.as_str(), said.code), ("", 4));
     assert!(said.err.contains("1 of the 2 copies required"), "{}", said.err);
+    let said = once(&peer, &["set", "k", "v", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((error["error"]["code"].as_str(), said.code), (Some("QUORUM"), 4), "{}", said.out);
+    assert!(error["error"]["text"].as_str().unwrap().contains("1 of the 2 copies required"), "{}", said.out);
     peer.fail(Some(FailureKind::Timeout));
     assert_eq!(once(&peer, &["set", "k", "v"]).code, 7);
 }

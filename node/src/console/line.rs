@@ -23,6 +23,8 @@ pub struct Call {
     pub words: Vec<Vec<u8>>,
     /// The reply is wanted as JSON.
     pub json: bool,
+    /// JSON was asked for, whoever makes it.
+    pub wants_json: bool,
     /// What was typed, without what comes before the command and without flags.
     pub typed: Vec<Vec<u8>>,
 }
@@ -77,7 +79,7 @@ pub fn call(words: Vec<Word>) -> Result<Call, String> {
         let copies = |copies: Option<String>| copies.unwrap_or_else(|| "-".into()).into_bytes();
         sent.splice(0..0, [b"WITH".to_vec(), copies(r), copies(w)]);
     }
-    Ok(Call { times, at, words: sent, json: json && !server_json, typed })
+    Ok(Call { times, at, words: sent, json: json && !server_json, wants_json: json, typed })
 }
 
 struct Flags {
@@ -89,7 +91,7 @@ struct Flags {
 
 /// Takes `--r N`, `--w N` and `--json` off the end. What is quoted, or comes after `--`, is never a flag.
 fn flags(mut words: Vec<Word>) -> Result<Flags, String> {
-    let (mut r, mut w, mut json) = (None, None, false);
+    let (mut r, mut w, mut json) = (None, None, takes_json_first(&mut words));
     let literal = match words.iter().position(|word| !word.quoted && word.bytes == b"--") {
         Some(at) => words.split_off(at).split_off(1),
         None => Vec::new(),
@@ -117,6 +119,16 @@ fn flags(mut words: Vec<Word>) -> Result<Flags, String> {
     }
     let words = words.into_iter().chain(literal).map(|word| word.bytes).collect();
     Ok(Flags { r, w, json, words })
+}
+
+/// `explain --json get k`, as EXPLAIN itself has it: what it explains comes last. True: it stood there.
+fn takes_json_first(words: &mut Vec<Word>) -> bool {
+    let found = matches!(words.as_slice(), [name, flag, ..]
+        if name.bytes.eq_ignore_ascii_case(b"explain") && !flag.quoted && flag.bytes == b"--json");
+    if found {
+        words.remove(1);
+    }
+    found
 }
 
 /// Some commands make their own JSON, with more in it than their reply has. False: this one does not.
@@ -164,6 +176,7 @@ mod tests {
         assert_eq!(sent("status --json"), "status JSON");
         assert_eq!(sent("where k --json"), "where k JSON");
         assert_eq!(sent("explain get k --json"), "explain JSON get k");
+        assert_eq!(sent("explain --json get k"), "explain JSON get k");
         assert!(called("get k --json").json);
         assert!(!called("status --json").json);
     }

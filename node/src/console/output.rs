@@ -22,6 +22,7 @@ pub fn exit_code(frame: &Frame) -> u8 {
 
 pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) {
     match (&reached.frame, style) {
+        (Frame::Error(line), _) if call.wants_json || json => write_out(error_json(line).as_bytes()),
         (Frame::Error(line), _) => say_error(line),
         (frame, _) if json => write_out(value(frame).to_string().as_bytes()),
         (frame, Style::Typed) => print_typed(frame),
@@ -33,6 +34,12 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) {
         let dim = anstyle::Style::new().dimmed();
         anstream::eprintln!("{dim}note: {}{dim:#}", hidden_note(hidden, &key));
     }
+}
+
+/// So that a program that asked for JSON gets a line of it for each command, whatever came of it.
+fn error_json(line: &str) -> String {
+    let (code, text) = line.split_once(' ').unwrap_or((line, ""));
+    serde_json::json!({ "error": { "code": code, "text": text } }).to_string()
 }
 
 /// As `redis-cli` shows replies at a terminal.
