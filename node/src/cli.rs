@@ -14,7 +14,9 @@ mod stop;
 mod token;
 mod up;
 
+use crate::console::Reach;
 use crate::error::Error;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,7 +31,9 @@ struct Cli {
 }
 
 const DATA_HELP: &str = "Any command of the store is a command here too: starling set greeting hello\n\
-                         starling help lists them, starling help set tells about one";
+                         starling help lists them, starling help set tells about one\n\
+                         starling leave takes a peer out for good, starling revoke PEER puts another out,\n\
+                         starling forget PEER gives up one that will not come back";
 
 #[derive(Subcommand)]
 enum Command {
@@ -60,7 +64,8 @@ enum Command {
 
 /// Runs the command that the arguments name. The exit code is 0, or that of the error shown on stderr.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let result = match cli.command {
         Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
         Command::Invite(args) => invite::run(args),
@@ -74,6 +79,20 @@ pub fn main() -> ExitCode {
         Command::Data(words) => data::run(&words),
     };
     result.unwrap_or_else(|error| show(&error))
+}
+
+/// What clap says, and for a flag of a command that stands before it, where it belongs.
+fn refuse(error: &clap::Error) -> ! {
+    let _ = error.print();
+    let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    if error.kind() == ErrorKind::UnknownArgument && console_flag(&found) {
+        anstream::eprintln!("\n  tip: flags follow the command: starling get greeting {found} ..");
+    }
+    std::process::exit(error.exit_code())
+}
+
+fn console_flag(found: &str) -> bool {
+    Reach::FLAGS.contains(&found) || ["--tls", "--json", "--r", "--w"].contains(&found)
 }
 
 fn show(error: &Error) -> ExitCode {

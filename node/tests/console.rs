@@ -105,6 +105,11 @@ fn every_data_command_is_a_command_of_its_own() {
     let unknown = once(&peer, &["gte", "k"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("did you mean 'get'"), "{}", unknown.err);
+    let misspelt = once(&peer, &["get", "k", "-p", "7401"]);
+    assert_eq!(misspelt.code, 2);
+    assert!(misspelt.err.contains("GET key") && misspelt.err.contains("--connect"), "{}", misspelt.err);
+    let early = once(&peer, &["--connect", "7401", "get", "k"]);
+    assert!(early.err.contains("flags follow the command"), "{}", early.err);
     assert!(once(&peer, &["mset", "--help"]).out.contains("not atomic"));
     assert!(once(&peer, &["help"]).out.contains("smembers"));
     assert!(once(&peer, &["help", "set"]).out.contains("usage    SET key value"));

@@ -1,7 +1,7 @@
 //! `starling get k`: every data command as a command of its own.
 
 use crate::commands;
-use crate::console::{Reach, call, show};
+use crate::console::{Call, Reach, call, show};
 use crate::error::Error;
 use crate::words::Word;
 use std::ffi::OsString;
@@ -67,6 +67,17 @@ fn reach_flags(words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
     Ok((reach, rest))
 }
 
+/// A flag that is misspelt would else be sent as data, to whichever peer is found.
+fn refuse_wrong_number(call: &Call) -> Result<(), Error> {
+    let name = call.typed.first().map(Vec::as_slice).unwrap_or_default();
+    let Some(spec) = commands::find(name).filter(|spec| !spec.accepts(call.typed.len())) else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("{} takes other arguments", spec.name))
+        .why(format!("it is {}", spec.synopsis()))
+        .hint("flags follow the command: --connect HOST:PORT, --token TOKEN, --tls, --tls-ca FILE, --r N, --w N, --json"))
+}
+
 pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.as_bytes().to_vec()).collect()
 }
@@ -75,5 +86,6 @@ pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
 pub fn once(reach: &Reach, words: Vec<Vec<u8>>) -> Result<ExitCode, Error> {
     let words = words.into_iter().map(|bytes| Word { bytes, quoted: false }).collect();
     let call = call(words).map_err(Error::usage)?;
+    refuse_wrong_number(&call)?;
     show(&mut reach.link()?, &call, std::io::stdout().is_terminal()).map(ExitCode::from)
 }
