@@ -32,7 +32,7 @@ struct Cli {
 
 const DATA_HELP: &str = "Any command of the store is a command here too: starling set greeting hello\n\
                          starling help lists them, starling help set tells about one\n\
-                         starling leave takes a peer out for good, starling revoke PEER puts another out,\n\
+                         starling leave takes a peer out, starling revoke PEER puts another out,\n\
                          starling forget PEER gives up one that will not come back";
 
 #[derive(Subcommand)]

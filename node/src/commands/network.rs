@@ -84,8 +84,8 @@ pub const SPECS: &[Spec] = &[
         name: "leave",
         kind: Kind::Admin,
         arity: 1,
-        summary: "This peer hands its share over to the others and leaves the network for good",
-        caveat: "STATUS shows how far it is; stop the process once it has left",
+        summary: "This peer hands its share over to the others and leaves the network",
+        caveat: "STATUS shows how far it is; stop the process once it has left: started again, it comes back",
         example: "leave",
         run: Run::Ask(|session, _| Box::pin(admin(session, Request::Leave))),
         ..OURS
