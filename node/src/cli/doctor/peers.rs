@@ -4,7 +4,7 @@ use super::Finding;
 use crate::console::Link;
 use crate::error::Error;
 use crate::render::paths::{BEHIND_FIREWALL, BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
-use crate::render::{ClockLine, MemberLine, StatusPage, plain};
+use crate::render::{ClockLine, MemberLine, StatusPage, plain, short};
 use crate::transport::dial_text;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -161,13 +161,13 @@ fn reaches(status: &StatusPage) -> Finding {
     let others: Vec<_> = others.filter(|member| member.step != "left").take(TRIED_MAX).collect();
     let relayed =
         others.iter().filter(|member| member.path.as_ref().is_some_and(|path| path.kind == RELAYED));
-    let relayed: Vec<_> = relayed.map(|member| plain(&member.name)).collect();
+    let relayed: Vec<_> = relayed.map(|member| called(status, member)).collect();
     let without: Vec<_> = others.iter().filter(|member| member.path.is_none()).collect();
     let threads: Vec<_> = without.iter().map(|member| start_trying(member)).collect();
     let silent = without
         .iter()
         .zip(threads)
-        .filter_map(|(member, reached)| (!reached.join().unwrap_or(false)).then(|| plain(&member.name)));
+        .filter_map(|(member, reached)| (!reached.join().unwrap_or(false)).then(|| called(status, member)));
     let silent: Vec<_> = silent.collect();
     match (others.len(), silent.is_empty(), relayed.is_empty()) {
         (0, ..) => Finding::ok(CHECK, "there are none"),
@@ -182,6 +182,15 @@ fn reaches(status: &StatusPage) -> Finding {
             format!("of {count}, not reached: {}", silent.join(", ")),
             "see that they run, that their addresses are right and that no firewall is between",
         ),
+    }
+}
+
+/// Its name, and where others have that too, its id as STATUS shows it.
+fn called(status: &StatusPage, member: &MemberLine) -> String {
+    let name = plain(&member.name);
+    match status.members.iter().filter(|other| other.name == member.name).count() {
+        0 | 1 => name,
+        _ => format!("{name} {}", short(&member.peer_id)),
     }
 }
 
