@@ -28,7 +28,12 @@ pub struct Link {
     /// The last QUORUM that was accepted: a connection that is made again begins with it.
     quorum: Option<Vec<Vec<u8>>>,
     patience: Patience,
+    /// What to do where no peer is reached.
+    start_hint: &'static str,
 }
+
+const START_ONE: &str = "start one with: starling up   or name another: --connect HOST:PORT";
+const START_AGAIN: &str = ":status lists the peers; :restart p1 starts one again, @p2 get k asks another";
 
 /// A reply, and what was noted beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +47,18 @@ impl Link {
     /// `address`: host and port; `reach`: how. Nothing is sent yet.
     pub fn to(address: String, reach: &Reach) -> Self {
         let patience = Patience::default();
-        Self { address, reach: reach.clone(), client: None, quorum: None, patience }
+        Self { address, reach: reach.clone(), client: None, quorum: None, patience, start_hint: START_ONE }
+    }
+
+    /// Among peers that the console itself can start again.
+    pub fn in_testnet(self) -> Self {
+        Self { start_hint: START_AGAIN, ..self }
     }
 
     /// To another peer in the same way.
     pub fn beside(&self, address: String) -> Self {
-        Self { patience: self.patience.clone(), ..Self::to(address, &self.reach) }
+        let (patience, start_hint) = (self.patience.clone(), self.start_hint);
+        Self { patience, start_hint, ..Self::to(address, &self.reach) }
     }
 
     /// Ends its waits, and those of the links beside it.
@@ -172,7 +183,7 @@ impl Link {
         };
         Error::new(format!("no peer can be reached at {}", self.address))
             .why(why)
-            .hint("start one with: starling up   or name another: --connect HOST:PORT")
+            .hint(self.start_hint)
             .with_code(FAILURE)
     }
 
@@ -309,5 +320,8 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(&free.to_string()) && text.contains("starling up"), "{text}");
         assert_eq!(error.code(), FAILURE);
+        let link = Link::to("127.0.0.1:1".into(), &Reach::default()).in_testnet();
+        let error = link.beside(free.to_string()).run(&["PING"]).unwrap_err().to_string();
+        assert!(error.contains(":restart") && !error.contains("starling up"), "{error}");
     }
 }
