@@ -165,14 +165,14 @@ pub fn failed(error: &io::Error) -> Option<(String, &'static str)> {
             .then(|| ("it answers without TLS".into(), "this port speaks no TLS; leave out --tls"));
     };
     Some(match found {
-        CertificateError::UnknownIssuer => ("nobody trusted here has signed its certificate".into(), NAME_IT),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             ("its certificate is for another name".into(), NAME_IT)
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             ("its certificate has ended".into(), "renew it where the peer runs")
         }
-        other => (format!("its certificate is not believed ({other})"), NAME_IT),
+        // Signed by itself, by somebody unknown or in a way that is not taken: what helps is the same.
+        _ => ("nobody trusted here has signed its certificate as it should be".into(), NAME_IT),
     })
 }
 
