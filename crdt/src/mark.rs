@@ -120,8 +120,6 @@ marks! {
     StateWaits,
     /// A report comes of one for whom something is still being read.
     ReportBeforePush,
-    /// Pieces of a state transfer come out of order.
-    StateOutOfOrder,
     /// What is under way has not moved, and is given up.
     Stalled,
     /// The log is cut above what all owners hold, as it is full.

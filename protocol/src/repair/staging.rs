@@ -58,7 +58,6 @@ impl Repair {
             return self.coming.put_off(partition, from);
         };
         if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
-            marked!(StateOutOfOrder);
             self.staging.remove(&key);
             return;
         }

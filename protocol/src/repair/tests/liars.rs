@@ -81,6 +81,18 @@ fn to_the_same_acknowledgement_said_again_no_piece_is_sent() {
 }
 
 #[test]
+fn a_piece_out_of_order_ends_its_transfer() {
+    let pieces = pieces(9);
+    let other = PeerId::numbered(OTHER);
+    for (next, goes_on) in [(1, true), (0, true), (2, false)] {
+        let mut repair = begun(&TWO);
+        repair.received(&scene(&TWO), other, state_of(&pieces, 0));
+        repair.received(&scene(&TWO), other, state_of(&pieces, next));
+        assert_eq!(repair.staging.contains_key(&(0, other)), goes_on, "after 0 comes {next}");
+    }
+}
+
+#[test]
 fn of_what_is_sent_as_a_whole_no_more_is_kept_aside_than_there_is_room_for() {
     let pieces = pieces(40);
     let half = pieces.iter().map(Piece::size).sum::<usize>() / 2;
