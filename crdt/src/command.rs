@@ -35,6 +35,11 @@ pub enum Command {
         members: Vec<ByteBuf>,
     },
     SCard,
+    /// The members after a name, in byte order: at most [`PAGE_MAX`], and fewer where they are large.
+    SScan {
+        after: Option<ByteBuf>,
+        limit: u32,
+    },
     HSet {
         entries: Vec<(ByteBuf, ByteBuf)>,
     },
@@ -54,7 +59,16 @@ pub enum Command {
     HExists {
         field: ByteBuf,
     },
+    /// The same of the fields of a hash; `values`: with their values.
+    HScan {
+        after: Option<ByteBuf>,
+        limit: u32,
+        values: bool,
+    },
 }
+
+/// Most elements in one page.
+pub const PAGE_MAX: u32 = 10_000;
 
 impl Command {
     /// True for commands that may issue an event.
@@ -81,6 +95,12 @@ pub enum Reply {
     Set(Vec<ByteBuf>),
     /// The entries of a hash, in byte order of the fields.
     Map(Vec<(ByteBuf, ByteBuf)>),
+    /// A page of a set or a hash, in byte order: members, or fields, each followed by its value if those were
+    /// asked for. `next`: the name after which it goes on; none: these are the last.
+    Page {
+        elements: Vec<ByteBuf>,
+        next: Option<ByteBuf>,
+    },
     /// The concurrent values of a string, the one that `Get` shows first.
     Siblings(Vec<Sibling>),
     Error(CommandError),

@@ -8,12 +8,14 @@ mod deferred;
 mod edits;
 mod load;
 mod log;
+mod page;
 mod scrub;
 mod transfer;
 
 pub(crate) use edits::Seed;
 pub(crate) use load::{Loaded, Needs, Wanted};
 pub use log::Missing;
+pub(crate) use page::Page;
 pub use scrub::Scrubbed;
 pub use transfer::Piece;
 pub(crate) use transfer::Snapshot;

@@ -40,6 +40,9 @@ pub(crate) enum Kind {
     GivenUp = 5,
 }
 
+/// Makes an element of a hash or of a set of its name.
+pub(crate) type ElementOf = fn(ByteBuf) -> Field;
+
 /// A range of rows: from, inclusive, and to, exclusive.
 pub(crate) type Span = (Vec<u8>, Vec<u8>);
 
@@ -90,6 +93,19 @@ pub(crate) fn cells_of(p: PartitionId, key: &[u8]) -> Span {
     let mut to = Vec::with_capacity(from.len() + 1);
     to.extend_from_slice(&from);
     to.push(u8::MAX);
+    (from, to)
+}
+
+/// The cells of a key that are elements of one type, those after a name. Right behind the row of a name lies the
+/// one that has a zero more.
+pub(crate) fn elements(p: PartitionId, key: &[u8], of: ElementOf, after: Option<&ByteBuf>) -> Span {
+    let mut from = cell_row(p, key, &of(ByteBuf::new()));
+    let (mut to, tag) = (from.clone(), from.len() - 1);
+    to[tag] += 1;
+    if let Some(after) = after {
+        from.extend_from_slice(after);
+        from.push(0);
+    }
     (from, to)
 }
 

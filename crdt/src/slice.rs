@@ -1,11 +1,14 @@
 //! Slices: the part of one key that one command needs, as one replica has it.
 
-use crate::cell::VALUE_MAX;
+use crate::cell::{FIELD_MAX, VALUE_MAX};
 use crate::context::first_u64;
-use crate::wire::{Malformed, array_shaped, require};
+use crate::wire::{Malformed, array_shaped, element, end, require};
 use crate::{Context, Dot, Field, Version, rows};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Largest slice, in bytes of fields and values.
 ///
@@ -31,9 +34,9 @@ pub struct Slice {
     pub removed: BTreeMap<Option<Field>, Context>,
     /// Larger than [`SLICE_MAX`]: the cells are left out.
     pub oversized: bool,
+    /// Of a page that others follow: its last name. Nothing is told of elements behind it.
+    pub until: Option<ByteBuf>,
 }
-
-array_shaped!(Slice: context, cells, entries, members, removed, oversized);
 
 /// The first few elements of a hash or a set, with their live dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,53 @@ pub struct Head {
 }
 
 array_shaped!(Head: names, more);
+
+/// An array of its fields, of which `until` is there only where it is known: peers that have never heard of pages
+/// read, and tell, all else as they always have.
+impl Serialize for Slice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Slice { context, cells, entries, members, removed, oversized, until } = self;
+        match until {
+            None => (context, cells, entries, members, removed, oversized).serialize(serializer),
+            Some(until) => {
+                (context, cells, entries, members, removed, oversized, until).serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Slice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Slice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slice")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Slice, A::Error> {
+        let slice = Slice {
+            context: element(&mut seq)?,
+            cells: element(&mut seq)?,
+            entries: element(&mut seq)?,
+            members: element(&mut seq)?,
+            removed: element(&mut seq)?,
+            oversized: element(&mut seq)?,
+            until: seq.next_element()?,
+        };
+        if slice.until.is_some() {
+            end(&mut seq)?;
+        }
+        slice.check().map_err(A::Error::custom)?;
+        Ok(slice)
+    }
+}
 
 impl Slice {
     /// A hash of the cells, not of the context: equal digests, equal answers.
@@ -61,6 +111,9 @@ impl Slice {
             }
         }
         hasher.update(&rows::encode(&(&self.entries, &self.members, self.oversized)));
+        if let Some(until) = &self.until {
+            hasher.update(&rows::encode(until));
+        }
         first_u64(&hasher.finalize())
     }
 
@@ -73,10 +126,16 @@ impl Slice {
         }
         self.remove(&other.removed);
         other.remove(&self.removed);
+        // What one page does not reach may be removed there, or lack what was written there.
+        let until = self.until.iter().chain(&other.until).min().cloned();
+        if let Some(until) = &until {
+            self.cut(until);
+            other.cut(until);
+        }
         let entries = self.entries.merge(&self.context, &other.entries, &other.context);
         let members = self.members.merge(&self.context, &other.members, &other.context);
         let fields: Vec<Field> = self.cells.keys().chain(other.cells.keys()).cloned().collect();
-        let mut merged = Slice { entries, members, ..Slice::default() };
+        let mut merged = Slice { entries, members, until, ..Slice::default() };
         for field in fields {
             let ours = self.cells.remove(&field).unwrap_or_default();
             let theirs = other.cells.remove(&field).unwrap_or_default();
@@ -106,6 +165,12 @@ impl Slice {
         });
         self.entries.retain(|name, dot| !gone(Field::Entry(name.clone()), dot));
         self.members.retain(|name, dot| !gone(Field::Member(name.clone()), dot));
+    }
+
+    /// Ends a page with this name.
+    pub(crate) fn cut(&mut self, until: &ByteBuf) {
+        self.cells.retain(|field, _| field.name() <= until.as_slice());
+        self.until = Some(until.clone());
     }
 
     pub(crate) fn oversized() -> Self {
@@ -138,7 +203,11 @@ impl Slice {
             Version::check_all(versions)?;
             let seen = versions.iter().all(|v| self.context.contains(v.dot));
             require(seen, "a version beyond its context")?;
+            let within = self.until.as_ref().is_none_or(|until| field.name() <= until.as_slice());
+            require(within, "an element behind the end of its page")?;
         }
+        let length = self.until.as_ref().map_or(0, |until| until.len());
+        require(length <= FIELD_MAX, "field too long")?;
         // A merged slice of several replicas is no larger than all of theirs.
         require(weight <= 16 * SLICE_MAX, "slice too large")
     }
@@ -228,5 +297,8 @@ mod tests {
         slice.insert(Field::Member(ByteBuf::from("member")), vec![version(4, b"")]);
         slice.members.push(&Field::Member(ByteBuf::from("member")), &[version(4, b"")]);
         assert_eq!(slice.digest(), 4_494_708_244_572_034_829);
+        let page = Slice { until: Some(ByteBuf::from("member")), ..slice.clone() };
+        let longer = Slice { until: Some(ByteBuf::from("name")), ..slice };
+        assert_eq!((page.digest(), longer.digest()), (2_822_540_038_519_300_189, 10_251_806_064_774_698_728));
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use key::exists;
 
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
-use crate::partition::{Needs, Wanted};
+use crate::partition::{Needs, Page, Wanted};
 use crate::slice::SLICE_MAX;
 use crate::{Actor, Command, CommandError, Context, Field, Reply, Slice};
 use key::Kind;
@@ -85,6 +85,7 @@ impl Command {
             Siblings => register::siblings(slice),
             SMembers => set::members(slice),
             SCard => set::count(slice),
+            SScan { .. } => set::page(slice),
             SIsMember { member } => set::has(slice, member),
             SMIsMember { members } => Reply::Array(members.iter().map(|m| set::has(slice, m)).collect()),
             HMGet { fields } => Reply::Array(fields.iter().map(|f| hash::get(slice, f).reply).collect()),
@@ -93,6 +94,7 @@ impl Command {
             HKeys => hash::names(slice),
             HVals => hash::values(slice),
             HExists { field } => hash::has(slice, field),
+            HScan { values, .. } => hash::page(slice, *values),
             Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. } => {
                 Reply::Nil
             }
@@ -131,12 +133,16 @@ impl Command {
             }
             SIsMember { member } => members = Wanted::Named(vec![member]),
             SMembers | SCard => members = Wanted::All,
+            SScan { after, limit } => members = Wanted::Page(Page::new(after.as_ref(), *limit, true)),
             HSet { entries: pairs } => {
                 entries = Wanted::Named(pairs.iter().map(|(field, _)| field).collect());
             }
             HGet { field } | HExists { field } => entries = Wanted::Named(vec![field]),
             HMGet { fields } | HDel { fields } => entries = Wanted::Named(fields.iter().collect()),
             HGetAll | HLen | HKeys | HVals => entries = Wanted::All,
+            HScan { after, limit, values } => {
+                entries = Wanted::Page(Page::new(after.as_ref(), *limit, *values));
+            }
             // They end what no other command can handle any more, so they must see all of it.
             Set { .. } | Del => most = usize::MAX,
             Get | Strlen | IncrBy { .. } | Exists | Type | Siblings => {}
@@ -150,9 +156,13 @@ impl Command {
         match self {
             Set { .. } | Del | Exists | Type => None,
             Get | Strlen | IncrBy { .. } | Siblings => Some(Kind::String),
-            SAdd { .. } | SRem { .. } | SMembers | SIsMember { .. } | SMIsMember { .. } | SCard => {
-                Some(Kind::Set)
-            }
+            SAdd { .. }
+            | SRem { .. }
+            | SMembers
+            | SIsMember { .. }
+            | SMIsMember { .. }
+            | SCard
+            | SScan { .. } => Some(Kind::Set),
             HSet { .. }
             | HGet { .. }
             | HMGet { .. }
@@ -161,7 +171,8 @@ impl Command {
             | HLen
             | HKeys
             | HVals
-            | HExists { .. } => Some(Kind::Hash),
+            | HExists { .. }
+            | HScan { .. } => Some(Kind::Hash),
         }
     }
 
@@ -171,7 +182,11 @@ impl Command {
         let needs = self.needs();
         let mut total = 0_usize;
         for (what, wanted) in [("the field", &needs.entries), ("the member", &needs.members)] {
-            let Wanted::Named(names) = wanted else { continue };
+            let names = match wanted {
+                Wanted::Named(names) => names.as_slice(),
+                Wanted::Page(page) => page.after.as_slice(),
+                Wanted::Head | Wanted::All => continue,
+            };
             for name in names {
                 fits(what, name.len(), FIELD_MAX)?;
                 total = total.saturating_add(name.len());

@@ -5,6 +5,7 @@ mod common;
 use common::{P, Peer, bytes, cbor};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
 use starling_crdt::context::{COUNTER_MAX, RANGES_MAX};
 use starling_crdt::{
@@ -251,6 +252,27 @@ fn a_slice_with_versions_beyond_its_context_is_refused() {
     assert_eq!(read::<Slice>(&cbor(&slice)), Some(slice.clone()));
     let bare = Slice { context: Context::new(), ..slice };
     assert_eq!(read::<Slice>(&cbor(&bare)), None);
+}
+
+#[test]
+fn a_page_is_read_where_all_of_it_lies_before_its_end() {
+    let mut peer = full();
+    peer.execute("t", &Command::SAdd { members: vec![bytes("a"), bytes("b"), bytes("c")] }, 5);
+    let command = Command::SScan { after: None, limit: 2 };
+    let page = peer.replica.read(&peer.disk, P, b"t", &command).unwrap();
+    assert_eq!((page.until.clone(), page.cells.len()), (Some(bytes("b")), 2));
+    assert_eq!(read::<Slice>(&cbor(&page)), Some(page.clone()));
+    let with = |until: &str| Slice { until: Some(bytes(until)), ..page.clone() };
+    assert_eq!(read::<Slice>(&cbor(&with("b\0"))), Some(with("b\0")));
+    assert_eq!(read::<Slice>(&cbor(&with("a"))), None);
+    assert_eq!(read::<Slice>(&cbor(&with(&"x".repeat(FIELD_MAX + 1)))), None);
+    let Slice { context, cells, entries, members, removed, oversized, until } = &page;
+    let first = (context, cells, entries, members, removed, oversized);
+    assert_eq!(read::<Slice>(&cbor(&first)), Some(Slice { until: None, ..page.clone() }));
+    let null = (context, cells, entries, members, removed, oversized, None::<ByteBuf>);
+    assert_eq!(read::<Slice>(&cbor(&null)), None, "one spelling");
+    let long = (context, cells, entries, members, removed, oversized, until, 1);
+    assert_eq!(read::<Slice>(&cbor(&long)), None);
 }
 
 #[test]

@@ -144,11 +144,12 @@ impl Question {
         }
     }
 
-    /// Cells that it names, to be read or changed.
+    /// Cells that it names, or of which it asks for so many, to be read or changed.
     pub fn names(&self) -> usize {
         match self {
             Question::Execute { command, .. } | Question::Read { command, .. } => match command {
                 Command::HSet { entries } => entries.len(),
+                Command::SScan { limit, .. } | Command::HScan { limit, .. } => *limit as usize,
                 command => names_of(command).len().max(1),
             },
             Question::Apply { events, .. } => {

@@ -138,6 +138,22 @@ fn calls() -> Vec<Message> {
     calls.map(Message::Call).into()
 }
 
+/// A page of a large set is asked for, and told together with where it ends.
+fn pages() -> Vec<Message> {
+    let (mut replica, mut storage, _) = replica();
+    let add = Command::SAdd { members: vec![bytes("z")] };
+    replica.execute(&mut storage, 1, b"t", &add, 1_001).unwrap();
+    let command = Command::SScan { after: Some(bytes("x")), limit: 1 };
+    let slice = replica.read(&storage, 1, b"t", &command).unwrap();
+    assert_eq!(slice.until, Some(bytes("y")));
+    let (op, view, partition, key) = (OpId(1), VIEW, 1, bytes("t"));
+    let calls = [
+        Call::Read { op, view, partition, key, command, digest: false },
+        Call::ReadSlice { op, under: 7, slice: slice.into() },
+    ];
+    calls.map(Message::Call).into()
+}
+
 fn repairs() -> Vec<Message> {
     let (view, partition, session, hash) = (VIEW, 3, 1 << 50, 77);
     let context: Context = [1, 2, 5].map(|counter| Dot::new(Actor(1), counter)).into_iter().collect();
@@ -208,7 +224,7 @@ fn there_is_a_sample_of_every_message() {
 
 #[test]
 fn a_message_between_peers_has_one_spelling() {
-    for message in [gossip(), calls(), repairs()].concat() {
+    for message in [gossip(), calls(), pages(), repairs()].concat() {
         let frame = message.encode();
         assert_eq!(Message::decode(&frame).as_ref(), Ok(&message));
         let others = other_spellings(&frame[1..]);

@@ -73,7 +73,7 @@ impl Deferred {
     ) {
         match wanted {
             Wanted::All => self.of_fields(key, fields, usize::MAX, found),
-            Wanted::Head => self.of_fields(key, fields, WAITS_MAX, found),
+            Wanted::Head | Wanted::Page(_) => self.of_fields(key, fields, WAITS_MAX, found),
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));
@@ -92,14 +92,20 @@ impl Deferred {
         most: usize,
         found: &mut BTreeMap<Option<Field>, Context>,
     ) {
-        let at = |field: &Field| Target::Cell(Cell::new(key, field.clone()));
-        let from = fields.start_bound().map(at);
-        let targets = self.targets.range((from, Bound::Unbounded)).take(most);
-        let waiting = targets.map_while(|(target, dots)| {
-            let field = target.field().filter(|field| target.key() == key && fields.contains(field))?;
-            Some((Some(field.clone()), dots.clone()))
-        });
-        found.extend(waiting);
+        let waiting = self.of_fields_from(key, fields.start_bound()).take(most);
+        let waiting = waiting.take_while(|(field, _)| fields.contains(*field));
+        found.extend(waiting.map(|(field, dots)| (Some(field.clone()), dots.clone())));
+    }
+
+    /// What waits for single fields of a key, in their order.
+    pub fn of_fields_from(
+        &self,
+        key: &[u8],
+        from: Bound<&Field>,
+    ) -> impl Iterator<Item = (&Field, &Context)> {
+        let from = from.map(|field| Target::Cell(Cell::new(key, field.clone())));
+        let targets = self.targets.range((from, Bound::Unbounded));
+        targets.map_while(move |(target, dots)| Some((target.field().filter(|_| target.key() == key)?, dots)))
     }
 
     /// True where `dot`, put into `cell`, has been removed before it came.

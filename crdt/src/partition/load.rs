@@ -1,8 +1,9 @@
 //! Reading the part of a key that a command needs.
 
-use super::{Partition, Seed, versions_of};
+use super::{Page, Partition, Seed, versions_of};
+use crate::rows::{self, ElementOf};
 use crate::slice::SLICE_MAX;
-use crate::{Cell, Field, Key, Slice, Storage, StorageError, Version, rows};
+use crate::{Cell, Field, Key, Slice, Storage, StorageError, Version};
 use serde_bytes::ByteBuf;
 use std::ops::ControlFlow;
 
@@ -18,6 +19,7 @@ pub(crate) struct Needs<'a> {
 pub(crate) enum Wanted<'a> {
     Head,
     Named(Vec<&'a ByteBuf>),
+    Page(Page<'a>),
     All,
 }
 
@@ -40,8 +42,8 @@ impl Loaded {
 impl Partition {
     /// The slice comes without its context, which only those need that merge it with others.
     ///
-    /// One short scan and a lookup for each named element, however many elements the key has;
-    /// only commands that need all of them read all.
+    /// One short scan and a lookup for each named element, or a scan of a page, however many elements the key
+    /// has; only commands that need all of them read all.
     pub fn read(
         &self,
         s: &(impl Storage + ?Sized),
@@ -57,24 +59,36 @@ impl Partition {
         slice.removed = self.deferred.of_key(key, needs);
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
         let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };
-        self.read_named(s, key, &needs.entries, Field::Entry, &mut loaded)?;
-        self.read_named(s, key, &needs.members, Field::Member, &mut loaded)?;
+        self.read_wanted(s, key, &needs.entries, Field::Entry, &mut loaded)?;
+        self.read_wanted(s, key, &needs.members, Field::Member, &mut loaded)?;
         Ok(loaded)
+    }
+
+    fn read_wanted(
+        &self,
+        s: &(impl Storage + ?Sized),
+        key: &[u8],
+        wanted: &Wanted,
+        of: ElementOf,
+        loaded: &mut Loaded,
+    ) -> Result<(), StorageError> {
+        match wanted {
+            Wanted::Named(names) => self.read_named(s, key, names, of, loaded),
+            Wanted::Page(page) => self.read_page(s, key, page, of, &mut loaded.slice),
+            Wanted::Head | Wanted::All => Ok(()),
+        }
     }
 
     fn read_named(
         &self,
         s: &(impl Storage + ?Sized),
         key: &[u8],
-        wanted: &Wanted,
-        field: fn(ByteBuf) -> Field,
+        names: &[&ByteBuf],
+        of: ElementOf,
         loaded: &mut Loaded,
     ) -> Result<(), StorageError> {
-        let Wanted::Named(names) = wanted else {
-            return Ok(());
-        };
         for name in names {
-            let cell = Cell::new(key, field((*name).clone()));
+            let cell = Cell::new(key, of((*name).clone()));
             let versions = match loaded.complete {
                 true => Vec::new(),
                 false => versions_of(s, self.id, &cell)?,

@@ -57,6 +57,12 @@ pub(super) fn values(slice: &Slice) -> Reply {
     Reply::Array(entries(slice).map(|(_, value)| Reply::Bytes(value)).collect())
 }
 
+/// Fields, with or without their values.
+pub(super) fn page(slice: &Slice, with_values: bool) -> Reply {
+    let elements = entries(slice).flat_map(|(name, value)| [Some(name), with_values.then_some(value)]);
+    Reply::Page { elements: elements.flatten().collect(), next: slice.until.clone() }
+}
+
 fn contains(slice: &Slice, name: &ByteBuf) -> bool {
     slice.cells.contains_key(&Field::Entry(name.clone()))
 }

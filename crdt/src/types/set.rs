@@ -44,6 +44,10 @@ pub(super) fn count(slice: &Slice) -> Reply {
     int(elements(slice).count())
 }
 
+pub(super) fn page(slice: &Slice) -> Reply {
+    Reply::Page { elements: elements(slice).cloned().collect(), next: slice.until.clone() }
+}
+
 fn contains(slice: &Slice, member: &ByteBuf) -> bool {
     slice.cells.contains_key(&Field::Member(member.clone()))
 }

@@ -288,6 +288,16 @@ fn a_hash_holds_values_by_field() {
     assert_eq!(a.ask("h", Command::HVals), Reply::Array(vec![text("2"), text("4"), text("5")]));
     assert_eq!(a.ask("h", Command::HLen), Reply::Int(3));
     assert_eq!(a.ask("h", Command::HExists { field: bytes("c") }), Reply::Int(1));
+    let scan = |after: Option<&str>, values| Command::HScan { after: after.map(bytes), limit: 2, values };
+    let page = |elements: &[&str], next: Option<&str>| Reply::Page {
+        elements: many(elements),
+        next: next.map(bytes),
+    };
+    assert_eq!(a.ask("h", scan(None, true)), page(&["a", "2", "b", "4"], Some("b")));
+    assert_eq!(a.ask("h", scan(Some("b"), true)), page(&["c", "5"], None));
+    assert_eq!(a.ask("h", scan(Some("a"), false)), page(&["b", "c"], None));
+    assert_eq!(a.ask("h", scan(Some("c"), true)), page(&[], None));
+    assert_eq!(a.ask("nothing", scan(None, true)), page(&[], None));
     assert_eq!(a.ask("h", Command::HDel { fields: many(&["a", "x"]) }), Reply::Int(1));
     assert_eq!(a.ask("h", Command::HExists { field: bytes("a") }), Reply::Int(0));
 }
@@ -320,12 +330,19 @@ fn commands_of_another_type_are_refused_however_large_the_key_is() {
             }
         }
         for key in ["s", "v"] {
-            for command in [hset(&[("zz", "1")]), Command::HGetAll, Command::HGet { field: bytes("zz") }] {
+            let scan = |after| Command::HScan { after, limit: 3, values: false };
+            let get = Command::HGet { field: bytes("zz") };
+            for command in [hset(&[("zz", "1")]), Command::HGetAll, get, scan(None), scan(Some(bytes("zz")))]
+            {
                 assert_eq!(a.ask(key, command), wrong);
             }
         }
         for key in ["h", "v"] {
-            for command in [sadd(&["zz"]), srem(&["e00"]), Command::SMembers, Command::SCard] {
+            let scan = |after| Command::SScan { after, limit: 3 };
+            for command in [Command::SMembers, Command::SCard, scan(None), scan(Some(bytes("zz")))] {
+                assert_eq!(a.ask(key, command), wrong);
+            }
+            for command in [sadd(&["zz"]), srem(&["e00"])] {
                 assert_eq!(a.ask(key, command), wrong);
             }
         }
@@ -365,6 +382,8 @@ fn what_is_too_long_is_refused() {
     assert!(too_long(a.ask("k", set(&of(VALUE_MAX + 1))), "the value"));
     assert!(too_long(a.ask("k", sadd(&[&of(FIELD_MAX + 1)])), "the member"));
     assert!(too_long(a.ask("k", hset(&[(&of(FIELD_MAX + 1), "v")])), "the field"));
+    let scan = Command::SScan { after: Some(bytes(&of(FIELD_MAX + 1))), limit: 1 };
+    assert!(too_long(a.execute("k", scan).reply, "the member"));
     let (half, key) = (of(VALUE_MAX), of(KEY_MAX));
     assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")])), "the command"));
     assert_eq!(a.ask(&key, hset(&[(&of(FIELD_MAX), &half)])), Reply::Int(1));

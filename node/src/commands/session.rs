@@ -292,6 +292,7 @@ fn size_of_reply(reply: &Reply) -> usize {
         Reply::Array(replies) => replies.iter().map(size_of_reply).sum(),
         Reply::Set(members) => members.iter().map(|member| member.len()).sum(),
         Reply::Map(entries) => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        Reply::Page { elements, .. } => elements.iter().map(|element| element.len()).sum(),
         Reply::Siblings(siblings) => siblings.iter().map(|sibling| sibling.value.len()).sum(),
         Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) => 16,
     }
@@ -309,6 +310,10 @@ pub fn frame_of(reply: Reply) -> Frame {
         Reply::Array(replies) => Frame::Array(replies.into_iter().map(frame_of).collect()),
         Reply::Set(members) => Frame::Set(members.into_iter().map(bulk).collect()),
         Reply::Map(entries) => Frame::Map(entries.into_iter().map(|(f, v)| (bulk(f), bulk(v))).collect()),
+        Reply::Page { elements, next } => Frame::Array(vec![
+            next.map_or(Frame::Null, bulk),
+            Frame::Array(elements.into_iter().map(bulk).collect()),
+        ]),
         Reply::Siblings(siblings) => Frame::Array(siblings.into_iter().map(|s| bulk(s.value)).collect()),
         Reply::Error(error) => Frame::error(error.to_string()),
     }

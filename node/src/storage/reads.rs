@@ -69,6 +69,10 @@ impl Reads {
     /// Keeps what was read, unless it is large. All that it tells of must be synced.
     pub fn keep(&mut self, question: &Question, slice: &Arc<Slice>, digest: Option<u64>) {
         let Question::Read { partition, key, command } = question else { return };
+        // One page after the other of a large key would push out all that is asked for again.
+        if matches!(command, Command::SScan { .. } | Command::HScan { .. }) {
+            return;
+        }
         let size = OVERHEAD + question.size() + size(slice);
         if size > ANSWER_MAX {
             return;

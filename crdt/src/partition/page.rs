@@ -1,0 +1,105 @@
+//! Reading the elements of a hash or a set a page at a time.
+
+use super::Partition;
+use crate::command::PAGE_MAX;
+use crate::rows::{self, ElementOf};
+use crate::slice::SLICE_MAX;
+use crate::{Field, Slice, Storage, StorageError};
+use serde_bytes::ByteBuf;
+use std::mem::discriminant;
+use std::ops::{Bound, ControlFlow};
+
+/// Most bytes of a page, as `Slice::weight` counts. A larger element is a page by itself.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// What a range of a context takes on the wire, at most.
+const RANGE: usize = 27;
+
+/// The elements after a name, in byte order.
+pub(crate) struct Page<'a> {
+    pub after: Option<&'a ByteBuf>,
+    limit: usize,
+    /// False: they come without their values.
+    values: bool,
+}
+
+/// What there is still room for in a page.
+struct Room {
+    elements: usize,
+    bytes: usize,
+    is_empty: bool,
+}
+
+impl<'a> Page<'a> {
+    pub fn new(after: Option<&'a ByteBuf>, limit: u32, values: bool) -> Self {
+        Self { after, limit: limit.clamp(1, PAGE_MAX) as usize, values }
+    }
+
+    fn room(&self) -> Room {
+        Room { elements: self.limit, bytes: PAGE_BYTES, is_empty: true }
+    }
+}
+
+impl Room {
+    /// True if so much fits, as the first always does: each page gets on.
+    fn take(&mut self, weight: usize) -> bool {
+        let fits = self.is_empty || self.elements > 0 && weight <= self.bytes;
+        self.elements = self.elements.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(weight);
+        self.is_empty = false;
+        fits
+    }
+}
+
+impl Partition {
+    /// Adds a page to what was read of a key. One scan, which begins behind the name.
+    pub(super) fn read_page(
+        &self,
+        s: &(impl Storage + ?Sized),
+        key: &[u8],
+        page: &Page,
+        of: ElementOf,
+        slice: &mut Slice,
+    ) -> Result<(), StorageError> {
+        let mut room = page.room();
+        rows::each(s, &rows::elements(self.id, key, of, page.after), |row, value| {
+            let field = rows::cell_of(row)?.field;
+            let mut versions = rows::versions_from_bytes(row, value)?;
+            if !page.values {
+                versions.iter_mut().for_each(|version| version.value.clear());
+            }
+            let weight = Slice::weight(&field, &versions);
+            if !room.take(weight) {
+                slice.until = slice.cells.last_key_value().map(|(last, _)| ByteBuf::from(last.name()));
+                return Ok(ControlFlow::Break(()));
+            }
+            if weight > SLICE_MAX {
+                *slice = Slice::oversized();
+                return Ok(ControlFlow::Break(()));
+            }
+            slice.insert(field, versions);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.add_waiting(key, page, of, slice);
+        Ok(())
+    }
+
+    /// Adds what waits to be removed of the page. Where that is too much by itself, the page ends earlier.
+    fn add_waiting(&self, key: &[u8], page: &Page, of: ElementOf, slice: &mut Slice) {
+        let (mut room, until) = (page.room(), slice.until.clone());
+        let first = of(page.after.cloned().unwrap_or_default());
+        let from = if page.after.is_some() { Bound::Excluded(&first) } else { Bound::Included(&first) };
+        let is_within = |field: &Field| {
+            discriminant(field) == discriminant(&first)
+                && until.as_ref().is_none_or(|until| field.name() <= until.as_slice())
+        };
+        let mut last: Option<&Field> = None;
+        for (field, dots) in self.deferred.of_fields_from(key, from).take_while(|(field, _)| is_within(field))
+        {
+            if !room.take(field.name().len() + RANGE * dots.range_count()) {
+                return last.into_iter().for_each(|last| slice.cut(&ByteBuf::from(last.name())));
+            }
+            slice.removed.insert(Some(field.clone()), dots.clone());
+            last = Some(field);
+        }
+    }
+}
