@@ -8,6 +8,7 @@ pub mod admission;
 mod call;
 mod connection;
 mod cursors;
+mod elements;
 mod explain;
 mod failure;
 mod hashes;

@@ -24,6 +24,8 @@ use std::time::Duration;
 /// Long enough for a busy machine; no test waits for it to pass.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
 struct Client(TcpStream);
 
 impl Client {
@@ -125,7 +127,7 @@ fn data_commands_answer_in_the_shapes_of_redis() {
     client.says("dbsize\r\ndel k s k\r\nunlink h\r\ndbsize\r\n", ":6\r\n:2\r\n:1\r\n:3\r\n");
     assert!(client.error("get").starts_with("ERR wrong number of arguments for 'get' command"));
     client.call("sadd s x");
-    assert_eq!(client.error("get s"), "WRONGTYPE Operation against a key holding the wrong kind of value");
+    assert_eq!(client.error("get s"), WRONG_TYPE);
     assert_eq!(client.call("mget s a"), Frame::Array(vec![Frame::Null, Frame::bulk("1")]));
 }
 
@@ -319,6 +321,74 @@ fn a_scan_goes_through_all_keys_and_tells_when_it_is_done() {
     assert!(client.error("scan 12345").contains("begin again at 0"));
     assert!(client.error("scan x").starts_with("ERR a cursor cannot be"));
     assert!(client.error("scan 0 MATCH").starts_with("ERR syntax error"));
+}
+
+impl Client {
+    /// The next cursor and the elements of one page.
+    fn page(&mut self, line: &str) -> (String, Vec<String>) {
+        let Frame::Array(page) = self.call(line) else { panic!("{line}") };
+        let [Frame::Bulk(next), Frame::Array(found)] = page.as_slice() else { panic!("{page:?}") };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let found =
+            found.iter().map(|found| if let Frame::Bulk(found) = found { text(found) } else { panic!() });
+        (text(next), found.collect())
+    }
+
+    /// All pages of `sscan key` and its like, and how many they are.
+    fn pages(&mut self, scan: &str, options: &str) -> (Vec<String>, usize) {
+        let (mut cursor, mut all, mut pages) = ("0".to_owned(), Vec::new(), 0);
+        loop {
+            let (next, found) = self.page(&format!("{scan} {cursor}{options}"));
+            (pages, cursor) = (pages + 1, next);
+            all.extend(found);
+            if cursor == "0" {
+                return (all, pages);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_and_a_hash_are_gone_through_page_by_page() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let members: Vec<String> = (0..50).map(|i| format!("m{i:02}")).collect();
+    client.call(&format!("sadd s {}", members.join(" ")));
+    let entries: Vec<String> = members.iter().map(|field| format!("{field} of-{field}")).collect();
+    client.call(&format!("hset h {}", entries.join(" ")));
+    assert_eq!(client.pages("sscan s", ""), (members.clone(), 5));
+    assert_eq!(client.pages("SSCAN s", " count 1000"), (members.clone(), 1));
+    assert_eq!(client.pages("sscan s", " MATCH m1* COUNT 20"), (members[10..20].to_vec(), 3));
+    let flat = entries.join(" ").split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(client.pages("hscan h", ""), (flat, 5));
+    assert_eq!(client.pages("hscan h", " NOVALUES COUNT 30"), (members, 2));
+    client.says("sscan none 0\r\n", "*2\r\n$1\r\n0\r\n*0\r\n");
+    client.says("set k v\r\nsscan k 0\r\n", &format!("+OK\r\n-{WRONG_TYPE}\r\n"));
+    assert_eq!(client.error("hscan s 0"), WRONG_TYPE);
+    assert!(client.text("explain sscan s 0 count 3").contains("m02"));
+    assert!(client.text("help hscan").contains("[NOVALUES]"));
+}
+
+#[test]
+fn a_cursor_that_is_wrong_is_an_error_and_never_a_gap() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.call("sadd s a b c d");
+    client.call("sadd t a b c d");
+    let (cursor, found) = client.page("sscan s 0 count 2");
+    assert_eq!(found, ["a", "b"]);
+    let begin_again = "ERR this peer does not know that cursor";
+    for line in [format!("sscan t {cursor}"), format!("hscan s {cursor}"), format!("scan {cursor}")] {
+        assert!(client.error(&line).starts_with(begin_again), "{line}");
+    }
+    assert!(client.error("sscan s 12345").contains("begin again at 0"));
+    assert_eq!(client.page(&format!("sscan s {cursor}")), ("0".into(), vec!["c".into(), "d".into()]));
+    assert_eq!(client.error("sscan s x"), "ERR invalid cursor");
+    assert_eq!(client.error("hscan s 1x"), "ERR invalid cursor");
+    assert_eq!(client.error("sscan s 0 count x"), "ERR value is not an integer or out of range");
+    assert_eq!(client.error("sscan s 0 count 0"), "ERR syntax error");
+    assert_eq!(client.error("sscan s 0 match"), "ERR syntax error");
+    assert!(client.error("sscan s").contains("wrong number of arguments for 'sscan'"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::failure::failure_line;
 use super::session::{Session, frame_of};
-use super::{Arguments, DataCall, Prepared, Spec, prepare, upper};
+use super::{Arguments, DataCall, Prepared, Spec, elements, prepare, upper};
 use crate::render::explain::ExplainPage;
 use crate::render::json;
 use crate::resp::frame::Frame;
@@ -18,18 +18,21 @@ pub async fn explain(session: &mut Session, mut args: Arguments) -> Frame {
         args.remove(0);
     }
     let name = upper(&args[0]);
-    let call = match session.admit(prepare(args)) {
-        Prepared::Data(call) if call.plan.len() <= KEYS_MAX => call,
+    let (spec, plan) = match session.admit(prepare(args)) {
+        Prepared::Data(DataCall { spec, plan, .. }) if plan.len() <= KEYS_MAX => (spec, plan),
         Prepared::Data(_) => return Frame::error(format!("ERR EXPLAIN takes at most {KEYS_MAX} keys")),
         Prepared::Refused(frame) => return frame,
-        Prepared::Other(..) => {
-            return Frame::error(format!(
-                "ERR EXPLAIN cannot take {name}; it takes commands such as GET key"
-            ));
-        }
+        Prepared::Other(spec, args) => match elements::plan(session, spec.name, args) {
+            Some(Ok(plan)) => (spec, plan),
+            Some(Err(line)) => return Frame::error(line),
+            None => {
+                return Frame::error(format!(
+                    "ERR EXPLAIN cannot take {name}; it takes commands such as GET key"
+                ));
+            }
+        },
     };
     let mut pages = Vec::new();
-    let DataCall { spec, plan, .. } = call;
     for (key, command) in plan {
         pages.push(explain_one(session, spec, key, command).await);
     }

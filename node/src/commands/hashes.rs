@@ -1,6 +1,7 @@
 //! Commands on hashes.
 
 use super::call::{all_ok, key_and_rest, only, pairs, wrong_arity_of};
+use super::elements::{self, Of, SCAN_CAVEAT};
 use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
@@ -99,6 +100,16 @@ pub const SPECS: &[Spec] = &[
         summary: "Whether a hash has a field",
         example: "hexists user:1 name",
         run: Run::Data { plan: |args| field(args, |field| Command::HExists { field }), combine: only },
+        ..READ
+    },
+    Spec {
+        name: "hscan",
+        arity: -3,
+        usage: "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
+        summary: "Go through the fields of a hash and their values, a page at a time, however large it is",
+        caveat: SCAN_CAVEAT,
+        example: "hscan user:1 0 match b* count 100",
+        run: Run::Ask(|session, args| Box::pin(elements::scan(session, Of::Hash, args))),
         ..READ
     },
 ];

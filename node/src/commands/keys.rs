@@ -1,6 +1,7 @@
 //! Commands on keys of any type, and scans.
 
 use super::call::{key_and_rest, only, parsed, sum};
+use super::cursors::Place;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
 use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, upper};
@@ -152,14 +153,14 @@ async fn scan(session: &mut Session, args: Arguments) -> Frame {
         Ok(options) => options,
         Err(line) => return Frame::error(line),
     };
-    let Some(cursor) = session.server.cursors().find(number) else {
+    let Some(cursor) = session.server.cursors().keys(number) else {
         return Frame::error(
             "ERR this peer does not know that cursor, or has forgotten it; begin again at 0",
         );
     };
     match scan_page(session, cursor, &options).await {
         Ok((keys, next)) => {
-            let next = next.map_or(0, |cursor| session.server.cursors().keep(cursor, number));
+            let next = next.map_or(0, |cursor| session.server.cursors().keep(Place::Keys(cursor), number));
             let keys = keys.into_iter().map(|key| Frame::Bulk(key.into_vec())).collect();
             Frame::Array(vec![Frame::bulk(next.to_string()), Frame::Array(keys)])
         }

@@ -1,6 +1,7 @@
 //! Commands on sets.
 
 use super::call::{key_and_rest, only};
+use super::elements::{self, Of, SCAN_CAVEAT};
 use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
@@ -66,6 +67,16 @@ pub const SPECS: &[Spec] = &[
         summary: "The number of members of a set",
         example: "scard team",
         run: Run::Data { plan: |args| members(args, |_| Command::SCard), combine: only },
+        ..READ
+    },
+    Spec {
+        name: "sscan",
+        arity: -3,
+        usage: "key cursor [MATCH pattern] [COUNT count]",
+        summary: "Go through the members of a set, a page at a time, however large it is",
+        caveat: SCAN_CAVEAT,
+        example: "sscan team 0 match a* count 100",
+        run: Run::Ask(|session, args| Box::pin(elements::scan(session, Of::Set, args))),
         ..READ
     },
 ];

@@ -1,0 +1,153 @@
+//! The elements of one key, a page at a time: `SSCAN` and `HSCAN`.
+
+use super::call::{integer, key_and_rest};
+use super::cursors::Place;
+use super::failure::failure_frame;
+use super::session::{Session, frame_of};
+use super::{Arguments, Plan, upper};
+use crate::glob;
+use crate::resp::frame::Frame;
+use serde_bytes::ByteBuf;
+use starling_crdt::command::PAGE_MAX;
+use starling_crdt::{Command, Reply};
+use starling_protocol::request::Outcome;
+
+pub const SCAN_CAVEAT: &str = "begin at 0 and pass on the cursor of each answer, at the same peer, until it is 0; \
+                               what is there all the while is told, in the order of its bytes";
+
+/// Of which type the elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    Set,
+    Hash,
+}
+
+impl Of {
+    fn page(self, after: Option<ByteBuf>, limit: u32, values: bool) -> Command {
+        match self {
+            Of::Set => Command::SScan { after, limit },
+            Of::Hash => Command::HScan { after, limit, values },
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    pattern: Option<Vec<u8>>,
+    count: u32,
+    values: bool,
+}
+
+/// A page as a client asks for it.
+struct Asked {
+    key: ByteBuf,
+    number: u64,
+    options: Options,
+    command: Command,
+}
+
+fn options(of: Of, words: &[ByteBuf]) -> Result<Options, String> {
+    let mut options = Options { pattern: None, count: 10, values: of == Of::Hash };
+    let mut words = words.iter();
+    while let Some(name) = words.next() {
+        let mut value = || words.next().ok_or("ERR syntax error");
+        match upper(name).as_str() {
+            "MATCH" => options.pattern = Some(value()?.to_vec()),
+            "COUNT" => options.count = count(value()?)?,
+            "NOVALUES" if of == Of::Hash => options.values = false,
+            "NOVALUES" => return Err("ERR NOVALUES option can only be used in HSCAN".into()),
+            _ => return Err("ERR syntax error".into()),
+        }
+    }
+    Ok(options)
+}
+
+fn count(word: &[u8]) -> Result<u32, String> {
+    match integer(word)? {
+        ..1 => Err("ERR syntax error".into()),
+        count => Ok(u32::try_from(count).unwrap_or(PAGE_MAX).min(PAGE_MAX)),
+    }
+}
+
+fn asked(session: &Session, of: Of, args: Arguments) -> Result<Asked, String> {
+    let (key, words) = key_and_rest(args);
+    let number = std::str::from_utf8(&words[0]).ok().and_then(|text| text.parse().ok());
+    let number = number.ok_or("ERR invalid cursor")?;
+    let options = options(of, &words[1..])?;
+    let after = session.server.cursors().elements(number, of, &key).ok_or(
+        "ERR this peer does not know that cursor of this key, or has forgotten it; begin again at 0, and go on \
+         at the same peer",
+    )?;
+    let command = of.page(after, options.count, options.values);
+    Ok(Asked { key, number, options, command })
+}
+
+/// What the scan of that name asks for; `None`: it is none.
+pub fn plan(session: &Session, name: &str, args: Arguments) -> Option<Result<Plan, String>> {
+    let of = match name {
+        "sscan" => Of::Set,
+        "hscan" => Of::Hash,
+        _ => return None,
+    };
+    Some(asked(session, of, args).map(|asked| vec![(asked.key, asked.command)]))
+}
+
+/// One page, whether much of it matches or nothing, so that each answer is quick.
+pub async fn scan(session: &mut Session, of: Of, args: Arguments) -> Frame {
+    let Asked { key, number, options, command } = match asked(session, of, args) {
+        Ok(asked) => asked,
+        Err(line) => return Frame::error(line),
+    };
+    let (elements, next) = match session.ask(key.clone(), command, false).await {
+        Ok(Outcome { reply: Reply::Page { elements, next }, .. }) => (elements, next),
+        Ok(outcome) => return frame_of(outcome.reply),
+        Err(failure) => return failure_frame(&failure),
+    };
+    let keep = |after| session.server.cursors().keep(Place::Elements { of, key, after }, number);
+    let next = next.map_or(0, keep);
+    Frame::Array(vec![Frame::bulk(next.to_string()), Frame::Array(matching(elements, &options))])
+}
+
+fn matching(elements: Vec<ByteBuf>, options: &Options) -> Vec<Frame> {
+    let (mut elements, mut found) = (elements.into_iter(), Vec::new());
+    while let Some(name) = elements.next() {
+        let value = if options.values { elements.next() } else { None };
+        if options.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, &name)) {
+            found.extend([Some(name), value].into_iter().flatten().map(|word| Frame::Bulk(word.into_vec())));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(of: Of, line: &str) -> Result<Options, String> {
+        options(of, &line.split_whitespace().map(ByteBuf::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_refused_as_by_redis() {
+        let plain = Options { pattern: None, count: 10, values: true };
+        assert_eq!(parsed(Of::Hash, ""), Ok(plain));
+        let all = Options { pattern: Some(b"a*".into()), count: 7, values: false };
+        assert_eq!(parsed(Of::Hash, "count 7 novalues Match a*"), Ok(all));
+        assert_eq!(parsed(Of::Set, "count 99999999999").map(|options| options.count), Ok(PAGE_MAX));
+        for line in ["match", "count", "count 0", "count -3", "type set"] {
+            assert_eq!(parsed(Of::Set, line), Err("ERR syntax error".into()), "{line}");
+        }
+        let not_a_number = "ERR value is not an integer or out of range";
+        assert_eq!(parsed(Of::Set, "count x"), Err(not_a_number.into()));
+        assert!(parsed(Of::Set, "novalues").unwrap_err().contains("only be used in HSCAN"));
+    }
+
+    #[test]
+    fn of_a_hash_what_matches_comes_with_its_value() {
+        let elements = || ["a", "b", "b", "c"].map(ByteBuf::from).to_vec();
+        let bulks = |words: &[&str]| words.iter().map(|word| Frame::bulk(*word)).collect::<Vec<_>>();
+        let options = |values| Options { pattern: Some(b"b".into()), count: 10, values };
+        assert_eq!(matching(elements(), &options(true)), bulks(&["b", "c"]));
+        assert_eq!(matching(elements(), &options(false)), bulks(&["b", "b"]));
+    }
+}
