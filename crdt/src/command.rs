@@ -34,6 +34,7 @@ pub enum Command {
     SMIsMember {
         members: Vec<ByteBuf>,
     },
+    /// Too large beyond a page: the members are then to be counted in pages. `HLen` is like it.
     SCard,
     /// The members after a name, in byte order: at most [`PAGE_MAX`], and fewer where they are large.
     SScan {
@@ -132,6 +133,9 @@ pub enum CommandError {
          write through a peer that has run for longer"
     )]
     Torn { limit: u64 },
-    #[error("ERR the answer is larger than {limit} bytes; read it in parts")]
+    #[error(
+        "ERR the answer is larger than {limit} bytes; read a set or a hash in parts (SSCAN, HSCAN, SISMEMBER, HGET), \
+         or spread it over several keys"
+    )]
     TooLarge { limit: u64 },
 }

@@ -15,7 +15,7 @@ mod transfer;
 pub(crate) use edits::Seed;
 pub(crate) use load::{Loaded, Needs, Wanted};
 pub use log::Missing;
-pub(crate) use page::Page;
+pub(crate) use page::{PAGE_BYTES, Page};
 pub use scrub::Scrubbed;
 pub use transfer::Piece;
 pub(crate) use transfer::Snapshot;

@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use key::exists;
 
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
-use crate::partition::{Needs, Page, Wanted};
+use crate::partition::{Needs, PAGE_BYTES, Page, Wanted};
 use crate::slice::SLICE_MAX;
 use crate::{Actor, Command, CommandError, Context, Field, Reply, Slice};
 use key::Kind;
@@ -132,14 +132,17 @@ impl Command {
                 members = Wanted::Named(names.iter().collect());
             }
             SIsMember { member } => members = Wanted::Named(vec![member]),
-            SMembers | SCard => members = Wanted::All,
+            SMembers => members = Wanted::All,
+            // More is counted in pages: nothing is lost by giving up early.
+            SCard => (members, most) = (Wanted::All, PAGE_BYTES),
             SScan { after, limit } => members = Wanted::Page(Page::new(after.as_ref(), *limit, true)),
             HSet { entries: pairs } => {
                 entries = Wanted::Named(pairs.iter().map(|(field, _)| field).collect());
             }
             HGet { field } | HExists { field } => entries = Wanted::Named(vec![field]),
             HMGet { fields } | HDel { fields } => entries = Wanted::Named(fields.iter().collect()),
-            HGetAll | HLen | HKeys | HVals => entries = Wanted::All,
+            HGetAll | HKeys | HVals => entries = Wanted::All,
+            HLen => (entries, most) = (Wanted::All, PAGE_BYTES),
             HScan { after, limit, values } => {
                 entries = Wanted::Page(Page::new(after.as_ref(), *limit, *values));
             }

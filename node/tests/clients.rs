@@ -392,6 +392,29 @@ fn a_cursor_that_is_wrong_is_an_error_and_never_a_gap() {
 }
 
 #[test]
+fn what_is_too_large_to_be_read_at_once_is_counted_and_read_in_pages() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let long = "x".repeat(30_000);
+    for i in 0..600 {
+        client.call(&format!("sadd s {i:03}{long}"));
+        client.call(&format!("hset h {i:03}{long} v"));
+    }
+    assert_eq!(client.call("scard s"), Frame::Int(600));
+    assert_eq!(client.call("hlen h"), Frame::Int(600));
+    for line in ["smembers s", "hgetall h", "hkeys h"] {
+        let error = client.error(line);
+        assert!(
+            error.starts_with("ERR the answer is larger than ") && error.contains("SSCAN, HSCAN"),
+            "{error}"
+        );
+    }
+    let (found, pages) = client.pages("sscan s", " count 10000");
+    assert!((found.len(), found.is_sorted()) == (600, true) && pages > 10, "{pages} pages of a mebibyte");
+    assert_eq!(client.pages("hscan h", " count 10000").0.len(), 1_200);
+}
+
+#[test]
 fn a_connection_has_its_own_quorum() {
     let peer = FakePeer::start();
     let (mut client, mut other) = (Client::of(&peer), Client::of(&peer));

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -75,6 +76,11 @@ impl Peer {
     /// Where other peers connect.
     fn address(&self) -> String {
         self.ready["listen"][0].as_str().unwrap().to_owned()
+    }
+
+    fn client(&self) -> redis::Connection {
+        let client = redis::Client::open(format!("redis://{}", self.text("resp"))).unwrap();
+        client.get_connection().unwrap()
     }
 
     /// One command; the raw reply.
@@ -693,6 +699,44 @@ fn peers_cut_off_from_one_another_meet_again() {
     first.ask(&["FAULT", "CLEAR"]);
     first.ask_until(&["STATUS"], "2 of 2 alive");
     second.ask_until(&["STATUS"], "2 of 2 alive");
+}
+
+/// More of them than fit a page, or an answer: 25,000 of 700 bytes.
+#[test]
+fn a_set_too_large_to_be_read_at_once_is_counted_and_gone_through_though_a_peer_dies_and_others_write() {
+    const BATCHES: u32 = 25;
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let (second, third) = (Peer::join(&home.dir("p2"), &first), Peer::join(&home.dir("p3"), &first));
+    first.ask_until(&["STATUS"], "3 of 3 alive");
+    second.ask_until(&["STATUS"], "3 of 3 alive");
+    let (mut writer, mut reader) = (first.client(), second.client());
+    let member = |i: u32| format!("{i:0700}");
+    for batch in 0..BATCHES {
+        let members: Vec<_> = (batch * 1_000..(batch + 1) * 1_000).map(|i| member(2 * i)).collect();
+        redis::cmd("SADD").arg("ids").arg(members).exec(&mut writer).unwrap();
+    }
+    assert_eq!(redis::cmd("SCARD").arg("ids").query(&mut reader), Ok(25_000));
+    let whole = redis::cmd("SMEMBERS").arg("ids").exec(&mut reader).unwrap_err().to_string();
+    assert!(whole.contains("SSCAN"), "{whole}");
+    drop(third);
+    let (mut cursor, mut found, mut pages) = (0_u64, BTreeSet::new(), 0);
+    loop {
+        let mut scan = redis::cmd("SSCAN");
+        let page: (u64, Vec<String>) =
+            scan.arg("ids").arg(cursor).arg("COUNT").arg(10_000).query(&mut reader).unwrap();
+        found.extend(page.1);
+        (cursor, pages) = (page.0, pages + 1);
+        if cursor == 0 {
+            break;
+        }
+        // Before and behind where the scan is.
+        for other in [pages * 7, 50_000 - pages * 7].map(|i| member(2 * i + 1)) {
+            redis::cmd("SADD").arg("ids").arg(&other).exec(&mut writer).unwrap();
+        }
+    }
+    assert!(pages > 10, "{pages} pages");
+    assert!((0..BATCHES * 1_000).all(|i| found.contains(&member(2 * i))), "{} found", found.len());
 }
 
 #[test]

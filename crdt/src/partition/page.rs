@@ -10,7 +10,7 @@ use std::mem::discriminant;
 use std::ops::{Bound, ControlFlow};
 
 /// Most bytes of a page, as `Slice::weight` counts. A larger element is a page by itself.
-const PAGE_BYTES: usize = 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
 /// What a range of a context takes on the wire, at most.
 const RANGE: usize = 27;
 

@@ -1,4 +1,5 @@
-//! The elements of one key, a page at a time: `SSCAN` and `HSCAN`.
+//! The elements of one key, a page at a time: `SSCAN` and `HSCAN`, and what `SCARD` and `HLEN` do with a key that is
+//! too large to be read at once.
 
 use super::call::{integer, key_and_rest};
 use super::cursors::Place;
@@ -9,8 +10,12 @@ use crate::glob;
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
 use starling_crdt::command::PAGE_MAX;
-use starling_crdt::{Command, Reply};
-use starling_protocol::request::Outcome;
+use starling_crdt::{Command, CommandError, Reply};
+use starling_protocol::request::{Failure, FailureKind, Outcome};
+use std::time::{Duration, Instant};
+
+/// How long a count goes from page to page.
+const COUNT_TIME: Duration = Duration::from_secs(10);
 
 pub const SCAN_CAVEAT: &str = "begin at 0 and pass on the cursor of each answer, at the same peer, until it is 0; \
                                what is there all the while is told, in the order of its bytes";
@@ -117,6 +122,44 @@ fn matching(elements: Vec<ByteBuf>, options: &Options) -> Vec<Frame> {
         }
     }
     found
+}
+
+/// Whether this counts elements that are too many to be read at once, and of which type.
+pub fn uncounted(command: &Command, reply: &Reply) -> Option<Of> {
+    match (command, reply) {
+        (Command::SCard, Reply::Error(CommandError::TooLarge { .. })) => Some(Of::Set),
+        (Command::HLen, Reply::Error(CommandError::TooLarge { .. })) => Some(Of::Hash),
+        _ => None,
+    }
+}
+
+/// Counts page by page. What comes or goes meanwhile may be counted or not. With `explain`, how the last page was
+/// read is told.
+pub async fn counted(session: &Session, of: Of, key: ByteBuf, explain: bool) -> Result<Outcome, Failure> {
+    let (began, mut after, mut count) = (Instant::now(), None, 0_usize);
+    loop {
+        let outcome = session.ask_once(key.clone(), of.page(after, PAGE_MAX, false), explain).await?;
+        let Reply::Page { elements, next } = outcome.reply else { return Ok(outcome) };
+        count += elements.len();
+        if next.is_none() {
+            let reply = Reply::Int(i64::try_from(count).unwrap_or(i64::MAX));
+            return Ok(Outcome { reply, ..outcome });
+        }
+        if began.elapsed() > COUNT_TIME {
+            return Err(takes_long(count));
+        }
+        after = next;
+    }
+}
+
+fn takes_long(count: usize) -> Failure {
+    Failure {
+        kind: FailureKind::Invalid,
+        why: format!("counting takes longer than {} s, at {count} elements so far", COUNT_TIME.as_secs()),
+        state: String::new(),
+        hint: "SSCAN or HSCAN with a large COUNT goes through all of them".into(),
+        trace: None,
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ pub const SPECS: &[Spec] = &[
         summary: "The number of fields of a hash",
         example: "hlen user:1",
         run: Run::Data { plan: |args| fields(args, |_| Command::HLen), combine: only },
+        caveat: "a hash of more than 1 MiB is counted in pages: an estimate while others write",
         ..READ
     },
     Spec {

@@ -3,7 +3,7 @@
 use super::access::{Access, Holder};
 use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
-use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, prepare, transaction};
+use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, elements, prepare, transaction};
 use crate::peer_handle::PeerHandle;
 use crate::resp::frame::{Frame, Version};
 use futures::future::BoxFuture;
@@ -232,8 +232,25 @@ impl Session {
         Ok((replies, hidden))
     }
 
-    /// One command on one key, at the R and W of this connection.
+    /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
+    /// counted in pages.
     pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
+        if !matches!(command, Command::SCard | Command::HLen) {
+            return self.ask_once(key, command, explain).await;
+        }
+        let outcome = self.ask_once(key.clone(), command.clone(), explain).await?;
+        match elements::uncounted(&command, &outcome.reply) {
+            Some(of) => elements::counted(self, of, key, explain).await,
+            None => Ok(outcome),
+        }
+    }
+
+    pub(super) async fn ask_once(
+        &self,
+        key: ByteBuf,
+        command: Command,
+        explain: bool,
+    ) -> Result<Outcome, Failure> {
         let Quorum { r, w } = self.quorum;
         match self.server.peer.request(Request::Data { key, command, r, w, explain }).await {
             Response::Data(result) => result,

@@ -67,6 +67,7 @@ pub const SPECS: &[Spec] = &[
         summary: "The number of members of a set",
         example: "scard team",
         run: Run::Data { plan: |args| members(args, |_| Command::SCard), combine: only },
+        caveat: "a set of more than 1 MiB is counted in pages: an estimate while others write",
         ..READ
     },
     Spec {
