@@ -81,7 +81,7 @@ bytes_shaped!(Target);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub dot: Dot,
-    /// Later than every event that its issuer had seen in this partition.
+    /// Later than every event that its issuer had seen, but for those that a wrong clock had stamped.
     pub stamp: Stamp,
     /// The cells it writes. `None`: rebuilt from a log after the value had been superseded.
     pub puts: Vec<(Cell, Option<ByteBuf>)>,

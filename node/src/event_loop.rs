@@ -336,6 +336,13 @@ fn log(notice: Notice) {
         Notice::Refilled { partition } => {
             tracing::warn!(partition, "a damaged partition has been filled again by its other owners");
         }
+        Notice::TooLarge { partition, from } => {
+            tracing::error!(
+                partition,
+                from = peer_text(&from),
+                "a partition that another peer sends is larger than a quarter of this machine's memory, and is not                  taken; a machine with more memory can hold it, or a network that is founded with more --partitions"
+            );
+        }
         Notice::Misbehaved { peer, why } => {
             tracing::warn!(peer = peer_text(&peer), why, "a peer sent what no honest one sends");
         }

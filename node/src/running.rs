@@ -179,7 +179,7 @@ fn start_of(
         life: store.actor.0,
         genesis: facts.genesis.clone(),
         signing,
-        config: Config::default(),
+        config: suited(memory()),
         seed: seed()?,
         founding: network::is_founding(directory),
         fresh: if saved.records.is_empty() { store.opened.empty } else { saved.store != store.opened.id },
@@ -193,6 +193,22 @@ async fn ended(task: &mut JoinHandle<Result<(), Stopped>>) -> Result<(), Error> 
         Ok(Err(stopped)) => Err(stopped.into()),
         Err(fault) => Err(Error::new("the peer has stopped because of a fault in the program").why(fault)),
     }
+}
+
+/// What depends on this machine's memory, in bytes, if that is known.
+fn suited(memory: Option<usize>) -> Config {
+    let config = Config::default();
+    Config { staged_max: config.staged_max.max(memory.unwrap_or(0) / 4), ..config }
+}
+
+/// Of this machine, in bytes, where it tells: Linux does (proc_meminfo(5)).
+fn memory() -> Option<usize> {
+    total(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn total(meminfo: &str) -> Option<usize> {
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
+    kib.parse::<usize>().ok()?.checked_mul(1024)
 }
 
 fn seed() -> Result<u64, Error> {
@@ -210,5 +226,19 @@ impl From<ListenError> for Error {
         Error::new(what)
             .why(why)
             .hint("give another address with --listen; without one any free port is taken")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_memory_may_be_taken_by_what_comes_in() {
+        let meminfo = "MemTotal:       16000000 kB\nMemFree:         1000 kB\n";
+        assert_eq!(suited(total(meminfo)).staged_max, 4_096_000_000);
+        for unknown in ["", "MemTotal: much kB", "MemTotal: 5"] {
+            assert_eq!(suited(total(unknown)).staged_max, Config::default().staged_max);
+        }
     }
 }

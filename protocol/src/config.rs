@@ -136,8 +136,9 @@ pub struct Config {
     pub repair_period: Duration,
     /// Most bytes of events in one repair message.
     pub repair_batch: usize,
-    /// Most bytes in memory of partitions that are being sent to this peer as a whole. Where that is not enough, the
-    /// largest is given up, and begins anew with a later comparison; one that is larger by itself never comes.
+    /// Most bytes in memory of partitions that are being sent to this peer as a whole, those not counted that wait for
+    /// the disk. Where that is not enough, the largest is given up, and begins anew with a later comparison; of one that
+    /// is larger by itself this peer says so, for it never comes.
     pub staged_max: usize,
     /// Most partitions under repair at once.
     pub repairs_max: usize,

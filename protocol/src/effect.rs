@@ -63,6 +63,11 @@ pub enum Notice {
     Refilled {
         partition: u16,
     },
+    /// A partition that another sends as a whole is more than `Config::staged_max`, and was not taken.
+    TooLarge {
+        partition: u16,
+        from: PeerId,
+    },
     /// Another process speaks with this peer's key, and began after this one. The host has to stop this peer:
     /// two that are one would each answer for what the other has.
     Outlived,

@@ -59,6 +59,11 @@ pub enum Out {
     Refilled {
         partition: PartitionId,
     },
+    /// What one sends as a whole is more than may be kept aside, though nothing else is.
+    TooLarge {
+        partition: PartitionId,
+        from: PeerId,
+    },
 }
 
 /// What this peer knows at the moment of an input.

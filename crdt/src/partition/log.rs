@@ -3,8 +3,8 @@
 use super::{Partition, versions_of};
 use crate::rows;
 use crate::wire::{Malformed, array_shaped};
-use crate::{Cell, Context, Dot, Event, PartitionId, Stamp, Storage, StorageError, Target};
-use std::collections::BTreeSet;
+use crate::{Cell, Context, Dot, Event, Key, PartitionId, Stamp, Storage, StorageError, Target};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// More missing dots than this: a state transfer is cheaper than as many lookups.
@@ -99,9 +99,13 @@ impl Partition {
             events.push(event);
         }
         let more = next.is_some();
-        let sent: BTreeSet<Dot> = events.iter().map(|event| event.dot).collect();
+        let sent = by_key(&events);
         let mut later = next.into_iter().chain(entries.map(|(_, entry)| entry.drops)).flatten();
-        let inverted = later.any(|(_, dots)| has_any(&sent, &dots)) && !mutated!(OldestFirst);
+        let drops_sent = |(target, dots): (Target, Context)| {
+            let mut there = sent.get(target.key()).into_iter().flatten();
+            there.any(|(cell, dot)| dots.contains(*dot) && target.covers(cell))
+        };
+        let inverted = later.any(drops_sent) && !mutated!(OldestFirst);
         marked!(LogInverted if inverted);
         if inverted && !mutated!(IgnoreInversion) {
             return Ok(Missing::Cut);
@@ -165,10 +169,15 @@ impl Partition {
     }
 }
 
-/// Whether one of the dots is in the set.
-fn has_any(some: &BTreeSet<Dot>, dots: &Context) -> bool {
-    dots.ranges()
-        .any(|(actor, start, end)| some.range(Dot::new(actor, start)..=Dot::new(actor, end)).next().is_some())
+/// The cells that events put, by their keys.
+fn by_key(events: &[Event]) -> BTreeMap<&Key, Vec<(&Cell, Dot)>> {
+    let mut cells: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in events {
+        for (cell, _) in &event.puts {
+            cells.entry(&cell.key).or_default().push((cell, event.dot));
+        }
+    }
+    cells
 }
 
 /// How many different ones.

@@ -101,7 +101,8 @@ impl Partition {
             Ok(ControlFlow::Continue(()))
         })?;
         for (target, dots) in self.deferred.iter() {
-            pieces.make_room(target.key().len() + 16 * dots.ranges().count());
+            pieces
+                .make_room(rows::place_len(target.key(), target.field()) + RANGE_BYTES * dots.range_count());
             pieces.last().deferred.push((target.clone(), dots.clone()));
         }
         Ok(pieces.finish(self.context.hash() ^ self.fingerprint.0[0]))

@@ -264,6 +264,9 @@ impl Peer {
                 repair::Out::LetGo { partition } => self.notify(Notice::LetGo { partition }),
                 repair::Out::Damaged { partition } => self.notify(Notice::Damaged { partition }),
                 repair::Out::Refilled { partition } => self.notify(Notice::Refilled { partition }),
+                repair::Out::TooLarge { partition, from } => {
+                    self.notify(Notice::TooLarge { partition, from })
+                }
             }
         }
     }

@@ -122,7 +122,7 @@ impl Repair {
     /// The same of all, as who was to send may have fallen silent, or found no room here; of no more than there is
     /// room for.
     pub(super) fn tell_all_put_off(&mut self, scene: &Scene<'_>) {
-        let room = TRANSFERS_MAX.saturating_sub(self.staging.len());
+        let room = TRANSFERS_MAX.saturating_sub(self.incoming());
         let is_coming = |partition: &PartitionId| self.is_coming(scene.now.time, *partition);
         let waiting = self.coming.put_off.keys().copied().filter(|partition| !is_coming(partition));
         let partitions: Vec<_> = waiting.take(room).collect();

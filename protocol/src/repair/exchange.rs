@@ -219,6 +219,9 @@ impl Repair {
         {
             let before = self.told(partition, from).map_or(0, |told| told.context.range_count());
             let left = (room + before).checked_sub(context.range_count());
+            if left.is_none() {
+                self.forget_session(partition, from, session);
+            }
             if let Some(left) = left.filter(|_| partition < scene.map.partitions()) {
                 room = left;
                 partitions.insert(partition);
@@ -234,12 +237,21 @@ impl Repair {
     }
 
     /// How many ranges more one may tell of: as many as we hold ourselves, and of some partitions as many as there may
-    /// be. One that tells of more goes on unheard there; what it told before still holds, since contexts only grow.
+    /// be. One that tells of more goes on unheard there; what it told before still holds, since contexts only grow within
+    /// a session.
     fn room_for_told(&self, from: PeerId) -> usize {
         let told = self.told.values().filter_map(|by| by.get(&from));
         let told: usize = told.map(|told| told.context.range_count()).sum();
         let mine: usize = self.mine.values().map(Context::range_count).sum();
         (TOLD_RANGES + mine).saturating_sub(told)
+    }
+
+    /// What it told in an earlier session counts no more.
+    fn forget_session(&mut self, partition: PartitionId, from: PeerId, session: u64) {
+        if self.told(partition, from).is_some_and(|told| told.session != Some(session)) {
+            self.told.entry(partition).or_default().remove(&from);
+            self.end_push((partition, from), session);
+        }
     }
 
     pub(super) fn weighed(&mut self, scene: &Scene<'_>, from: PeerId, contexts: Contexts) {
@@ -335,10 +347,11 @@ impl Repair {
         }
     }
 
-    /// A read at `from` saw that our copy and that of `with` differ. It is told only who is there, and of what we hold:
-    /// each that is told takes a link.
+    /// A read at `from` saw that our copy and that of `with` differ. It is told only who is there, and of what we hold
+    /// or own: each that is told takes a link.
     pub(super) fn introduced(&mut self, scene: &Scene<'_>, partition: PartitionId, with: PeerId) {
-        if self.reachable(scene, with) && self.holding.contains(&partition) {
+        let concerned = self.holding.contains(&partition) || scene.map.owns(scene.me, partition);
+        if self.reachable(scene, with) && concerned {
             self.report_to(scene, with, vec![partition]);
         }
     }

@@ -13,6 +13,8 @@ use std::ops::Bound;
 const STALLED: Duration = Duration::from_secs(10);
 /// Most state transfers under way in either direction: each keeps one partition in memory.
 pub(super) const TRANSFERS_MAX: usize = 4;
+/// Most of them between the same two, so that one that never ends one does not keep all others off.
+pub(super) const OF_ONE_MAX: usize = TRANSFERS_MAX - 1;
 
 /// What is on its way to one peer, of one partition.
 pub(super) struct Push {
@@ -42,9 +44,8 @@ impl Repair {
     /// Begins as many pushes as are allowed at once.
     pub(super) fn pump(&mut self, scene: &Scene<'_>) {
         while self.pushes.len() < self.config.repairs_max {
-            let room = self.transferring() < TRANSFERS_MAX;
             let ready = |(key, whole): &(&(PartitionId, PeerId), &bool)| {
-                (room || !**whole) && !self.pushes.contains_key(*key)
+                (!**whole || self.has_room_for(key.1)) && !self.pushes.contains_key(*key)
             };
             let behind = |begun| self.todo.range((Bound::Excluded(begun), Bound::Unbounded)).find(ready);
             let next = self.begun.and_then(behind).or_else(|| self.todo.iter().find(ready));
@@ -77,7 +78,7 @@ impl Repair {
         missing: Missing,
     ) {
         let (partition, to) = key;
-        let room = self.transferring() < TRANSFERS_MAX;
+        let room = self.has_room_for(to);
         let current = |push: &&mut Push| push.session == session;
         let Some(push) = self.pushes.get_mut(&key).filter(current) else { return };
         push.moved = scene.now.time;
@@ -114,8 +115,10 @@ impl Repair {
         }
     }
 
-    fn transferring(&self) -> usize {
-        self.pushes.values().filter(|push| push.whole).count()
+    /// Whether one more partition may be sent as a whole: here, and where it goes to, else it would be read for nothing.
+    fn has_room_for(&self, to: PeerId) -> bool {
+        let whole = || self.pushes.iter().filter(|(_, push)| push.whole);
+        whole().count() < TRANSFERS_MAX && whole().filter(|((_, of), _)| *of == to).count() < OF_ONE_MAX
     }
 
     pub(super) fn begin_transfer(
@@ -203,7 +206,14 @@ impl Repair {
     pub(super) fn forget_stalled(&mut self, now: Time) {
         marked!(Stalled if self.pushes.values().any(|push| now.since(push.moved) >= STALLED));
         self.pushes.retain(|_, push| now.since(push.moved) < STALLED);
-        self.staging.retain(|_, staging| now.since(staging.moved) < STALLED);
+        self.staging.retain(|(partition, from), staging| {
+            let goes_on = now.since(staging.moved) < STALLED;
+            if !goes_on {
+                // Another is told, or the same with the next comparison.
+                self.coming.done(*partition, *from);
+            }
+            goes_on
+        });
         self.coming.forget_silent(now);
     }
 }

@@ -1,7 +1,7 @@
 //! State transfers that are coming in: kept aside piece by piece, and applied in one step at their end (rule `staged`).
 
 use super::coming::PATIENCE;
-use super::push::TRANSFERS_MAX;
+use super::push::{OF_ONE_MAX, TRANSFERS_MAX};
 use super::{Out, Pending, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
 use crate::message::Repair as Message;
@@ -9,8 +9,8 @@ use crate::store::Question;
 use crate::time::Time;
 use starling_crdt::Piece;
 
-/// Most of those that come in at once from one sender, so that none of them keeps all others off.
-const OF_ONE_MAX: usize = TRANSFERS_MAX - 1;
+/// Bytes per second, since it began, with which a transfer is not given up for another, however long it takes.
+const FAST_ENOUGH: u64 = 64 * 1024;
 /// Most pieces of one transfer.
 const PIECES_MAX: u32 = 65_536;
 
@@ -29,6 +29,19 @@ pub(super) struct Staging {
     pub bytes: usize,
 }
 
+impl Staging {
+    /// It is to begin anew, and has begun when it has.
+    fn empty(&mut self) {
+        (self.transfer, self.count, self.bytes) = (0, 0, 0);
+        self.pieces.clear();
+    }
+
+    pub fn is_late(&self, now: Time) -> bool {
+        let span = now.since(self.began);
+        span >= PATIENCE && (self.bytes as u64) < FAST_ENOUGH.saturating_mul(span.as_secs())
+    }
+}
+
 impl Repair {
     /// Keeps a piece aside. Pieces come in order; anything else ends the transfer.
     pub(super) fn stage(
@@ -45,7 +58,7 @@ impl Repair {
         }
         if !self.is_current(partition, session) {
             marked!(StaleSession);
-            self.staging.remove(&key);
+            self.staging.entry(key).and_modify(Staging::empty);
             return self.report_to(scene, from, vec![partition]);
         }
         self.coming.heard(scene.now.time, from);
@@ -58,8 +71,7 @@ impl Repair {
             return self.coming.put_off(partition, from);
         };
         if (staging.transfer, staging.count, staging.pieces.len()) != (transfer, count, index as usize) {
-            self.staging.remove(&key);
-            return;
+            return staging.empty();
         }
         if index == 0 && mutated!(Unstaged) {
             let question = Question::Install { partition, pieces: vec![piece.clone()] };
@@ -87,11 +99,15 @@ impl Repair {
         if of_one >= OF_ONE_MAX || self.incoming() < TRANSFERS_MAX {
             return of_one < OF_ONE_MAX;
         }
-        let late = |(_, staging): &(&Key, &Staging)| scene.now.time.since(staging.began) >= PATIENCE;
-        let oldest = self.staging.iter().filter(late).min_by_key(|(_, staging)| staging.began);
-        let oldest = oldest.map(|(key, _)| *key);
-        oldest.into_iter().for_each(|key| self.drop_staging(scene, key));
-        oldest.is_some()
+        let late = self.late(scene.now.time);
+        late.into_iter().for_each(|key| self.drop_staging(scene, key));
+        late.is_some()
+    }
+
+    /// The oldest that takes longer than any honest one.
+    fn late(&self, now: Time) -> Option<Key> {
+        let late = self.staging.iter().filter(|(_, staging)| staging.is_late(now));
+        late.min_by_key(|(_, staging)| staging.began).map(|(key, _)| *key)
     }
 
     /// Transfers that are coming in, or are being written.
@@ -106,11 +122,13 @@ impl Repair {
         self.staging.insert(key, Staging { began, moved, transfer, session, count, pieces, bytes });
     }
 
-    /// Until what is kept aside is no more than it may be. The largest has at least its share of that.
+    /// Until what is kept aside is no more than it may be. One that is late goes first; the largest has at least its share.
     fn give_up_largest(&mut self, scene: &Scene<'_>) {
         while self.staging.values().map(|staging| staging.bytes).sum::<usize>() > self.config.staged_max {
             let largest = self.staging.iter().max_by_key(|(_, staging)| staging.bytes);
-            let Some(key) = largest.map(|(key, _)| *key) else { return };
+            let Some(key) = self.late(scene.now.time).or(largest.map(|(key, _)| *key)) else { return };
+            let alone = self.staging.len() == 1;
+            self.out.extend(alone.then_some(Out::TooLarge { partition: key.0, from: key.1 }));
             self.drop_staging(scene, key);
         }
     }

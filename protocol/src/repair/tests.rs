@@ -393,4 +393,19 @@ fn while_something_is_filled_again_all_that_differs_is_still_found() {
     }
 }
 
+/// What would be refused there would have been read here for nothing.
+#[test]
+fn no_more_is_sent_as_a_whole_to_one_peer_than_it_takes_of_one() {
+    let mut repair = begun(&TWO);
+    repair.drain();
+    for partition in 0..9 {
+        repair.todo.insert((partition, PeerId::numbered(OTHER)), true);
+        let told = Told { view: TWO.view(), session: Some(1), context: Context::new(), filled: false };
+        repair.told.entry(partition).or_default().insert(PeerId::numbered(OTHER), told);
+    }
+    repair.pump(&scene(&TWO));
+    let reads = |out: &Out| matches!(out, Out::Store { question: Question::Missing { .. }, .. });
+    assert_eq!(repair.drain().into_iter().filter(reads).count(), push::OF_ONE_MAX);
+}
+
 mod liars;

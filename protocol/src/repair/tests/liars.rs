@@ -46,16 +46,14 @@ fn a_partition_that_is_named_often_is_read_once_and_one_that_is_none_not_at_all(
 }
 
 #[test]
-fn nobody_is_introduced_to_a_partition_that_is_not_held_here() {
+fn one_is_introduced_to_who_is_there_and_not_to_itself() {
     let mut repair = begun(&TWO);
-    let meets = |repair: &mut Repair| {
-        let meet = Message::Meet { partition: 0, with: PeerId::numbered(COMING) };
+    repair.drain();
+    for (with, expected) in [(ME, vec![]), (COMING, vec![vec![0]])] {
+        let meet = Message::Meet { partition: 0, with: PeerId::numbered(with) };
         repair.received(&scene(&TWO), PeerId::numbered(OTHER), meet);
-        contexts_asked(&repair.drain())
-    };
-    assert!(meets(&mut repair).is_empty());
-    repair.kept(&scene(&TWO), 0);
-    assert_eq!(meets(&mut repair), [[0]]);
+        assert_eq!(contexts_asked(&repair.drain()), expected);
+    }
 }
 
 #[test]
@@ -88,7 +86,7 @@ fn a_piece_out_of_order_ends_its_transfer() {
         let mut repair = begun(&TWO);
         repair.received(&scene(&TWO), other, state_of(&pieces, 0));
         repair.received(&scene(&TWO), other, state_of(&pieces, next));
-        assert_eq!(repair.staging.contains_key(&(0, other)), goes_on, "after 0 comes {next}");
+        assert_eq!(repair.staging[&(0, other)].bytes > 0, goes_on, "after 0 comes {next}");
     }
 }
 
@@ -147,11 +145,26 @@ fn one_that_never_ends_makes_room_after_a_while_and_before_that_leaves_some() {
     assert_eq!(taken, push::TRANSFERS_MAX - 1);
     assert!(begins(&mut repair, honest, 0, start));
     assert!(!begins(&mut repair, honest, 1, start));
-    // However often it begins anew.
+    // However often it begins anew, by itself or after pieces out of order.
+    repair.received(&scene_at(&TWO, start), liar, state_of(&pieces, 5));
     let later = start + coming::PATIENCE;
     assert!(begins(&mut repair, liar, 0, later));
     assert!(begins(&mut repair, honest, 1, later));
     assert_eq!(repair.incoming(), push::TRANSFERS_MAX);
+}
+
+#[test]
+fn one_that_takes_long_because_it_is_large_is_not_given_up_for_another() {
+    let start = Time(0) + Duration::from_secs(1);
+    let staging = |bytes| {
+        let mut repair = begun(&TWO);
+        repair.received(&scene_at(&TWO, start), PeerId::numbered(OTHER), state_of(&pieces(9), 0));
+        let staging = repair.staging.values_mut().next().expect("it is kept aside");
+        staging.bytes = bytes;
+        staging.is_late(start + coming::PATIENCE)
+    };
+    assert!(staging(30 << 20));
+    assert!(!staging(40 << 20));
 }
 
 #[test]
