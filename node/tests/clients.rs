@@ -124,6 +124,12 @@ fn data_commands_answer_in_the_shapes_of_redis() {
     client.says("hkeys h\r\nhvals h\r\n", "*1\r\n$1\r\nf\r\n*1\r\n$1\r\n3\r\n");
     client.says("type s\r\ntype h\r\ntype k\r\ntype none\r\n", "+set\r\n+hash\r\n+string\r\n+none\r\n");
     client.says("exists k s k none\r\nttl k\r\npttl none\r\n", ":3\r\n:-1\r\n:-2\r\n");
+    client.says(
+        "touch k none\r\nexpiretime k\r\npexpiretime none\r\npersist k\r\n",
+        ":1\r\n:-1\r\n:-2\r\n:0\r\n",
+    );
+    client.says("hset h f long\r\nhstrlen h f\r\nhstrlen h x\r\n", ":0\r\n:4\r\n:0\r\n");
+    assert_eq!(client.error("hstrlen k f"), WRONG_TYPE);
     client.says("dbsize\r\ndel k s k\r\nunlink h\r\ndbsize\r\n", ":6\r\n:2\r\n:1\r\n:3\r\n");
     assert!(client.error("get").starts_with("ERR wrong number of arguments for 'get' command"));
     client.call("sadd s x");

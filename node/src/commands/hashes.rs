@@ -4,7 +4,7 @@ use super::call::{all_ok, key_and_rest, only, pairs, wrong_arity_of};
 use super::elements::{self, Of, SCAN_CAVEAT};
 use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
 use serde_bytes::ByteBuf;
-use starling_crdt::Command;
+use starling_crdt::{Command, Reply};
 
 const READ: Spec = Spec { group: Group::Hash, kind: Kind::Read, keys: ONE_KEY, ..BASE };
 const WRITE: Spec = Spec { kind: Kind::Write, ..READ };
@@ -104,6 +104,15 @@ pub const SPECS: &[Spec] = &[
         ..READ
     },
     Spec {
+        name: "hstrlen",
+        arity: 3,
+        usage: "key field",
+        summary: "The length of a field's value in bytes",
+        example: "hstrlen user:1 name",
+        run: Run::Data { plan: |args| field(args, |field| Command::HGet { field }), combine: length },
+        ..READ
+    },
+    Spec {
         name: "hscan",
         arity: -3,
         usage: "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
@@ -114,6 +123,14 @@ pub const SPECS: &[Spec] = &[
         ..READ
     },
 ];
+
+fn length(replies: Vec<Reply>) -> Reply {
+    match only(replies) {
+        Reply::Bytes(value) => Reply::Int(i64::try_from(value.len()).unwrap_or(i64::MAX)),
+        Reply::Nil => Reply::Int(0),
+        other => other,
+    }
+}
 
 fn hset(args: Arguments, name: &str) -> Result<Plan, String> {
     let (key, words) = key_and_rest(args);

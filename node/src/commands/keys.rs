@@ -34,6 +34,15 @@ const REMOVE: Spec = Spec {
     ..READ
 };
 
+const TTL: Spec = Spec {
+    arity: 2,
+    usage: "key",
+    summary: "-1 if the key exists, -2 if not",
+    caveat: "keys do not expire yet",
+    run: Run::Data { plan: exists, combine: ttl },
+    ..READ
+};
+
 pub const SPECS: &[Spec] = &[
     Spec { name: "del", summary: "Delete keys", example: "del greeting", ..REMOVE },
     Spec { name: "unlink", summary: "Delete keys; the same as DEL", example: "unlink greeting", ..REMOVE },
@@ -48,6 +57,17 @@ pub const SPECS: &[Spec] = &[
         ..READ
     },
     Spec {
+        name: "touch",
+        arity: -2,
+        keys: ALL_KEYS,
+        usage: "key [key ...]",
+        summary: "How many of the keys exist; the same as EXISTS",
+        caveat: "peers do not note when a key was last used",
+        example: "touch greeting visits",
+        run: Run::Data { plan: exists, combine: sum },
+        ..READ
+    },
+    Spec {
         name: "type",
         arity: 2,
         usage: "key",
@@ -57,25 +77,16 @@ pub const SPECS: &[Spec] = &[
         run: Run::Data { plan: |args| Ok(vec![(key_and_rest(args).0, Command::Type)]), combine: only },
         ..READ
     },
+    Spec { name: "ttl", example: "ttl greeting", ..TTL },
+    Spec { name: "pttl", example: "pttl greeting", ..TTL },
+    Spec { name: "expiretime", example: "expiretime greeting", ..TTL },
+    Spec { name: "pexpiretime", example: "pexpiretime greeting", ..TTL },
     Spec {
-        name: "ttl",
-        arity: 2,
-        usage: "key",
-        summary: "-1 if the key exists, -2 if not",
-        caveat: "keys do not expire yet",
-        example: "ttl greeting",
-        run: Run::Data { plan: exists, combine: ttl },
-        ..READ
-    },
-    Spec {
-        name: "pttl",
-        arity: 2,
-        usage: "key",
-        summary: "-1 if the key exists, -2 if not",
-        caveat: "keys do not expire yet",
-        example: "pttl greeting",
-        run: Run::Data { plan: exists, combine: ttl },
-        ..READ
+        name: "persist",
+        summary: "0: no key has a time at which it ends",
+        example: "persist greeting",
+        run: Run::Data { plan: exists, combine: persist },
+        ..TTL
     },
     Spec {
         name: "scan",
@@ -117,6 +128,14 @@ fn ttl(replies: Vec<Reply>) -> Reply {
     match only(replies) {
         Reply::Int(0) => Reply::Int(-2),
         Reply::Int(_) => Reply::Int(-1),
+        other => other,
+    }
+}
+
+/// There is no expiry that could be taken away.
+fn persist(replies: Vec<Reply>) -> Reply {
+    match only(replies) {
+        Reply::Int(_) => Reply::Int(0),
         other => other,
     }
 }

@@ -56,7 +56,7 @@ const REFUSED: &[Refused] = &[
         instead: "SMEMBERS, then SREM or SADD",
     },
     Refused {
-        names: &["sunion", "sinter", "sdiff", "sintercard", "srandmember", "hrandfield", "hstrlen"],
+        names: &["sunion", "sinter", "sdiff", "sintercard", "srandmember", "hrandfield"],
         why: "not built yet",
         instead: "SMEMBERS or HGETALL, and compute it in the client",
     },
@@ -66,9 +66,6 @@ const REFUSED: &[Refused] = &[
             "pexpire",
             "expireat",
             "pexpireat",
-            "persist",
-            "expiretime",
-            "pexpiretime",
             "setex",
             "psetex",
             "hexpire",
@@ -81,11 +78,6 @@ const REFUSED: &[Refused] = &[
         ],
         why: "keys do not expire yet",
         instead: "DEL the key when its time has come",
-    },
-    Refused {
-        names: &["touch"],
-        why: "peers do not note when a key was last used",
-        instead: "EXISTS counts the keys that are there",
     },
     Refused {
         names: &["keys", "randomkey"],
