@@ -191,6 +191,19 @@ fn come_or_go(world: &mut World, names: &[&str]) {
     world.write(at, "s", &command);
 }
 
+/// Else to count a hash would be to read all of it.
+#[test]
+fn a_page_without_values_is_bounded_in_what_is_read_for_it() {
+    let mut world = World::new(0);
+    let value = bytes(&"x".repeat(1024 * 1024));
+    for name in 0..40 {
+        let entries = vec![(bytes(&format!("{name:02}")), value.clone())];
+        world.write(0, "h", &Command::HSet { entries });
+    }
+    let scan = Command::HScan { after: None, limit: u32::MAX, values: false };
+    assert_eq!(world.page(&[0], "h", &scan).1, Some(bytes("15")));
+}
+
 #[test]
 fn a_page_is_bounded_in_bytes_and_in_elements_whatever_is_asked_for() {
     let mut world = World::new(0);

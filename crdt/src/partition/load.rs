@@ -56,7 +56,9 @@ impl Partition {
             Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
         })?;
         let mut slice = scan.slice;
-        slice.removed = self.deferred.of_key(key, needs);
+        if !slice.oversized {
+            slice.removed = self.deferred.of_key(key, needs);
+        }
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
         let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };
         self.read_wanted(s, key, &needs.entries, Field::Entry, &mut loaded)?;
@@ -74,6 +76,11 @@ impl Partition {
     ) -> Result<(), StorageError> {
         match wanted {
             Wanted::Named(names) => self.read_named(s, key, names, of, loaded),
+            // The key has no elements.
+            Wanted::Page(page) if loaded.complete => {
+                self.add_waiting(key, page, of, &mut loaded.slice);
+                Ok(())
+            }
             Wanted::Page(page) => self.read_page(s, key, page, of, &mut loaded.slice),
             Wanted::Head | Wanted::All => Ok(()),
         }

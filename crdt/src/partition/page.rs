@@ -26,6 +26,8 @@ pub(crate) struct Page<'a> {
 struct Room {
     elements: usize,
     bytes: usize,
+    /// Bytes of rows: without their values elements are small, and are read with them nonetheless.
+    read: usize,
     is_empty: bool,
 }
 
@@ -35,16 +37,17 @@ impl<'a> Page<'a> {
     }
 
     fn room(&self) -> Room {
-        Room { elements: self.limit, bytes: PAGE_BYTES, is_empty: true }
+        Room { elements: self.limit, bytes: PAGE_BYTES, read: SLICE_MAX, is_empty: true }
     }
 }
 
 impl Room {
     /// True if so much fits, as the first always does: each page gets on.
-    fn take(&mut self, weight: usize) -> bool {
-        let fits = self.is_empty || self.elements > 0 && weight <= self.bytes;
+    fn take(&mut self, weight: usize, read: usize) -> bool {
+        let fits = self.is_empty || self.elements > 0 && weight <= self.bytes && read <= self.read;
         self.elements = self.elements.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(weight);
+        self.read = self.read.saturating_sub(read);
         self.is_empty = false;
         fits
     }
@@ -68,7 +71,7 @@ impl Partition {
                 versions.iter_mut().for_each(|version| version.value.clear());
             }
             let weight = Slice::weight(&field, &versions);
-            if !room.take(weight) {
+            if !room.take(weight, row.len() + value.len()) {
                 slice.until = slice.cells.last_key_value().map(|(last, _)| ByteBuf::from(last.name()));
                 return Ok(ControlFlow::Break(()));
             }
@@ -84,7 +87,7 @@ impl Partition {
     }
 
     /// Adds what waits to be removed of the page. Where that is too much by itself, the page ends earlier.
-    fn add_waiting(&self, key: &[u8], page: &Page, of: ElementOf, slice: &mut Slice) {
+    pub(super) fn add_waiting(&self, key: &[u8], page: &Page, of: ElementOf, slice: &mut Slice) {
         let (mut room, until) = (page.room(), slice.until.clone());
         let first = of(page.after.cloned().unwrap_or_default());
         let from = if page.after.is_some() { Bound::Excluded(&first) } else { Bound::Included(&first) };
@@ -95,7 +98,7 @@ impl Partition {
         let mut last: Option<&Field> = None;
         for (field, dots) in self.deferred.of_fields_from(key, from).take_while(|(field, _)| is_within(field))
         {
-            if !room.take(field.name().len() + RANGE * dots.range_count()) {
+            if !room.take(field.name().len() + RANGE * dots.range_count(), 0) {
                 return last.into_iter().for_each(|last| slice.cut(&ByteBuf::from(last.name())));
             }
             slice.removed.insert(Some(field.clone()), dots.clone());

@@ -3,7 +3,7 @@
 
 use super::call::{integer, key_and_rest};
 use super::cursors::Place;
-use super::failure::failure_frame;
+use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
 use super::{Arguments, Plan, upper};
 use crate::glob;
@@ -48,6 +48,8 @@ struct Asked {
     key: ByteBuf,
     number: u64,
     options: Options,
+    /// The last name of the page before.
+    after: Option<ByteBuf>,
     command: Command,
 }
 
@@ -83,8 +85,13 @@ fn asked(session: &Session, of: Of, args: Arguments) -> Result<Asked, String> {
         "ERR this peer does not know that cursor of this key, or has forgotten it; begin again at 0, and go on \
          at the same peer",
     )?;
-    let command = of.page(after, options.count, options.values);
-    Ok(Asked { key, number, options, command })
+    let command = of.page(after.clone(), options.count, options.values);
+    Ok(Asked { key, number, options, after, command })
+}
+
+/// No page of an honest peer ends before it begins, and a scan would go on for ever.
+fn goes_back(after: &Option<ByteBuf>, next: &Option<ByteBuf>) -> bool {
+    next.is_some() && next <= after
 }
 
 /// What the scan of that name asks for; `None`: it is none.
@@ -99,11 +106,14 @@ pub fn plan(session: &Session, name: &str, args: Arguments) -> Option<Result<Pla
 
 /// One page, whether much of it matches or nothing, so that each answer is quick.
 pub async fn scan(session: &mut Session, of: Of, args: Arguments) -> Frame {
-    let Asked { key, number, options, command } = match asked(session, of, args) {
+    let Asked { key, number, options, after, command } = match asked(session, of, args) {
         Ok(asked) => asked,
         Err(line) => return Frame::error(line),
     };
     let (elements, next) = match session.ask(key.clone(), command, false).await {
+        Ok(Outcome { reply: Reply::Page { next, .. }, .. }) if goes_back(&after, &next) => {
+            return failure_frame(&mismatch());
+        }
         Ok(Outcome { reply: Reply::Page { elements, next }, .. }) => (elements, next),
         Ok(outcome) => return frame_of(outcome.reply),
         Err(failure) => return failure_frame(&failure),
@@ -138,8 +148,11 @@ pub fn uncounted(command: &Command, reply: &Reply) -> Option<Of> {
 pub async fn counted(session: &Session, of: Of, key: ByteBuf, explain: bool) -> Result<Outcome, Failure> {
     let (began, mut after, mut count) = (Instant::now(), None, 0_usize);
     loop {
-        let outcome = session.ask_once(key.clone(), of.page(after, PAGE_MAX, false), explain).await?;
+        let outcome = session.ask_once(key.clone(), of.page(after.clone(), PAGE_MAX, false), explain).await?;
         let Reply::Page { elements, next } = outcome.reply else { return Ok(outcome) };
+        if goes_back(&after, &next) {
+            return Err(mismatch());
+        }
         count += elements.len();
         if next.is_none() {
             let reply = Reply::Int(i64::try_from(count).unwrap_or(i64::MAX));
@@ -165,6 +178,17 @@ fn takes_long(count: usize) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_ends_where_it_began_or_before_goes_back() {
+        let name = |text: &str| Some(ByteBuf::from(text));
+        assert!(goes_back(&name("b"), &name("b")) && goes_back(&name("b"), &name("a")));
+        assert!(
+            !goes_back(&name("b"), &name("ba"))
+                && !goes_back(&name("b"), &None)
+                && !goes_back(&None, &name(""))
+        );
+    }
 
     fn parsed(of: Of, line: &str) -> Result<Options, String> {
         options(of, &line.split_whitespace().map(ByteBuf::from).collect::<Vec<_>>())
