@@ -85,7 +85,8 @@ pub fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ! {
     let _ = error.print();
     let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
-    if error.kind() == ErrorKind::UnknownArgument && console_flag(&found) {
+    let stands_first = std::env::args().nth(1).is_some_and(|first| first.starts_with('-'));
+    if error.kind() == ErrorKind::UnknownArgument && stands_first && console_flag(&found) {
         anstream::eprintln!("\n  tip: flags follow the command: starling get greeting {found} ..");
     }
     std::process::exit(error.exit_code())

@@ -67,6 +67,7 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
     let testnet = options.testnet.map(Testnet::in_directory);
     let link = Link::to(resolved(&options.reach.address(), testnet.as_ref())?, &options.reach);
     let link = if testnet.is_some() { link.in_testnet() } else { link };
+    let testnet = testnet.map(|testnet| testnet.with_patience(link.patience()));
     let mut console = Console { link, testnet, json: false, time: false };
     if !options.commands.is_empty() {
         let lines = options.commands.into_iter().map(|command| Ok(command.into_bytes()));

@@ -14,6 +14,8 @@ pub fn start(format: LogFormat, verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be written is told to stderr, which panics where that is gone: where a terminal was closed.
+    let builder = builder.log_internal_errors(false);
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,

@@ -73,8 +73,8 @@ fn refuse_wrong_number(call: &Call) -> Result<(), Error> {
     let Some(spec) = commands::find(name).filter(|spec| !spec.accepts(call.typed.len())) else {
         return Ok(());
     };
-    Err(Error::usage(format!("{} takes other arguments", spec.name))
-        .why(format!("it is {}", spec.synopsis()))
+    Err(Error::usage(format!("wrong number of arguments for {}", spec.name))
+        .why(format!("it is used so: {}", spec.synopsis()))
         .hint("flags follow the command: --connect HOST:PORT, --token TOKEN, --tls, --tls-ca FILE, --r N, --w N, --json"))
 }
 

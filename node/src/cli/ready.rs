@@ -92,19 +92,31 @@ impl Ready {
     }
 
     fn redis_cli(&self) -> String {
-        let mut text = format!("redis-cli -p {}", self.resp.rsplit(':').next().unwrap_or_default());
-        if let Some(certificate) = &self.tls_cert {
-            text += &format!(" --tls --cacert {}", in_shell(certificate));
-        }
+        let (host, port) = self.resp.rsplit_once(':').unwrap_or_default();
+        let mut text = String::new();
         if let Some(password) = &self.password_file {
-            text += &format!(" -a \"$(head -1 {})\"", in_shell(password));
+            // In the environment, where other users do not see it.
+            text += &format!("REDISCLI_AUTH=\"$(head -1 {})\" ", in_shell(password));
+        }
+        text += "redis-cli";
+        if !["127.0.0.1", "0.0.0.0", "[::]"].contains(&host) {
+            text += &format!(" -h {}", host.trim_matches(['[', ']']));
+        }
+        text += &format!(" -p {port}");
+        if let Some(certificate) = &self.tls_cert {
+            text += " --tls";
+            // One that others have signed is believed by who believes them, and by nobody because of itself.
+            if is_self_signed(certificate) {
+                text += &format!(" --cacert {}", in_shell(certificate));
+            }
         }
         text
     }
 
     /// The console and the like find address, password and certificate in the directory, if they look there.
     fn own_program(&self) -> String {
-        if searched().is_some_and(|dir| dir == self.dir) {
+        // Another shell may not have the environment of this one.
+        if default_dir().is_some_and(|dir| Path::new(&dir) == self.dir) {
             return "starling".to_owned();
         }
         let dir = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
@@ -112,9 +124,10 @@ impl Ready {
     }
 }
 
-/// Where programs look for a peer when nobody names a directory.
-fn searched() -> Option<PathBuf> {
-    std::env::var_os("STARLING_DIR").map(PathBuf::from).or_else(|| default_dir().map(PathBuf::from))
+fn is_self_signed(certificate: &Path) -> bool {
+    let Ok(text) = std::fs::read(certificate) else { return false };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&text) else { return false };
+    pem.parse_x509().is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
 /// As a shell reads it back.
@@ -160,11 +173,25 @@ mod tests {
         assert!(text.starts_with("p1 is up as a peer of the network home (00ff)"), "{text}");
         assert!(text.contains("redis-cli -p 7380, or: STARLING_DIR=/data starling console\n"), "{text}");
         assert!(text.ends_with("STARLING_DIR=/data starling invite"), "{text}");
-        let (password_file, tls_cert) = (Some("/my files/pass".into()), Some("/cert.pem".into()));
-        let text = Ready { password_file, tls_cert, founded: true, ..ready() }.text();
+        let (password_file, founded) = (Some("/my files/pass".into()), true);
+        let text = Ready { password_file, founded, ..ready() }.text();
         assert!(text.starts_with("p1 is up and made a new network, home (00ff)"), "{text}");
-        let expected = "redis-cli -p 7380 --tls --cacert /cert.pem -a \"$(head -1 '/my files/pass')\", or:";
+        let expected = "REDISCLI_AUTH=\"$(head -1 '/my files/pass')\" redis-cli -p 7380, or:";
         assert!(text.contains(expected), "{text}");
         assert_eq!(in_shell(Path::new("/it's")), "'/it'\\''s'");
+    }
+
+    #[test]
+    fn redis_cli_is_told_where_and_whom_to_believe() {
+        let place = tempfile::tempdir().unwrap();
+        let (own, others) = (place.path().join("own.pem"), place.path().join("signed.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&own, made.cert.pem()).unwrap();
+        let at = |resp: &str, tls_cert| Ready { resp: resp.into(), tls_cert, ..ready() }.redis_cli();
+        let expected = format!("redis-cli -p 7380 --tls --cacert {}", own.display());
+        assert_eq!(at("127.0.0.1:7380", Some(own)), expected);
+        assert_eq!(at("0.0.0.0:7380", Some(others)), "redis-cli -p 7380 --tls");
+        assert_eq!(at("192.168.1.5:7379", None), "redis-cli -h 192.168.1.5 -p 7379");
+        assert_eq!(at("[::1]:7379", None), "redis-cli -h ::1 -p 7379");
     }
 }

@@ -251,14 +251,14 @@ async fn forget(session: &mut Session, args: Arguments) -> Frame {
 
 /// The one member with that name, peer id, or unique beginning or end of a peer id.
 pub(super) fn resolve(status: &Status, word: &[u8]) -> Result<PeerId, String> {
-    let word = String::from_utf8_lossy(word);
-    // As STATUS shortens peer ids.
-    let word = word.trim_start_matches(['…', '.']);
+    let name = String::from_utf8_lossy(word);
+    // As STATUS shortens peer ids; a name may begin so, too.
+    let word = name.trim_start_matches(['…', '.']);
     let ids = || status.members.iter().map(|member| (member.id, peer_text(&member.id)));
     if let Some((id, _)) = ids().find(|(_, text)| *text == word) {
         return Ok(id);
     }
-    let named = status.members.iter().filter(|member| member.name == word).map(|member| member.id);
+    let named = status.members.iter().filter(|member| member.name == name).map(|member| member.id);
     let like = ids().filter(|(_, text)| word.len() >= 4 && (text.starts_with(word) || text.ends_with(word)));
     let found: BTreeSet<PeerId> = named.chain(like.map(|(id, _)| id)).collect();
     match without_left(status, found).iter().collect::<Vec<_>>().as_slice() {
@@ -358,6 +358,7 @@ mod tests {
             member(1, "a", Step::Member),
             member(2, "a", Step::Left),
             member(3, "b", Step::Left),
+            member(4, ".a", Step::Member),
         ]);
         let found = |word: &str| resolve(&status, word.as_bytes());
         let id = PeerId::numbered(1);
@@ -367,6 +368,7 @@ mod tests {
         assert_eq!(found(&short.replace('…', "...")), Ok(id));
         assert_eq!(found("a"), Ok(id), "the other one has left");
         assert_eq!(found("b"), Ok(PeerId::numbered(3)), "nobody else is called so");
+        assert_eq!(found(".a"), Ok(PeerId::numbered(4)), "a name may begin so");
         assert!(found("...").unwrap_err().contains("no member is called"));
     }
 }

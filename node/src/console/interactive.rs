@@ -25,6 +25,7 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
         output::say_error(&error.to_string());
     }
     loop {
+        console.link.patience().begin();
         let prompt = prompt(&mut console, &mut editor);
         let line = editor.readline(&prompt);
         console.link.patience().begin();

@@ -174,7 +174,7 @@ impl Link {
                 );
         }
         if let Some((why, hint)) = tls::failed(error) {
-            return Error::new(format!("no connection comes about to {}", self.address)).why(why).hint(hint);
+            return Error::new(format!("no secure connection to {}", self.address)).why(why).hint(hint);
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),

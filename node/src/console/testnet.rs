@@ -1,5 +1,8 @@
 //! The testnet that a console belongs to: words go out as one line of JSON, an answer comes back as one.
 
+use crate::resp::patience::Patience;
+#[cfg(unix)]
+use crate::resp::patience::Patient;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -7,6 +10,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct Testnet {
     socket: PathBuf,
+    patience: Patience,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,13 +21,20 @@ pub struct Answer {
 
 impl Testnet {
     pub fn in_directory(directory: PathBuf) -> Self {
-        Self { socket: directory.join("testnet.sock") }
+        Self { socket: directory.join("testnet.sock"), patience: Patience::default() }
+    }
+
+    /// The same, which gives up waiting when `patience` does.
+    pub fn with_patience(self, patience: &Patience) -> Self {
+        Self { patience: patience.clone(), ..self }
     }
 
     /// Sends words and waits for the answer. Error: the testnet does not answer, in words for the user.
     pub fn send(&self, words: &[&str]) -> Result<Answer, String> {
-        self.exchange(words)
-            .map_err(|error| format!("the testnet does not answer ({error}); is testnet up still running?"))
+        self.exchange(words).map_err(|error| match Patience::was_lost(&error) {
+            true => "given up; the testnet goes on with it".to_owned(),
+            false => format!("the testnet does not answer ({error}); is testnet up still running?"),
+        })
     }
 
     #[cfg(unix)]
@@ -32,14 +43,15 @@ impl Testnet {
         /// Longest answer, in bytes: the status of a large testnet.
         const ANSWER_MAX: u64 = 4 * 1024 * 1024;
         /// Restarting several peers takes its time.
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
-        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        const LONGEST: std::time::Duration = std::time::Duration::from_secs(180);
+        let stream = std::os::unix::net::UnixStream::connect(&self.socket)?;
+        let mut stream = Patient::local(stream, &self.patience)?;
         let mut line = serde_json::to_vec(words)?;
         line.push(b'\n');
         stream.write_all(&line)?;
         let mut answer = Vec::new();
-        BufReader::new(stream.take(ANSWER_MAX)).read_until(b'\n', &mut answer)?;
+        let mut reader = BufReader::new(stream.take(ANSWER_MAX));
+        self.patience.at_most(LONGEST, || reader.read_until(b'\n', &mut answer))?;
         Ok(serde_json::from_slice(&answer)?)
     }
 

@@ -42,7 +42,7 @@ pub async fn run(
         if let Err(error) = answer(&mut wire, &mut session).await? {
             Frame::error(format!("ERR {error}")).encode(session.version, &mut wire.replies);
             wire.write().await?;
-            return wire.part().await;
+            return wire.part(&mut waiting).await;
         }
         wire.write().await?;
         if session.closing || *stopped.borrow() {
@@ -65,19 +65,19 @@ pub async fn run(
         match read {
             0 => return Ok(()),
             _ if wire.share.hold(wire.reader.held()) => {}
-            _ => return full(&mut wire, &session).await,
+            _ => return full(&mut wire, &session, &mut waiting).await,
         }
     }
 }
 
 /// All clients together have sent more than there is room for.
-async fn full(wire: &mut Wire, session: &Session) -> io::Result<()> {
+async fn full(wire: &mut Wire, session: &Session, waiting: &mut Option<Waiting>) -> io::Result<()> {
     Frame::error(
         "BUSY too much is being sent to this peer at once; nothing of this command was done; try again",
     )
     .encode(session.version, &mut wire.replies);
     wire.write().await?;
-    wire.part().await
+    wire.part(waiting).await
 }
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.
@@ -191,21 +191,25 @@ impl Wire {
 
     /// Ends the connection after an error while the client may still be sending. Where something is unread the
     /// system resets a connection that is closed, and the client never reads what was wrong.
-    async fn part(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
+    async fn part(&mut self, waiting: &mut Option<Waiting>) -> io::Result<()> {
         self.reader = RequestReader::default();
         self.share.hold(0);
+        tokio::select! {
+            _ = tokio::time::timeout(PARTING, self.drop_what_comes()) => Ok(()),
+            () = Waiting::shown_out(waiting) => Ok(()),
+        }
+    }
+
+    async fn drop_what_comes(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
         let (mut dropped, mut buffer) = (0, Vec::new());
-        let dropping = async {
-            while dropped < PARTING_MAX {
-                buffer.clear();
-                match self.stream.read(&mut buffer, READ_SIZE).await {
-                    Ok(read @ 1..) => dropped += read,
-                    _ => break,
-                }
+        while dropped < PARTING_MAX {
+            buffer.clear();
+            match self.stream.read(&mut buffer, READ_SIZE).await? {
+                0 => break,
+                read => dropped += read,
             }
-        };
-        let _ = tokio::time::timeout(PARTING, dropping).await;
+        }
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl Patience {
         error.get_ref().is_some_and(|cause| cause.is::<GivenUp>())
     }
 
-    /// Runs what shall not wait as long as a user would.
+    /// Runs what shall wait for less than a reply may take, or may wait for longer.
     pub fn at_most<T>(&self, longest: Duration, run: impl FnOnce() -> T) -> T {
         let before = self.0.longest_ms.swap(longest.as_millis() as u64, Ordering::SeqCst);
         let result = run();
@@ -67,12 +67,12 @@ impl Patience {
 }
 
 /// A connection whose reads end when nobody wants to wait any more.
-pub struct Patient {
-    stream: TcpStream,
+pub struct Patient<S> {
+    stream: S,
     patience: Patience,
 }
 
-impl Patient {
+impl Patient<TcpStream> {
     pub fn new(stream: TcpStream, patience: &Patience) -> io::Result<Self> {
         stream.set_read_timeout(Some(GLANCE))?;
         stream.set_write_timeout(Some(REPLY))?;
@@ -80,7 +80,16 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+#[cfg(unix)]
+impl Patient<std::os::unix::net::UnixStream> {
+    pub fn local(stream: std::os::unix::net::UnixStream, patience: &Patience) -> io::Result<Self> {
+        stream.set_read_timeout(Some(GLANCE))?;
+        stream.set_write_timeout(Some(REPLY))?;
+        Ok(Self { stream, patience: patience.clone() })
+    }
+}
+
+impl<S: Read> Read for Patient<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let since = Instant::now();
         loop {
@@ -99,7 +108,7 @@ fn is_glance(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-impl Write for Patient {
+impl<S: Write> Write for Patient<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }
@@ -114,7 +123,7 @@ mod tests {
     use super::*;
 
     /// A connection to one who says nothing.
-    fn silent(patience: &Patience) -> (Patient, TcpStream) {
+    fn silent(patience: &Patience) -> (Patient<TcpStream>, TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (Patient::new(stream, patience).unwrap(), listener.accept().unwrap().0)

@@ -169,10 +169,10 @@ pub fn failed(error: &io::Error) -> Option<(String, &'static str)> {
             ("its certificate is for another name".into(), NAME_IT)
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            ("its certificate has ended".into(), "renew it where the peer runs")
+            ("its certificate has expired".into(), "renew it where the peer runs")
         }
         // Signed by itself, by somebody unknown or in a way that is not taken: what helps is the same.
-        _ => ("nobody trusted here has signed its certificate as it should be".into(), NAME_IT),
+        _ => ("its certificate is not signed by anyone whom this machine trusts".into(), NAME_IT),
     })
 }
 

@@ -32,7 +32,7 @@ pub fn examine(mut link: Link) -> Vec<Finding> {
 /// There may be a peer all the same: one that wants a password, or does not tell everybody.
 fn unasked(link: &Link, error: &Error) -> Finding {
     let found = if link.is_connected() {
-        format!("one answers at {}, and does not tell its status: {}", link.address(), error.line())
+        format!("a peer answers at {}, but does not tell its status: {}", link.address(), error.line())
     } else {
         error.line()
     };

@@ -165,6 +165,9 @@ fn a_store_of_which_a_part_was_made_is_made_anew() {
         assert!(!Disk::open(&path).unwrap().engine.is_empty().unwrap());
         std::fs::remove_dir_all(&path).unwrap();
     }
+    // Nothing is made in the store's own place.
+    std::fs::write(path.with_extension("new"), "in the way").unwrap();
+    assert!(Disk::open(&path).is_err() && !path.exists());
 }
 
 #[test]
