@@ -2,9 +2,9 @@
 //!
 //! Kulkarni et al., "Logical Physical Clocks" (2014), sections 3 and 5: a stamp is never behind the physical clock
 //! it was fed with, and ahead of every stamp that its issuer had seen, unless one of those was further ahead of the
-//! physical clock than any clock that is looked after: such a stamp is left alone, with what came together with it. Else a single clock that was once days
-//! ahead, or one message of a liar, would push the stamps of all peers ahead for as long, and who has the right time
-//! would take no write any more.
+//! physical clock than any clock that is looked after: such a stamp is left alone, with what came together with it.
+//! Else a single clock that was once days ahead, or one message of a liar, would push the stamps of all peers ahead
+//! for as long, and who has the right time would take no write any more.
 //!
 //! So stamps order most events after those that they superseded (rule `newest-first`), and what does not may not
 //! depend on it: `Partition::missing` looks for itself.

@@ -16,6 +16,7 @@ use crate::{Actor, Dot};
 use beyond::Beyond;
 use crdts::VClock;
 use ranges::Range;
+pub(crate) use wire::RANGE_LEN_MAX;
 
 /// The last counter a dot may have. Far more than any actor can issue, and far from overflow.
 pub const COUNTER_MAX: u64 = 1 << 48;

@@ -1,7 +1,7 @@
 //! Events: what replicas exchange.
 
 use crate::cell::{Cell, EVENT_MAX, Field, KEY_MAX, Key, VALUE_MAX};
-use crate::context::RANGES_MAX;
+use crate::context::{RANGE_LEN_MAX, RANGES_MAX};
 use crate::rows;
 use crate::wire::{Malformed, array_shaped, bytes_shaped, require};
 use crate::{Context, Dot, Stamp};
@@ -13,8 +13,6 @@ const HEAD: usize = 48;
 /// What a cell or a target takes beside names, values and contexts, at most: the numbers of a counter's field, and
 /// heads.
 const PLACE: usize = 32;
-/// What a range of a context takes, at most: four numbers.
-const RANGE: usize = 36;
 
 /// What a removal is aimed at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +96,7 @@ impl Event {
     /// At most so many bytes it takes on the wire: quickly worked out, and close to them unless it removes many
     /// things.
     pub fn size(&self) -> usize {
-        self.size_with(|dots| RANGE * dots.range_count())
+        self.size_with(|dots| RANGE_LEN_MAX * dots.range_count())
     }
 
     /// True only if it is no longer than `EVENT_MAX` on the wire. Of many removals the contexts are most of it, so

@@ -340,7 +340,8 @@ fn log(notice: Notice) {
             tracing::error!(
                 partition,
                 from = peer_text(&from),
-                "a partition that another peer sends is larger than a quarter of this machine's memory, and is not                  taken; a machine with more memory can hold it, or a network that is founded with more --partitions"
+                "a partition that another peer sends is larger than a quarter of this machine's memory, and is not \
+                 taken; a machine with more memory can hold it, or a network that is founded with more --partitions"
             );
         }
         Notice::Misbehaved { peer, why } => {

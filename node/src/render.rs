@@ -219,9 +219,7 @@ impl StatusPage {
             self.refusals_text(),
         )
     }
-}
 
-impl StatusPage {
     /// Of fewer members than W all must have a write, and no more can.
     fn fewer_text(&self) -> String {
         let owners = self.members.iter().filter(|member| member.share > 0.0).count();
@@ -332,4 +330,4 @@ pub fn json(value: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

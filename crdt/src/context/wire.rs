@@ -9,6 +9,9 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
+/// Bytes that a range takes on the wire, at most: four numbers, where it is the only one of its actor.
+pub(crate) const RANGE_LEN_MAX: usize = 36;
+
 impl Serialize for Context {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.beyond.len() == 0 {

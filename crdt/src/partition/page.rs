@@ -2,6 +2,7 @@
 
 use super::Partition;
 use crate::command::PAGE_MAX;
+use crate::context::RANGE_LEN_MAX;
 use crate::rows::{self, ElementOf};
 use crate::slice::SLICE_MAX;
 use crate::{Field, Slice, Storage, StorageError};
@@ -11,8 +12,6 @@ use std::ops::{Bound, ControlFlow};
 
 /// Most bytes of a page, as `Slice::weight` counts. A larger element is a page by itself.
 pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
-/// What a range of a context takes on the wire, at most.
-const RANGE: usize = 27;
 
 /// The elements after a name, in byte order.
 pub(crate) struct Page<'a> {
@@ -98,7 +97,7 @@ impl Partition {
         let mut last: Option<&Field> = None;
         for (field, dots) in self.deferred.of_fields_from(key, from).take_while(|(field, _)| is_within(field))
         {
-            if !room.take(field.name().len() + RANGE * dots.range_count(), 0) {
+            if !room.take(field.name().len() + RANGE_LEN_MAX * dots.range_count(), 0) {
                 return last.into_iter().for_each(|last| slice.cut(&ByteBuf::from(last.name())));
             }
             slice.removed.insert(Some(field.clone()), dots.clone());

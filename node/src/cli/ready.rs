@@ -4,6 +4,7 @@ use crate::config::{Options, default_dir};
 use crate::directory::write_atomically;
 use crate::error::Error;
 use crate::peer_handle::Facts;
+use crate::resp::tls::is_self_signed;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,7 +107,7 @@ impl Ready {
         if let Some(certificate) = &self.tls_cert {
             text += " --tls";
             // One that others have signed is believed by who believes them, and by nobody because of itself.
-            if is_self_signed(certificate) {
+            if is_self_signed(certificate).unwrap_or(false) {
                 text += &format!(" --cacert {}", in_shell(certificate));
             }
         }
@@ -122,12 +123,6 @@ impl Ready {
         let dir = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
         format!("STARLING_DIR={} starling", in_shell(&dir))
     }
-}
-
-fn is_self_signed(certificate: &Path) -> bool {
-    let Ok(text) = std::fs::read(certificate) else { return false };
-    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&text) else { return false };
-    pem.parse_x509().is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
 /// As a shell reads it back.

@@ -10,7 +10,7 @@ use crate::glob;
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
 use starling_crdt::command::PAGE_MAX;
-use starling_crdt::{Command, CommandError, Reply};
+use starling_crdt::{Command, Reply};
 use starling_protocol::request::{Failure, FailureKind, Outcome};
 use std::time::{Duration, Instant};
 
@@ -134,11 +134,11 @@ fn matching(elements: Vec<ByteBuf>, options: &Options) -> Vec<Frame> {
     found
 }
 
-/// Whether this counts elements that are too many to be read at once, and of which type.
-pub fn uncounted(command: &Command, reply: &Reply) -> Option<Of> {
-    match (command, reply) {
-        (Command::SCard, Reply::Error(CommandError::TooLarge { .. })) => Some(Of::Set),
-        (Command::HLen, Reply::Error(CommandError::TooLarge { .. })) => Some(Of::Hash),
+/// Of which type it counts the elements.
+pub fn counts(command: &Command) -> Option<Of> {
+    match command {
+        Command::SCard => Some(Of::Set),
+        Command::HLen => Some(Of::Hash),
         _ => None,
     }
 }

@@ -313,53 +313,23 @@ async fn named_peers(session: &Session, names: &[Vec<u8>]) -> Result<BTreeSet<Pe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_protocol::ids::NetworkId;
+    use crate::render::tests as fixtures;
     use starling_protocol::member::Health;
     use starling_protocol::request::MemberView;
 
     fn member(n: u64, name: &str, step: Step) -> MemberView {
-        MemberView {
-            id: PeerId::numbered(n),
-            name: name.into(),
-            health: Health::Alive,
-            step,
-            incarnation: 1,
-            addresses: Vec::new(),
-            zone: String::new(),
-            weight: 100,
-            share: 0,
-        }
-    }
-
-    fn status(members: Vec<MemberView>) -> Status {
-        let (me, network) = (PeerId::numbered(1), NetworkId([7; 32]));
-        let (network_name, partitions) = ("home".into(), 8);
-        let (n, r, w, owned, held_for_others, repairing, operations, forged) = (1, 1, 1, 8, 0, 0, 0, 0);
-        Status {
-            me,
-            network,
-            network_name,
-            partitions,
-            n,
-            r,
-            w,
-            members,
-            owned,
-            held_for_others,
-            repairing,
-            operations,
-            forged,
-        }
+        MemberView { name: name.into(), ..fixtures::member(n, Health::Alive, step) }
     }
 
     #[test]
     fn members_are_found_as_status_writes_them_and_those_who_have_left_come_last() {
-        let status = status(vec![
+        let members = vec![
             member(1, "a", Step::Member),
             member(2, "a", Step::Left),
             member(3, "b", Step::Left),
             member(4, ".a", Step::Member),
-        ]);
+        ];
+        let status = Status { members, ..fixtures::status() };
         let found = |word: &str| resolve(&status, word.as_bytes());
         let id = PeerId::numbered(1);
         let short = crate::render::short(&peer_text(&id));

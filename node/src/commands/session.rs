@@ -9,7 +9,7 @@ use crate::resp::frame::{Frame, Version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_bytes::ByteBuf;
-use starling_crdt::{Command, Reply};
+use starling_crdt::{Command, CommandError, Reply};
 use starling_protocol::admission::token::Token;
 use starling_protocol::request::{Failure, FailureKind, Outcome, Request, Response, Status};
 use std::collections::BTreeMap;
@@ -235,13 +235,13 @@ impl Session {
     /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
     /// counted in pages.
     pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
-        if !matches!(command, Command::SCard | Command::HLen) {
+        let Some(of) = elements::counts(&command) else {
             return self.ask_once(key, command, explain).await;
-        }
-        let outcome = self.ask_once(key.clone(), command.clone(), explain).await?;
-        match elements::uncounted(&command, &outcome.reply) {
-            Some(of) => elements::counted(self, of, key, explain).await,
-            None => Ok(outcome),
+        };
+        let outcome = self.ask_once(key.clone(), command, explain).await?;
+        match outcome.reply {
+            Reply::Error(CommandError::TooLarge { .. }) => elements::counted(self, of, key, explain).await,
+            _ => Ok(outcome),
         }
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::resp::frame::Frame;
 use starling_protocol::ids::{NetworkId, PeerId};
 
-fn member(n: u64, health: Health, step: Step) -> MemberView {
+pub fn member(n: u64, health: Health, step: Step) -> MemberView {
     MemberView {
         id: PeerId::numbered(n),
         name: format!("p{n}"),
@@ -16,7 +16,7 @@ fn member(n: u64, health: Health, step: Step) -> MemberView {
     }
 }
 
-fn status() -> Status {
+pub fn status() -> Status {
     Status {
         me: PeerId::numbered(1),
         network: NetworkId([7; 32]),

@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::certificate::X509Certificate;
 
 /// Most certificates of a file that are read.
 const CERTIFICATES_MAX: usize = 1024;
@@ -118,10 +119,19 @@ fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
 /// Until when the first certificate of a PEM file counts, in seconds since the Unix epoch. Errors: it cannot
 /// be read.
 pub fn ends_at(certificate: &Path) -> Result<u64, Error> {
-    let chain = certificates(certificate)?;
-    let (_, first) = x509_parser::parse_x509_certificate(&chain[0])
-        .map_err(|why| unusable("certificate", certificate, why))?;
-    Ok(u64::try_from(first.validity().not_after.timestamp()).unwrap_or(0))
+    of_first(certificate, |first| u64::try_from(first.validity().not_after.timestamp()).unwrap_or(0))
+}
+
+/// Whether the first certificate of a PEM file is signed by itself. Errors: it cannot be read.
+pub fn is_self_signed(certificate: &Path) -> Result<bool, Error> {
+    of_first(certificate, |first| first.issuer() == first.subject())
+}
+
+fn of_first<T>(path: &Path, ask: impl FnOnce(&X509Certificate<'_>) -> T) -> Result<T, Error> {
+    let chain = certificates(path)?;
+    let (_, first) =
+        x509_parser::parse_x509_certificate(&chain[0]).map_err(|why| unusable("certificate", path, why))?;
+    Ok(ask(&first))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
