@@ -84,7 +84,24 @@ impl Context {
 
     /// True where `other` is a part of this.
     pub fn contains_all(&self, other: &Context) -> bool {
+        if let Some((actor, range)) = other.only() {
+            return self.contains_range(actor, range);
+        }
         other.actors().all(|actor| ranges::minus(other.of(actor), self.of(actor)).next().is_none())
+    }
+
+    fn contains_range(&self, actor: Actor, (start, end): Range) -> bool {
+        let within = |(_, last)| end <= last;
+        end <= self.clock.get(&actor) || self.beyond.before(actor, start).is_some_and(within)
+    }
+
+    /// Its range, where it has no other: as in almost every event, on the path of every write.
+    fn only(&self) -> Option<(Actor, Range)> {
+        match (&self.beyond, self.clock.dots.len()) {
+            (Beyond::One(actor, range), 0) => Some((*actor, *range)),
+            (Beyond::Nothing, 1) => self.clock.dots.first_key_value().map(|(actor, &end)| (*actor, (1, end))),
+            _ => None,
+        }
     }
 
     /// Adds all of `other`.

@@ -26,7 +26,7 @@ impl Fingerprint {
     fn combine(&mut self, cell: &Cell, version: &Version, with: fn(u64, u64) -> u64) {
         let place = rows::place_len(&cell.key, Some(&cell.field));
         let mut bytes = Vec::with_capacity(LENGTH + place + rows::version_len(version));
-        bytes.extend([0; LENGTH]);
+        bytes.extend_from_slice(&[0; LENGTH]);
         rows::push_place(&mut bytes, &cell.key, Some(&cell.field));
         // The length keeps the end of a field and the start of a version apart.
         let length = (bytes.len() - LENGTH) as u64;

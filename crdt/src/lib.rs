@@ -72,7 +72,7 @@ pub mod replica;
 mod rows;
 pub mod slice;
 mod types;
-mod wire;
+pub mod wire;
 
 pub use cell::{Cell, Field, Key, Storage, StorageError, Version};
 pub use clock::{Clock, FOLLOWED_MS, Stamp};

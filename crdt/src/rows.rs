@@ -54,7 +54,7 @@ pub(crate) fn row(p: PartitionId, kind: Kind) -> Vec<u8> {
 /// The same, with room for what follows.
 fn row_with(p: PartitionId, kind: Kind, room: usize) -> Vec<u8> {
     let mut row = Vec::with_capacity(3 + room);
-    row.extend(p.to_be_bytes());
+    row.extend_from_slice(&p.to_be_bytes());
     row.push(kind as u8);
     row
 }
@@ -69,8 +69,8 @@ pub(crate) fn deferred_row(p: PartitionId, target: &Target) -> Vec<u8> {
 
 pub(crate) fn log_row(p: PartitionId, dot: Dot) -> Vec<u8> {
     let mut row = row_with(p, Kind::Log, 16);
-    row.extend(dot.actor.0.to_be_bytes());
-    row.extend(dot.counter.to_be_bytes());
+    row.extend_from_slice(&dot.actor.0.to_be_bytes());
+    row.extend_from_slice(&dot.counter.to_be_bytes());
     row
 }
 
@@ -163,8 +163,8 @@ pub(crate) fn place_len(key: &[u8], field: Option<&Field>) -> usize {
 /// of a key are neighbours, in the order of their fields.
 pub(crate) fn push_place(out: &mut Vec<u8>, key: &[u8], field: Option<&Field>) {
     let length = u16::try_from(key.len()).unwrap_or(u16::MAX);
-    out.extend(length.to_be_bytes());
-    out.extend(key);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(key);
     if let Some(field) = field {
         push_field(out, field);
     }
@@ -182,13 +182,13 @@ pub(crate) fn push_field(out: &mut Vec<u8>, field: &Field) {
 
 fn push_chain(out: &mut Vec<u8>, tag: u8, actor: Actor, chain: u64) {
     out.push(tag);
-    out.extend(actor.0.to_be_bytes());
-    out.extend(chain.to_be_bytes());
+    out.extend_from_slice(&actor.0.to_be_bytes());
+    out.extend_from_slice(&chain.to_be_bytes());
 }
 
 fn push_name(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
     out.push(tag);
-    out.extend(name);
+    out.extend_from_slice(name);
 }
 
 /// Reads what `push_place` writes, and nothing longer than the limits.
@@ -246,11 +246,11 @@ pub(crate) fn version_len(version: &Version) -> usize {
 
 pub(crate) fn push_version(out: &mut Vec<u8>, version: &Version) {
     for number in [version.dot.actor.0, version.dot.counter, version.stamp.0] {
-        out.extend(number.to_be_bytes());
+        out.extend_from_slice(&number.to_be_bytes());
     }
     let length = u32::try_from(version.value.len()).unwrap_or(u32::MAX);
-    out.extend(length.to_be_bytes());
-    out.extend(&version.value[..]);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&version.value);
 }
 
 pub(crate) fn versions_from_bytes(row: &[u8], value: &[u8]) -> Result<Vec<Version>, StorageError> {

@@ -8,12 +8,13 @@ use serde::de::{Error, IgnoredAny, SeqAccess};
 #[error("malformed: {0}")]
 pub struct Malformed(pub &'static str);
 
-/// Fails with `why` unless `good`.
-pub(crate) fn require(good: bool, why: &'static str) -> Result<(), Malformed> {
+/// Errors: `why`, unless `good`.
+pub fn require(good: bool, why: &'static str) -> Result<(), Malformed> {
     if good { Ok(()) } else { Err(Malformed(why)) }
 }
 
-pub(crate) fn element<'de, A, T>(seq: &mut A) -> Result<T, A::Error>
+/// The next element of an array. Errors: it is none of its kind, or the array ends before it.
+pub fn element<'de, A, T>(seq: &mut A) -> Result<T, A::Error>
 where
     A: SeqAccess<'de>,
     T: Deserialize<'de>,
@@ -21,8 +22,9 @@ where
     seq.next_element()?.ok_or_else(|| A::Error::custom("too few elements"))
 }
 
-/// Some decoders would leave surplus elements in the stream, for the next value to trip over.
-pub(crate) fn end<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<(), A::Error> {
+/// Errors: the array goes on. Some decoders would leave surplus elements in the stream, for the next value to trip
+/// over.
+pub fn end<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<(), A::Error> {
     match seq.next_element::<IgnoredAny>()? {
         None => Ok(()),
         Some(_) => Err(A::Error::custom("too many elements")),
@@ -30,6 +32,8 @@ pub(crate) fn end<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<(), A::Error> {
 }
 
 /// Serializes a struct as an array of its fields; deserializing takes just that many, and calls `check`.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! array_shaped {
     ($type:ident: $($field:ident),+) => {
         impl serde::Serialize for $type {
@@ -69,7 +73,7 @@ macro_rules! array_shaped {
         }
     };
 }
-pub(crate) use array_shaped;
+pub use array_shaped;
 
 /// Serializes a type as the byte string that `to_bytes` makes and `from_bytes` reads.
 macro_rules! bytes_shaped {
@@ -82,9 +86,21 @@ macro_rules! bytes_shaped {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-                $type::from_bytes(&bytes)
-                    .ok_or_else(|| serde::de::Error::custom(concat!("no ", stringify!($type))))
+                struct Bytes;
+
+                impl serde::de::Visitor<'_> for Bytes {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(stringify!($type))
+                    }
+
+                    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<$type, E> {
+                        $type::from_bytes(bytes).ok_or_else(|| E::custom(concat!("no ", stringify!($type))))
+                    }
+                }
+
+                deserializer.deserialize_byte_buf(Bytes)
             }
         }
     };

@@ -59,19 +59,15 @@ impl Edits {
     ) -> Result<(), StorageError> {
         match target {
             Target::Cell(cell) => {
-                let work = self.cell(s, cell)?;
-                for version in work.take(dots) {
-                    self.sums.remove(self.p, cell, &version);
-                }
+                let work = Self::cell(&mut self.keys, s, self.p, cell)?;
+                work.remove(dots, |version| self.sums.remove(self.p, cell, version));
             }
             Target::Key(key) => {
                 let known = self.keys.entry(key.clone()).or_default();
                 known.load(s, self.p, key)?;
                 for (field, work) in &mut known.cells {
                     let cell = Cell::new(key, field.clone());
-                    for version in work.take(dots) {
-                        self.sums.remove(self.p, &cell, &version);
-                    }
+                    work.remove(dots, |version| self.sums.remove(self.p, &cell, version));
                 }
             }
         }
@@ -84,25 +80,30 @@ impl Edits {
         cell: &Cell,
         version: Version,
     ) -> Result<(), StorageError> {
-        let work = self.cell(s, cell)?;
+        let work = Self::cell(&mut self.keys, s, self.p, cell)?;
         let place = work.versions.partition_point(|v| v.dot < version.dot);
         if work.versions.get(place).is_some_and(|v| v.dot == version.dot) {
             return Ok(());
         }
+        self.sums.add(self.p, cell, &version);
         // Almost always the only one.
         work.versions.reserve_exact(1);
-        work.versions.insert(place, version.clone());
+        work.versions.insert(place, version);
         work.dirty = true;
-        self.sums.add(self.p, cell, &version);
         Ok(())
     }
 
-    fn cell(&mut self, s: &(impl Storage + ?Sized), cell: &Cell) -> Result<&mut Work, StorageError> {
-        let known = self.keys.entry(cell.key.clone()).or_default();
+    fn cell<'a>(
+        keys: &'a mut BTreeMap<Key, KeyWork>,
+        s: &(impl Storage + ?Sized),
+        p: PartitionId,
+        cell: &Cell,
+    ) -> Result<&'a mut Work, StorageError> {
+        let known = keys.entry(cell.key.clone()).or_default();
         Ok(match known.cells.entry(cell.field.clone()) {
             Entry::Occupied(work) => work.into_mut(),
             Entry::Vacant(place) if known.complete => place.insert(Work::stored(Vec::new())),
-            Entry::Vacant(place) => place.insert(Work::stored(versions_of(s, self.p, cell)?)),
+            Entry::Vacant(place) => place.insert(Work::stored(versions_of(s, p, cell)?)),
         })
     }
 
@@ -195,10 +196,15 @@ impl Work {
         Self { had: !versions.is_empty(), versions, dirty: false }
     }
 
-    /// Takes out the versions whose dots are in `dots`.
-    fn take(&mut self, dots: &Context) -> Vec<Version> {
-        let taken: Vec<_> = self.versions.extract_if(.., |version| dots.contains(version.dot)).collect();
-        self.dirty |= !taken.is_empty();
-        taken
+    /// Removes the versions whose dots are in `dots`; each is shown.
+    fn remove(&mut self, dots: &Context, mut gone: impl FnMut(&Version)) {
+        self.versions.retain(|version| {
+            let stays = !dots.contains(version.dot);
+            if !stays {
+                gone(version);
+                self.dirty = true;
+            }
+            stays
+        });
     }
 }

@@ -63,7 +63,7 @@ impl Record {
         let row_length =
             u16::try_from(row.len()).expect("rows are at most 64 KiB: keys and fields are bounded");
         let value_length = value.map_or(0, |value| value.len() as u64 + 1);
-        self.bytes.extend((value_length << 16 | u64::from(row_length)).to_be_bytes());
+        self.bytes.extend_from_slice(&(value_length << 16 | u64::from(row_length)).to_be_bytes());
         self.bytes.extend_from_slice(row);
         self.bytes.extend_from_slice(value.unwrap_or_default());
     }

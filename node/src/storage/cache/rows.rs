@@ -17,11 +17,11 @@ impl Rows {
     pub fn new<'a>(key: &[u8], rows: impl IntoIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
         let size = rows.clone().into_iter().map(|(row, value)| ROW_HEAD + row.len() + value.len());
         let mut bytes = Vec::with_capacity(2 + key.len() + size.sum::<usize>());
-        bytes.extend((key.len() as u16).to_ne_bytes());
+        bytes.extend_from_slice(&(key.len() as u16).to_ne_bytes());
         bytes.extend_from_slice(key);
         for (row, value) in rows {
-            bytes.extend((row.len() as u16).to_ne_bytes());
-            bytes.extend((value.len() as u32).to_ne_bytes());
+            bytes.extend_from_slice(&(row.len() as u16).to_ne_bytes());
+            bytes.extend_from_slice(&(value.len() as u32).to_ne_bytes());
             bytes.extend_from_slice(row);
             bytes.extend_from_slice(value);
         }

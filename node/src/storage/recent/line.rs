@@ -125,7 +125,7 @@ impl Line {
         let end = u32::try_from(self.bytes.len() + HEAD + row.len() + bytes.len()).map_err(|_| OutOfLine)?;
         let row_length = u16::try_from(row.len()).map_err(|_| OutOfLine)?;
         self.bytes.push(u8::from(value.is_some()));
-        self.bytes.extend(row_length.to_ne_bytes());
+        self.bytes.extend_from_slice(&row_length.to_ne_bytes());
         self.bytes.extend_from_slice(row);
         self.bytes.extend_from_slice(bytes);
         self.ends.push(end);
