@@ -51,14 +51,20 @@ const REFUSED: &[Refused] = &[
         instead: "HSET, HGET, HDEL",
     },
     Refused {
-        names: &["spop", "smove", "sinterstore", "sunionstore", "sdiffstore"],
+        names: &["spop", "smove"],
         why: "two peers could take the same member, or see different ones",
         instead: "SMEMBERS, then SREM or SADD",
     },
     Refused {
-        names: &["sunion", "sinter", "sdiff", "sintercard", "srandmember", "hrandfield"],
+        names: &["sinterstore", "sunionstore", "sdiffstore"],
+        why: "reading and writing are two steps here",
+        instead: "SINTER, SUNION or SDIFF, then SADD",
+    },
+    Refused { names: &["sintercard"], why: "not built yet", instead: "SINTER, and count in the client" },
+    Refused {
+        names: &["srandmember", "hrandfield"],
         why: "not built yet",
-        instead: "SMEMBERS or HGETALL, and compute it in the client",
+        instead: "SMEMBERS or HKEYS, and choose in the client",
     },
     Refused {
         names: &[

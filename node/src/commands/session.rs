@@ -20,8 +20,10 @@ use std::time::Instant;
 
 /// Keys of one command that are under way at once.
 const KEYS_AT_ONCE: usize = 128;
-/// Largest answer of one command over several keys, in bytes of data. It is held in memory whole.
+/// Most that is read for one command over several keys, in bytes. It is held in memory whole.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// What an element takes beside its bytes, roughly. It also bounds how many are gone through without a pause.
+const ELEMENT: usize = 64;
 
 /// Wrong passwords and tokens that a connection may try: each further one costs a new connection.
 const WRONG_MAX: u32 = 3;
@@ -296,21 +298,22 @@ fn of_several(mut failure: Failure) -> Failure {
 fn too_large() -> Failure {
     Failure {
         kind: FailureKind::Invalid,
-        why: format!("the answer is larger than {ANSWER_MAX} bytes"),
+        why: format!("what is read for the answer is larger than {ANSWER_MAX} bytes"),
         state: String::new(),
         hint: "ask for fewer keys at once".into(),
         trace: None,
     }
 }
 
+/// Roughly what it takes in memory.
 fn size_of_reply(reply: &Reply) -> usize {
     match reply {
         Reply::Bytes(bytes) => bytes.len(),
         Reply::Array(replies) => replies.iter().map(size_of_reply).sum(),
-        Reply::Set(members) => members.iter().map(|member| member.len()).sum(),
-        Reply::Map(entries) => entries.iter().map(|(field, value)| field.len() + value.len()).sum(),
-        Reply::Page { elements, .. } => elements.iter().map(|element| element.len()).sum(),
-        Reply::Siblings(siblings) => siblings.iter().map(|sibling| sibling.value.len()).sum(),
+        Reply::Set(members) => members.iter().map(|member| ELEMENT + member.len()).sum(),
+        Reply::Map(entries) => entries.iter().map(|(field, value)| ELEMENT + field.len() + value.len()).sum(),
+        Reply::Page { elements, .. } => elements.iter().map(|element| ELEMENT + element.len()).sum(),
+        Reply::Siblings(siblings) => siblings.iter().map(|sibling| ELEMENT + sibling.value.len()).sum(),
         Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) => 16,
     }
 }
@@ -342,9 +345,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn many_short_members_count_as_much_as_they_take() {
+        let members = vec![ByteBuf::from([0; 2]); 1_000];
+        assert_eq!(size_of_reply(&Reply::Set(members)), 66_000);
+    }
+
+    #[test]
     fn an_answer_that_is_too_large_is_not_told_as_the_failure_of_one_key() {
         let line = failure_line(&of_several(too_large()));
-        assert_eq!(line, "ERR the answer is larger than 67108864 bytes; ask for fewer keys at once");
+        assert_eq!(
+            line,
+            "ERR what is read for the answer is larger than 67108864 bytes; ask for fewer keys at once"
+        );
         assert!(failure_line(&of_several(mismatch())).contains("unknown; each key goes on its own: others"));
     }
 }

@@ -2,12 +2,14 @@
 
 use super::call::{key_and_rest, only};
 use super::elements::{self, Of, SCAN_CAVEAT};
-use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
+use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
 use serde_bytes::ByteBuf;
-use starling_crdt::Command;
+use starling_crdt::{Command, Reply};
+use std::collections::BTreeSet;
 
 const READ: Spec = Spec { group: Group::Set, kind: Kind::Read, keys: ONE_KEY, ..BASE };
 const WRITE: Spec = Spec { kind: Kind::Write, ..READ };
+const EACH_ON_ITS_OWN: &str = "each set is read on its own, and whole; there is no common moment";
 
 pub const SPECS: &[Spec] = &[
     Spec {
@@ -80,7 +82,77 @@ pub const SPECS: &[Spec] = &[
         run: Run::Ask(|session, args| Box::pin(elements::scan(session, Of::Set, args))),
         ..READ
     },
+    Spec {
+        name: "sunion",
+        arity: -2,
+        keys: ALL_KEYS,
+        usage: "key [key ...]",
+        summary: "The members of any of several sets",
+        caveat: EACH_ON_ITS_OWN,
+        example: "sunion team guests",
+        run: Run::Data { plan: whole, combine: union },
+        ..READ
+    },
+    Spec {
+        name: "sinter",
+        arity: -2,
+        keys: ALL_KEYS,
+        usage: "key [key ...]",
+        summary: "The members that several sets have in common",
+        caveat: EACH_ON_ITS_OWN,
+        example: "sinter team guests",
+        run: Run::Data { plan: whole, combine: intersection },
+        ..READ
+    },
+    Spec {
+        name: "sdiff",
+        arity: -2,
+        keys: ALL_KEYS,
+        usage: "key [key ...]",
+        summary: "The members of the first set that no other has",
+        caveat: EACH_ON_ITS_OWN,
+        example: "sdiff team guests",
+        run: Run::Data { plan: whole, combine: difference },
+        ..READ
+    },
 ];
+
+/// All members of each key.
+fn whole(args: Arguments) -> Result<Plan, String> {
+    Ok(args.into_iter().map(|key| (ByteBuf::from(key), Command::SMembers)).collect())
+}
+
+fn union(replies: Vec<Reply>) -> Reply {
+    combined(replies, |all, other| all.extend(other))
+}
+
+fn intersection(replies: Vec<Reply>) -> Reply {
+    combined(replies, |common, other| {
+        let other: BTreeSet<_> = other.into_iter().collect();
+        common.retain(|member| other.contains(member));
+    })
+}
+
+fn difference(replies: Vec<Reply>) -> Reply {
+    combined(replies, |rest, other| {
+        for member in &other {
+            rest.remove(member);
+        }
+    })
+}
+
+/// The first set, changed by each of the others; or why one of them could not be read.
+fn combined(replies: Vec<Reply>, with: fn(&mut BTreeSet<ByteBuf>, Vec<ByteBuf>)) -> Reply {
+    let mut result: Option<BTreeSet<ByteBuf>> = None;
+    for reply in replies {
+        match (reply, &mut result) {
+            (Reply::Set(members), None) => result = Some(members.into_iter().collect()),
+            (Reply::Set(members), Some(before)) => with(before, members),
+            (other, _) => return other,
+        }
+    }
+    Reply::Set(result.unwrap_or_default().into_iter().collect())
+}
 
 fn members(args: Arguments, command: fn(Vec<ByteBuf>) -> Command) -> Result<Plan, String> {
     let (key, members) = key_and_rest(args);
@@ -89,4 +161,26 @@ fn members(args: Arguments, command: fn(Vec<ByteBuf>) -> Command) -> Result<Plan
 
 fn sismember(args: Arguments) -> Result<Plan, String> {
     members(args, |mut members| Command::SIsMember { member: members.pop().unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_crdt::CommandError;
+
+    fn set(members: &[&str]) -> Reply {
+        Reply::Set(members.iter().map(|member| ByteBuf::from(member.as_bytes())).collect())
+    }
+
+    #[test]
+    fn sets_are_combined_from_the_first_on_and_what_is_no_set_is_told() {
+        let sets = || vec![set(&["a", "b", "c"]), set(&["c", "d"]), set(&["c", "b", "e"])];
+        assert_eq!(union(sets()), set(&["a", "b", "c", "d", "e"]));
+        assert_eq!(intersection(sets()), set(&["c"]));
+        assert_eq!(difference(sets()), set(&["a"]));
+        assert_eq!(difference(vec![set(&["a"])]), set(&["a"]));
+        assert_eq!(intersection(vec![set(&[]), set(&["a"])]), set(&[]));
+        let wrong = Reply::Error(CommandError::WrongType);
+        assert_eq!(union(vec![set(&["a"]), wrong.clone()]), wrong);
+    }
 }

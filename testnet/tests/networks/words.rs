@@ -11,11 +11,15 @@ fn what_is_set_at_one_peer_is_read_at_every_other() {
     let mut first = net.client("p1");
     first.must::<()>("SET k v");
     first.must::<()>("SADD team ada");
+    first.must::<()>("SADD guests ada grace");
     first.must::<()>("HSET user:1 name ada");
     for peer in &net.peers {
         let mut client = net.client(&peer.name);
         assert_eq!(client.must::<String>("GET k"), "v", "at {}", peer.name);
         assert_eq!(client.must::<Vec<String>>("SMEMBERS team"), ["ada"]);
+        assert_eq!(client.must::<Vec<String>>("SUNION team guests none"), ["ada", "grace"]);
+        assert_eq!(client.must::<Vec<String>>("SINTER team guests"), ["ada"]);
+        assert_eq!(client.must::<Vec<String>>("SDIFF guests team"), ["grace"]);
         assert_eq!(client.must::<String>("HGET user:1 name"), "ada");
         client.must::<i64>("INCR visits");
     }
