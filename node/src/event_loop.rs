@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::members::Saver;
 use crate::peer_handle::ClientRequest;
 use crate::storage::{Answers, StorageFailure, StorageHandle};
-use crate::transport::{Transport, peer_text};
+use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
@@ -21,9 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
-/// Inputs from the transport that wait, per queue; while one is full, reading from other peers waits.
-pub const INPUTS_MAX: usize = 4096;
-/// Taken from one queue before the others have their turn.
+/// Inputs that are taken from one queue before the others have their turn, and the rest of the last batch.
 const TURN: usize = 64;
 /// Turns that others get before what they brought is taken.
 const GATHER_MAX: usize = 4;
@@ -32,8 +30,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// Where things to do come from.
 pub struct Sources {
-    pub urgent: mpsc::Receiver<Input>,
-    pub work: mpsc::Receiver<Input>,
+    pub urgent: mpsc::Receiver<Batch>,
+    pub work: mpsc::Receiver<Batch>,
     /// Not bounded by itself: at most one answer for each question, and no more work is taken in while
     /// storage is behind.
     pub answers: mpsc::UnboundedReceiver<Answers>,
@@ -106,13 +104,23 @@ impl From<Stopped> for Error {
 /// What woke the loop.
 enum Woken {
     /// Of membership, or of a connection.
-    Urgent(Input),
-    Work(Input),
+    Urgent(Batch),
+    Work(Batch),
     Answers(Answers),
     Request(ClientRequest),
     Timeout,
     Stop,
     Failed(StorageFailure),
+}
+
+impl Woken {
+    /// How many inputs it brings, as far as others wait for them.
+    fn len(&self) -> usize {
+        match self {
+            Woken::Urgent(batch) | Woken::Work(batch) => batch.inputs.len(),
+            _ => 1,
+        }
+    }
 }
 
 impl EventLoop {
@@ -151,9 +159,9 @@ impl EventLoop {
         let takes_work = !self.storage.is_congested();
         let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
         tokio::select! {
-            Some(input) = sources.urgent.recv() => Woken::Urgent(input),
+            Some(batch) = sources.urgent.recv() => Woken::Urgent(batch),
             Some(answers) = sources.answers.recv() => Woken::Answers(answers),
-            Some(input) = sources.work.recv(), if takes_work => Woken::Work(input),
+            Some(batch) = sources.work.recv(), if takes_work => Woken::Work(batch),
             Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
             () = self.alarm.rings(due) => Woken::Timeout,
             Some(failure) = sources.failure.recv() => Woken::Failed(failure),
@@ -172,31 +180,34 @@ impl EventLoop {
         }
     }
 
-    fn handle_all(&mut self, next: impl FnMut() -> Option<Woken>) {
-        std::iter::from_fn(next).take(TURN).for_each(|woken| self.handle(woken));
+    fn handle_all(&mut self, mut next: impl FnMut() -> Option<Woken>) {
+        let mut taken = 0;
+        while taken < TURN
+            && let Some(woken) = next()
+        {
+            taken += woken.len();
+            self.handle(woken);
+        }
     }
 
     fn handle(&mut self, woken: Woken) {
-        let input = match woken {
-            Woken::Urgent(input) => {
+        match woken {
+            Woken::Urgent(Batch { inputs, .. }) => {
                 // Often the answer to a probe, so that the time set for it is void.
                 self.alarm.moves_later = true;
-                input
+                inputs.into_iter().for_each(|input| self.feed(input));
             }
-            Woken::Work(input) => input,
-            Woken::Answers(answers) => {
-                return answers.into_iter().for_each(|(id, answer)| self.feed(Input::Stored { id, answer }));
-            }
+            Woken::Work(Batch { inputs, .. }) => inputs.into_iter().for_each(|input| self.feed(input)),
+            Woken::Answers(answers) => self.feed(Input::Stored { answers }),
             Woken::Request(ClientRequest { request, reply }) => {
                 self.last_request += 1;
                 let id = RequestId(self.last_request);
                 self.waiting.insert(id, reply);
-                Input::Request { id, request }
+                self.feed(Input::Request { id, request });
             }
             // What is due is looked after once a turn.
-            Woken::Timeout | Woken::Stop | Woken::Failed(_) => return,
-        };
-        self.feed(input);
+            Woken::Timeout | Woken::Stop | Woken::Failed(_) => {}
+        }
     }
 
     fn timeout(&mut self) {
@@ -210,9 +221,8 @@ impl EventLoop {
         let mut early = Answers::new();
         self.carry_out(input, &mut early);
         while !early.is_empty() {
-            for (id, answer) in std::mem::take(&mut early) {
-                self.carry_out(Input::Stored { id, answer }, &mut early);
-            }
+            let answers = std::mem::take(&mut early);
+            self.carry_out(Input::Stored { answers }, &mut early);
         }
     }
 
@@ -264,9 +274,9 @@ impl EventLoop {
             self.storage.flush();
             let due = self.peer.next_timeout().map(|time| self.clock.instant(time));
             let woken = tokio::select! {
-                Some(input) = sources.urgent.recv() => Woken::Urgent(input),
+                Some(batch) = sources.urgent.recv() => Woken::Urgent(batch),
                 Some(answers) = sources.answers.recv() => Woken::Answers(answers),
-                Some(input) = sources.work.recv() => Woken::Work(input),
+                Some(batch) = sources.work.recv() => Woken::Work(batch),
                 Some(request) = sources.requests.recv() => Woken::Request(request),
                 () = self.alarm.rings(due) => Woken::Timeout,
                 Some(failure) = sources.failure.recv() => return Err(failure),

@@ -5,18 +5,17 @@ use crate::clock::Clock;
 use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::event_loop::{EventLoop, INPUTS_MAX, Sources, Stopped};
+use crate::event_loop::{EventLoop, Sources, Stopped};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
 use crate::ports::Ports;
 use crate::storage::{self, Answers, Opened, StorageFailure, StorageHandle};
-use crate::transport::{self, Address, Inputs, Keys, ListenError, Transport, peer_text};
+use crate::transport::{self, Address, Batch, Inputs, Keys, ListenError, Queue, Transport, peer_text};
 use crate::{holder, network};
 use starling_crdt::Actor;
 use starling_protocol::admission::certificate::Grant;
 use starling_protocol::config::Config;
 use starling_protocol::genesis::SignedGenesis;
-use starling_protocol::input::Input;
 use starling_protocol::membership::signing::{Signed, Signing};
 use starling_protocol::peer::{Peer, Start};
 use std::net::SocketAddr;
@@ -124,7 +123,7 @@ fn open_store(options: &Options, directory: &Directory, clock: Clock) -> Result<
     Ok(Store { storage, actor, opened, answers, failure })
 }
 
-type Waiting = mpsc::Receiver<Input>;
+type Waiting = mpsc::Receiver<Batch>;
 
 /// At the ports of the last start, where the system chose them and they are still free.
 async fn listen(
@@ -145,8 +144,7 @@ async fn listen(
         silence: transport::SILENCE,
         faults: faults.clone(),
     };
-    let (to_urgent, urgent) = mpsc::channel(INPUTS_MAX);
-    let (to_work, work) = mpsc::channel(INPUTS_MAX);
+    let ((to_urgent, urgent), (to_work, work)) = (Queue::new(), Queue::new());
     let inputs = Inputs { urgent: to_urgent, work: to_work };
     let kept = Ports::load(directory).put_into(&options.listen);
     let first = kept.clone().unwrap_or_else(|| options.listen.clone());

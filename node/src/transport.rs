@@ -17,6 +17,7 @@ mod genesis;
 mod guard;
 mod half_open;
 mod hearing;
+mod inputs;
 mod joining;
 mod keys;
 mod letting_in;
@@ -35,6 +36,7 @@ mod tests;
 pub use address::{dial_text, parse as parse_address};
 pub use genesis::{AskError, ask as ask_genesis};
 pub use hearing::hear;
+pub use inputs::{Batch, Inputs, Queue};
 pub use joining::{JoinError, addresses_of, join, ticket_addresses};
 pub use keys::{Keys, parse_peer, peer_text};
 pub use libp2p::Multiaddr as Address;
@@ -58,7 +60,7 @@ use link::Links;
 use reachability::Reach;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
-use starling_protocol::message::{Class, Message};
+use starling_protocol::message::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -100,21 +102,6 @@ pub struct ListenError {
     pub in_use: bool,
 }
 
-/// Where to tell what happens. Both should be bounded: while one is full, reading waits.
-#[derive(Clone)]
-pub struct Inputs {
-    /// Who is connected, and probes: few, and late ones look like a dead peer.
-    pub urgent: mpsc::Sender<Input>,
-    /// Requests and repair.
-    pub work: mpsc::Sender<Input>,
-}
-
-impl Inputs {
-    fn of(&self, class: Class) -> &mpsc::Sender<Input> {
-        if class == Class::Probe { &self.urgent } else { &self.work }
-    }
-}
-
 /// A running transport. It stops when this is dropped.
 pub struct Transport {
     links: Arc<Links>,
@@ -139,7 +126,7 @@ impl Transport {
         let bound = address::to_tell(std::iter::empty(), swarm.listeners());
         let addresses = address::to_tell(config.nat.external.iter(), swarm.listeners());
         // An error means that nobody listens to us any more.
-        let _ = inputs.urgent.send(Input::Listening { addresses: addresses.clone() }).await;
+        inputs.urgent.send(vec![Input::Listening { addresses: addresses.clone() }], 0).await;
 
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let (to_verdicts, verdicts) = mpsc::channel(VERDICTS_MAX);

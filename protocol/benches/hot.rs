@@ -113,9 +113,9 @@ impl Trio {
                     Effect::Store { id, question } => {
                         let answer = answer(replica, disk, Time(0), &question).expect("memory does not fail");
                         let executed = matches!(answer, Answer::Executed { .. });
-                        self.queue.push_back((at, Input::Stored { id, answer }));
+                        self.queue.push_back((at, Input::Stored { answers: vec![(id, answer)] }));
                         if executed {
-                            self.queue.push_back((at, Input::Stored { id, answer: Answer::Synced }));
+                            self.queue.push_back((at, Input::Stored { answers: vec![(id, Answer::Synced)] }));
                         }
                     }
                     Effect::Reply { response, .. } => reply = Some(response),

@@ -253,10 +253,14 @@ impl Coordinator {
     /// A peer has answered for one of our operations.
     pub fn answered(&mut self, now: Now, from: PeerId, call: Call) {
         match call {
-            Call::Applied { op, .. } => self.with(now, op, |state, scene| match state {
-                Op::Write(write) => write.acked(scene, from),
-                _ => Next::Keep,
-            }),
+            Call::Applied { ops, .. } => {
+                for op in ops {
+                    self.with(now, op, |state, scene| match state {
+                        Op::Write(write) => write.acked(scene, from),
+                        _ => Next::Keep,
+                    });
+                }
+            }
             Call::ReadSlice { op, slice, .. } => self.with(now, op, |state, scene| match state {
                 Op::Read(read) => read.sliced(scene, from, slice, None),
                 _ => Next::Keep,

@@ -11,8 +11,9 @@ pub enum Input {
     Received { from: PeerId, message: Message },
     /// A client asks. Answered by exactly one `Effect::Reply` with the same id.
     Request { id: RequestId, request: Request },
-    /// Storage answers.
-    Stored { id: StoreId, answer: Answer },
+    /// Storage answers; a read may be answered before what was asked earlier. The answers of one commit come together,
+    /// so that what it has made durable is acknowledged together; `Executed` comes before its commit.
+    Stored { answers: Vec<(StoreId, Answer)> },
     /// A connection to this peer stands.
     Connected { peer: PeerId },
     /// The last connection to this peer is gone.

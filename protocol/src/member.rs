@@ -4,6 +4,7 @@ use crate::config::NAME_MAX;
 use crate::ids::PeerId;
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
+use starling_crdt::wire::{Malformed, array_shaped};
 
 /// Most addresses of one peer, and the longest of them in bytes.
 pub const ADDRESSES_MAX: usize = 16;
@@ -119,16 +120,20 @@ pub struct Accusation {
 /// What a peer knows of all steps taken, in short. Equal hashes: the same owners everywhere (the hash is
 /// over the standing, weight and zone of all that have not left). Of two that differ, the one with fewer steps
 /// lacks one (rules `view` and `settling`); the other may lack one too: see `Membership::knows_view`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The sum of all standings' versions, of those that have left as well.
-    #[serde(rename = "s")]
     pub steps: u64,
-    #[serde(rename = "h")]
     pub hash: u64,
 }
 
+array_shaped!(View: steps, hash);
+
 impl View {
+    fn check(&self) -> Result<(), Malformed> {
+        Ok(())
+    }
+
     /// True if whoever has this view lacks a step that `other` knows.
     pub fn is_behind(&self, other: &View) -> bool {
         self.hash != other.hash && self.steps <= other.steps

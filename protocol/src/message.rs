@@ -1,22 +1,21 @@
 //! What peers say to one another: CBOR, versioned, bounded, rejected when malformed.
 
-use crate::ids::{OpId, PartitionId, PeerId};
+mod call;
+
+pub use call::{APPLIED_MAX, Call, Refusal};
+
+use crate::ids::{PartitionId, PeerId};
 use crate::member::{Accusation, Record, View};
-use crate::request::{Failure, Outcome};
 use crate::time::Moment;
 use cbor4ii::core::dec::{Read, Reference};
 use cbor4ii::core::enc::Write;
 use cbor4ii::serde::{Deserializer, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
-use starling_crdt::Piece;
-use starling_crdt::Slice;
-use starling_crdt::{Command, Context, Event};
+use starling_crdt::{Context, Event, Piece};
 use std::convert::Infallible;
-use std::sync::Arc;
 
 /// The first byte of every frame.
-pub const WIRE_VERSION: u8 = 2;
+pub const WIRE_VERSION: u8 = 3;
 /// Longest frame in bytes: the longest value twice over, with room for its event.
 pub const FRAME_MAX: usize = 20 * 1024 * 1024;
 /// Deepest nesting of CBOR that is read.
@@ -111,109 +110,6 @@ pub enum GossipBody {
     Update,
 }
 
-/// Operations on keys. `op` is the coordinator's; answers repeat it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Call {
-    /// Please coordinate this for me: you own the key. Not after `until`, in your own time: then I have
-    /// given up on you.
-    Forward {
-        op: OpId,
-        key: ByteBuf,
-        command: Command,
-        r: u8,
-        w: u8,
-        explain: bool,
-        until: Option<Moment>,
-    },
-    Forwarded {
-        op: OpId,
-        result: Result<Outcome, Failure>,
-    },
-    /// Please keep this event. `held_for`: the owner in whose place you stand.
-    Apply {
-        op: OpId,
-        view: View,
-        partition: PartitionId,
-        /// One for all that it is sent to.
-        #[serde(with = "shared")]
-        event: Arc<Event>,
-        held_for: Option<PeerId>,
-    },
-    /// It is synced. `under`: the hash of the view that I had when it came, here as in what is read.
-    Applied {
-        op: OpId,
-        under: u64,
-    },
-    Read {
-        op: OpId,
-        view: View,
-        partition: PartitionId,
-        key: ByteBuf,
-        command: Command,
-        digest: bool,
-    },
-    /// `slice` is what was asked for; `digest` stands for it.
-    ReadSlice {
-        op: OpId,
-        under: u64,
-        #[serde(with = "shared")]
-        slice: Arc<Slice>,
-    },
-    ReadDigest {
-        op: OpId,
-        under: u64,
-        digest: u64,
-    },
-    /// The next keys of a partition in storage order, for SCAN.
-    Keys {
-        op: OpId,
-        partition: PartitionId,
-        after: Option<ByteBuf>,
-        limit: u16,
-    },
-    KeysFound {
-        op: OpId,
-        keys: Vec<ByteBuf>,
-        more: bool,
-    },
-    /// No: the sender knows fewer steps than I do (rule `settling`). My table is on its way.
-    Behind {
-        op: OpId,
-        view: View,
-    },
-    /// No, for a reason that trying elsewhere may mend.
-    Refused {
-        op: OpId,
-        why: Refusal,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// I am not filled yet.
-    NotFilled,
-    /// My tables are full.
-    Busy,
-    /// The event's stamp is so far ahead of my clock that I keep nothing like it.
-    ClockAhead,
-    /// It came after the time that you had set.
-    Late,
-    /// The event or the partition is not one I can keep.
-    Malformed,
-}
-
-impl Call {
-    /// Of an answer that counts only for who knows each step that its sender knew: whose it is, and the hash of
-    /// its sender's view.
-    pub fn under(&self) -> Option<(OpId, u64)> {
-        match self {
-            Call::Applied { op, under } => Some((*op, *under)),
-            Call::ReadSlice { op, under, .. } | Call::ReadDigest { op, under, .. } => Some((*op, *under)),
-            _ => None,
-        }
-    }
-}
-
 /// Repair, handoff and rebalancing: one exchange of contexts per partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Repair {
@@ -266,7 +162,10 @@ pub enum MessageError {
     TooLong(usize),
     #[error("an empty frame")]
     Empty,
-    #[error("a frame of wire version {0}; this peer speaks version {WIRE_VERSION}")]
+    #[error(
+        "a frame of wire version {0}, and this peer speaks version {WIRE_VERSION}: update Starling on the older \
+         of the two"
+    )]
     Version(u8),
     #[error("malformed: {0}")]
     Malformed(String),
@@ -334,22 +233,6 @@ impl Write for Compared<'_> {
     fn push(&mut self, written: &[u8]) -> Result<(), Differs> {
         self.0 = self.0.strip_prefix(written).ok_or(Differs)?;
         Ok(())
-    }
-}
-
-/// What several share is on the wire as if each had its own.
-mod shared {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::sync::Arc;
-
-    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        (**value).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Arc<T>, D::Error> {
-        T::deserialize(deserializer).map(Arc::new)
     }
 }
 

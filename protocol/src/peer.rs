@@ -123,7 +123,7 @@ impl Peer {
         match input {
             Input::Received { from, message } => self.received(now, from, message),
             Input::Request { id, request } => self.requested(now, id, request),
-            Input::Stored { id, answer } => self.stored(now, id, answer),
+            Input::Stored { answers } => self.stored(now, answers),
             Input::Connected { peer } => self.connected(now, peer),
             Input::Disconnected { peer } => self.gone(now, peer, Membership::disconnected),
             Input::Unreachable { peer } => self.gone(now, peer, Membership::unreachable),

@@ -6,7 +6,7 @@
 
 use crate::ids::{OpId, PartitionId, PeerId};
 use crate::member::{Step, View};
-use crate::message::{Call, Refusal};
+use crate::message::{APPLIED_MAX, Call, Refusal};
 use crate::store::{Answer, KEYS_MAX, Question};
 use serde_bytes::ByteBuf;
 use starling_crdt::cell::KEY_MAX;
@@ -66,6 +66,8 @@ enum Kind {
 /// The calls of others that are being carried out here.
 pub struct Replica {
     pending: BTreeMap<u64, Pending>,
+    /// What is synced and not acknowledged yet, by whom to tell, and under which view.
+    synced: BTreeMap<(PeerId, u64), Vec<OpId>>,
     last: u64,
     /// Most calls at once; one more is refused.
     limit: usize,
@@ -73,7 +75,7 @@ pub struct Replica {
 
 impl Replica {
     pub fn new(limit: usize) -> Self {
-        Self { pending: BTreeMap::new(), last: 0, limit }
+        Self { pending: BTreeMap::new(), synced: BTreeMap::new(), last: 0, limit }
     }
 
     /// Calls being carried out.
@@ -91,7 +93,10 @@ impl Replica {
             Call::Apply { op, view, partition, event, held_for } => {
                 let mut out = self.apply(scene, from, op, view, partition, Arc::unwrap_or_clone(event));
                 if held_for.is_some() && mutated!(StandInUnsynced) {
-                    out.push(Out::Send { to: from, call: Call::Applied { op, under: scene.view.hash } });
+                    out.push(Out::Send {
+                        to: from,
+                        call: Call::Applied { ops: vec![op], under: scene.view.hash },
+                    });
                 }
                 out
             }
@@ -175,11 +180,14 @@ impl Replica {
         vec![Out::Store { ticket: self.last, question }]
     }
 
-    /// Storage has answered what a ticket asked.
+    /// Storage has answered what a ticket asked. A copy that is synced is told of by `acknowledge`.
     pub fn stored(&mut self, ticket: u64, answer: Answer) -> Vec<Out> {
         let Some(Pending { from, op, under, kind }) = self.pending.remove(&ticket) else { return Vec::new() };
         let call = match (&kind, answer) {
-            (Kind::Apply { .. }, Answer::Applied { refused: 0 }) => Call::Applied { op, under },
+            (Kind::Apply { partition }, Answer::Applied { refused: 0 }) => {
+                self.synced.entry((from, under)).or_default().push(op);
+                return vec![Out::Kept { partition: *partition }];
+            }
             (Kind::Cells, Answer::Read { slice, .. }) => Call::ReadSlice { op, under, slice },
             (Kind::Digest, Answer::Read { slice, digest }) => {
                 Call::ReadDigest { op, under, digest: digest.unwrap_or_else(|| slice.digest()) }
@@ -188,9 +196,20 @@ impl Replica {
             (_, Answer::NotFilled) => Call::Refused { op, why: Refusal::NotFilled },
             _ => Call::Refused { op, why: Refusal::Malformed },
         };
-        let mut out = vec![Out::Send { to: from, call }];
-        if let Kind::Apply { partition } = kind {
-            out.push(Out::Kept { partition });
+        let said = Out::Send { to: from, call };
+        match kind {
+            Kind::Apply { partition } => vec![said, Out::Kept { partition }],
+            _ => vec![said],
+        }
+    }
+
+    /// Tells each coordinator which of its copies are synced since the last call: in one message, as they were in one
+    /// commit.
+    pub fn acknowledge(&mut self) -> Vec<Out> {
+        let mut out = Vec::new();
+        for ((to, under), ops) in std::mem::take(&mut self.synced) {
+            let calls = ops.chunks(APPLIED_MAX).map(|ops| Call::Applied { ops: ops.to_vec(), under });
+            out.extend(calls.map(|call| Out::Send { to, call }));
         }
         out
     }
@@ -241,9 +260,33 @@ mod tests {
         let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
         let asked = replica.called(HERE, from, apply(HERE.view, 1, 10));
         assert!(matches!(asked[..], [Out::Store { ticket: 1, question: Question::Apply { .. } }]));
-        let told = replica.stored(1, Answer::Applied { refused: 0 });
-        assert_eq!(told[0], Out::Send { to: from, call: Call::Applied { op: OpId(1), under: 55 } });
+        assert!(replica.acknowledge().is_empty());
+        assert_eq!(replica.stored(1, Answer::Applied { refused: 0 }), [Out::Kept { partition: 1 }]);
+        let told = Call::Applied { ops: vec![OpId(1)], under: 55 };
+        assert_eq!(replica.acknowledge(), [Out::Send { to: from, call: told }]);
         assert!(replica.stored(1, Answer::Applied { refused: 0 }).is_empty(), "only once");
+        assert!(replica.acknowledge().is_empty(), "only once");
+    }
+
+    #[test]
+    fn what_is_synced_at_once_is_acknowledged_at_once_to_each_and_no_more_than_fit() {
+        let count = APPLIED_MAX as u64 + 2;
+        let (mut replica, [a, b]) = (Replica::new(count as usize), [2, 3].map(PeerId::numbered));
+        for op in 1..=count {
+            let Call::Apply { view, partition, event, .. } = apply(HERE.view, 1, 10) else { unreachable!() };
+            let call = Call::Apply { op: OpId(op), view, partition, event, held_for: None };
+            replica.called(HERE, if op == 2 { b } else { a }, call);
+        }
+        (1..=count).for_each(|ticket| drop(replica.stored(ticket, Answer::Applied { refused: 0 })));
+        let told = replica.acknowledge().into_iter().map(|out| match out {
+            Out::Send { to, call: Call::Applied { ops, under: 55 } } => {
+                (to, ops.len(), ops[0], ops[ops.len() - 1])
+            }
+            other => panic!("{other:?}"),
+        });
+        let (last, before) = (OpId(count), OpId(count - 1));
+        let expected = [(a, APPLIED_MAX, OpId(1), before), (a, 1, last, last), (b, 1, OpId(2), OpId(2))];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 
     #[test]

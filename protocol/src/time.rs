@@ -1,6 +1,7 @@
 //! Time, as a plain number that is passed in.
 
 use serde::{Deserialize, Serialize};
+use starling_crdt::wire::{Malformed, array_shaped};
 use std::fmt;
 use std::ops::{Add, Sub};
 pub use std::time::Duration;
@@ -38,15 +39,19 @@ impl fmt::Debug for Time {
 
 /// A point in the time of one life of one peer, by its own clock. Whoever names one to that peer sets it a
 /// bound that holds whatever the clocks of others say, and however long a frame was on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    #[serde(rename = "l")]
     pub life: u64,
-    #[serde(rename = "t")]
     pub time: Time,
 }
 
+array_shaped!(Moment: life, time);
+
 impl Moment {
+    fn check(&self) -> Result<(), Malformed> {
+        Ok(())
+    }
+
     pub fn after(self, span: Duration) -> Self {
         Self { time: self.time + span, ..self }
     }

@@ -107,7 +107,8 @@ impl One {
         });
         let id = asked.expect("an owner asks its own storage");
         for answer in answers {
-            effects.extend(self.peer.handle(NOW, Input::Stored { id, answer: answer.clone() }));
+            let answers = vec![(id, answer.clone())];
+            effects.extend(self.peer.handle(NOW, Input::Stored { answers }));
         }
         effects
     }
@@ -163,5 +164,8 @@ fn a_write_counts_the_copies_of_those_whose_view_is_known() {
     let event = Event { dot, stamp, puts: Vec::new(), drops: Vec::new() };
     let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event) };
     let command = Command::Set { value: ByteBuf::from("v") };
-    counts_once_all_is_known(command, &[executed, Answer::Synced], |op, under| Call::Applied { op, under });
+    counts_once_all_is_known(command, &[executed, Answer::Synced], |op, under| Call::Applied {
+        ops: vec![op],
+        under,
+    });
 }

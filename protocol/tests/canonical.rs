@@ -16,6 +16,7 @@ use starling_protocol::request::{AnswerKind, Asked, Failure, FailureKind, Named,
 use starling_protocol::signature::Signature;
 use starling_protocol::store::{Answer, Question, answer};
 use starling_protocol::time::{Moment, Time};
+use std::path::Path;
 
 const VIEW: View = View { steps: 300, hash: u64::MAX };
 
@@ -126,7 +127,7 @@ fn calls() -> Vec<Message> {
         Call::Forwarded { op, result: Ok(outcome()) },
         Call::Forwarded { op, result: Err(failure) },
         Call::Apply { op, view, partition, event: event.into(), held_for: Some(PeerId::numbered(9)) },
-        Call::Applied { op, under: 1 << 60 },
+        Call::Applied { ops: vec![op, OpId(u64::MAX)], under: 1 << 60 },
         Call::Read { op, view, partition, key: key.clone(), command, digest: true },
         Call::ReadSlice { op, under: 7, slice },
         Call::ReadDigest { op, under: 0, digest: 1 << 33 },
@@ -234,6 +235,23 @@ fn a_message_between_peers_has_one_spelling() {
             let read = Message::decode(&other);
             assert!(read.is_err(), "{other:x?} was read as {read:?}");
         }
+    }
+}
+
+/// `STARLING_REWRITE=1` writes them anew.
+#[test]
+fn the_fuzzer_of_frames_begins_with_one_of_each() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/frames");
+    for (i, message) in [gossip(), calls(), pages(), repairs()].concat().iter().enumerate() {
+        let (path, frame) = (corpus.join(format!("message-{i:02}")), message.encode());
+        if std::env::var_os("STARLING_REWRITE").is_some() {
+            std::fs::write(&path, &frame).unwrap();
+        }
+        let there = std::fs::read(&path).unwrap_or_default();
+        assert!(
+            there == frame,
+            "{path:?} is not {message:?}; write all of them anew with STARLING_REWRITE=1"
+        );
     }
 }
 

@@ -5,7 +5,10 @@ use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Cell, Command, Context, Dot, Event, Field, Stamp, Target};
 use starling_protocol::ids::{OpId, PeerId};
 use starling_protocol::member::View;
-use starling_protocol::message::{Call, FRAME_MAX, Held, Message, MessageError, Repair, WIRE_VERSION};
+use starling_protocol::message::{
+    APPLIED_MAX, Call, FRAME_MAX, Held, Message, MessageError, Repair, WIRE_VERSION,
+};
+use starling_protocol::store::KEYS_MAX;
 use starling_protocol::time::{Moment, Time};
 
 fn bytes() -> impl Strategy<Value = ByteBuf> {
@@ -84,11 +87,21 @@ proptest! {
 #[test]
 fn each_refusal_has_its_reason() {
     assert_eq!(Message::decode(&[]), Err(MessageError::Empty));
-    assert_eq!(Message::decode(&[WIRE_VERSION + 1, 0xf6]), Err(MessageError::Version(WIRE_VERSION + 1)));
+    let newer = Message::decode(&[WIRE_VERSION + 1, 0xf6]).unwrap_err();
+    assert_eq!(newer, MessageError::Version(WIRE_VERSION + 1));
+    assert!(newer.to_string().ends_with("update Starling on the older of the two"), "{newer}");
     assert!(matches!(Message::decode(&vec![0; FRAME_MAX + 1]), Err(MessageError::TooLong(_))));
     // A byte string that claims 2^63 bytes, and arrays nested 10,000 deep.
     let huge = [WIRE_VERSION, 0xa1, 0x61, b'C', 0x5b, 0x80, 0, 0, 0, 0, 0, 0, 0];
     assert!(matches!(Message::decode(&huge), Err(MessageError::Malformed(_))));
+    for (count, fits) in [(APPLIED_MAX, true), (APPLIED_MAX + 1, false)] {
+        let call = Call::Applied { ops: vec![OpId(1); count], under: 0 };
+        assert_eq!(Message::decode(&Message::Call(call).encode()).is_ok(), fits);
+    }
+    for (count, fits) in [(usize::from(KEYS_MAX), true), (usize::from(KEYS_MAX) + 1, false)] {
+        let call = Call::KeysFound { op: OpId(1), keys: vec![ByteBuf::new(); count], more: true };
+        assert_eq!(Message::decode(&Message::Call(call).encode()).is_ok(), fits);
+    }
     let mut deep = vec![0x81; 10_000];
     deep[0] = WIRE_VERSION;
     assert!(matches!(Message::decode(&deep), Err(MessageError::Malformed(_))));

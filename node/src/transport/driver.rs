@@ -120,9 +120,9 @@ impl Driver {
 
     /// Waits while the event loop is behind; nothing that it does waits for the driver.
     async fn pass_on_news(&mut self) {
-        for input in self.news.drain(..) {
-            // An error means that the event loop has stopped; `stop` follows.
-            let _ = self.inputs.urgent.send(input).await;
+        if !self.news.is_empty() {
+            // False means that the event loop has stopped; `stop` follows.
+            self.inputs.urgent.send(std::mem::take(&mut self.news), 0).await;
         }
     }
 

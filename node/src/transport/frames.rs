@@ -1,10 +1,11 @@
 //! Frames on a stream: four bytes of length, big endian, then the frame.
 
 use super::driver::Command;
+use super::inputs::Queue;
 use super::keys::peer_text;
 use super::link::{KEPT_BYTES, Link, Links, Stats, Taken};
 use futures::io::BufReader;
-use futures::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use futures::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use starling_protocol::admission::certificate::Grant;
 use starling_protocol::ids::PeerId;
@@ -14,10 +15,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// Read at once from a stream: some hundred small frames.
 const READ_BYTES: usize = 64 * 1024;
+/// Messages that go to the event loop together, at most.
+const BATCH_MAX: usize = 64;
 /// A stream that ends sooner is not replaced at once, so that two that disagree do not spin.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -95,29 +97,64 @@ pub(super) async fn read(
     class: Class,
     grant: Grant,
     links: Arc<Links>,
-    inputs: mpsc::Sender<Input>,
+    queue: Queue,
 ) {
     let Some(link) = links.get_or_insert(from) else { return };
     let mut reader = BufReader::with_capacity(READ_BYTES, stream);
     let mut long = Vec::new();
     let error = loop {
-        let message = match read_frame(&mut reader, &mut long).await {
-            Ok(message) if exceeds(&message, &from, &grant) => break ReadError::Exceeds,
-            Ok(message) if message.class() == class => message,
-            Ok(message) => break ReadError::Class(message.class().name()),
-            Err(error) => break error,
-        };
+        let (messages, bytes, ended) = read_batch(&mut reader, &mut long, |message| {
+            if exceeds(message, &from, &grant) {
+                return Err(ReadError::Exceeds);
+            }
+            if message.class() == class { Ok(()) } else { Err(ReadError::Class(message.class().name())) }
+        })
+        .await;
+        let count = messages.len();
         if links.gate.blocks(&from) {
-            Stats::add(&links.stats.swallowed, 1);
-            continue;
+            Stats::add(&links.stats.swallowed, count);
+        } else if count > 0 {
+            links.heard(&link);
+            Stats::add(&links.stats.received, count);
+            let inputs = messages.into_iter().map(|message| Input::Received { from, message }).collect();
+            if !queue.send(inputs, bytes).await {
+                break ReadError::Stopping;
+            }
         }
-        links.heard(&link);
-        Stats::add(&links.stats.received, 1);
-        if inputs.send(Input::Received { from, message }).await.is_err() {
-            break ReadError::Stopping;
+        if let Err(error) = ended {
+            break error;
         }
     };
     report(&error, from, class, &link, &links.stats);
+}
+
+/// The next frame and those that have arrived whole behind it, until one is not what `check` takes: their messages,
+/// and the bytes of all of them.
+async fn read_batch(
+    reader: &mut BufReader<impl AsyncRead + Unpin>,
+    long: &mut Vec<u8>,
+    check: impl Fn(&Message) -> Result<(), ReadError>,
+) -> (Vec<Message>, usize, Result<(), ReadError>) {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    loop {
+        let read = read_frame(reader, long).await;
+        match read.and_then(|(message, len)| check(&message).map(|()| (message, len))) {
+            Ok((message, len)) => {
+                messages.push(message);
+                bytes += len;
+            }
+            Err(error) => return (messages, bytes, Err(error)),
+        }
+        if messages.len() >= BATCH_MAX || !has_next(reader.buffer()) {
+            return (messages, bytes, Ok(()));
+        }
+    }
+}
+
+/// True where a whole frame lies there.
+fn has_next(buffer: &[u8]) -> bool {
+    let frame = buffer.split_first_chunk::<4>();
+    frame.is_some_and(|(prefix, rest)| rest.len() >= u32::from_be_bytes(*prefix) as usize)
 }
 
 /// True if a peer says more of itself than it was granted.
@@ -138,15 +175,23 @@ fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &St
         ReadError::Message(_) | ReadError::Class(_) | ReadError::Exceeds => {
             Stats::add(&stats.malformed, 1);
             if !link.warned.swap(true, Ordering::Relaxed) {
-                tracing::warn!(peer = peer_text(&from), class, %error, "a peer sent what it must not; its stream is closed");
+                tracing::warn!(
+                    peer = peer_text(&from),
+                    class,
+                    %error,
+                    "a peer sent what it must not; its stream is closed"
+                );
             }
         }
     }
 }
 
-/// A frame that has arrived whole is decoded where it lies; a longer one is gathered in `long`, which
-/// grows with what arrives, never with what is announced.
-async fn read_frame(reader: &mut BufReader<Stream>, long: &mut Vec<u8>) -> Result<Message, ReadError> {
+/// A message, and the length of its frame. A frame that has arrived whole is decoded where it lies; a longer one is
+/// gathered in `long`, which grows with what arrives, never with what is announced.
+async fn read_frame(
+    reader: &mut BufReader<impl AsyncRead + Unpin>,
+    long: &mut Vec<u8>,
+) -> Result<(Message, usize), ReadError> {
     let mut prefix = [0; 4];
     reader.read_exact(&mut prefix).await?;
     let len = u32::from_be_bytes(prefix) as usize;
@@ -156,7 +201,7 @@ async fn read_frame(reader: &mut BufReader<Stream>, long: &mut Vec<u8>) -> Resul
     if reader.buffer().len() >= len {
         let message = Message::decode(&reader.buffer()[..len])?;
         reader.consume_unpin(len);
-        return Ok(message);
+        return Ok((message, len));
     }
     long.clear();
     long.shrink_to(KEPT_BYTES);
@@ -164,5 +209,64 @@ async fn read_frame(reader: &mut BufReader<Stream>, long: &mut Vec<u8>) -> Resul
     if long.len() < len {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    Ok(Message::decode(long)?)
+    Ok((Message::decode(long)?, len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::io::Cursor;
+    use starling_protocol::member::View;
+    use starling_protocol::message::{Gossip, GossipBody};
+
+    fn ping(seq: u64) -> Message {
+        let (records, accusations, sent) = (Vec::new(), Vec::new(), None);
+        Message::Gossip(Gossip {
+            view: View::default(),
+            records,
+            accusations,
+            sent,
+            body: GossipBody::Ping { seq },
+        })
+    }
+
+    fn framed(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
+    }
+
+    /// Of each batch what was read, in order, and the error that ended it all.
+    async fn batches_of(bytes: Vec<u8>) -> (Vec<Vec<Message>>, ReadError) {
+        let (mut reader, mut long) = (BufReader::with_capacity(READ_BYTES, Cursor::new(bytes)), Vec::new());
+        let mut batches = Vec::new();
+        loop {
+            let (messages, bytes, ended) = read_batch(&mut reader, &mut long, |_| Ok(())).await;
+            assert_eq!(bytes, messages.iter().map(|message| message.encode().len()).sum::<usize>());
+            batches.push(messages);
+            if let Err(error) = ended {
+                return (batches, error);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_that_have_arrived_whole_are_batches_that_are_no_longer_than_they_may_be() {
+        let count = BATCH_MAX as u64 + 2;
+        let mut bytes: Vec<u8> = (1..=count).flat_map(|seq| framed(&ping(seq).encode())).collect();
+        bytes.truncate(bytes.len() - 1);
+        let (batches, error) = batches_of(bytes).await;
+        let lengths: Vec<_> = batches.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [BATCH_MAX, 1, 0], "the last frame has not arrived whole");
+        assert!(batches.concat().into_iter().eq((1..count).map(ping)));
+        assert!(matches!(error, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_a_frame_that_is_refused_is_delivered() {
+        let too_long = (FRAME_MAX as u32 + 1).to_be_bytes().to_vec();
+        for bad in [framed(&[]), framed(b"nonsense"), [too_long, vec![0; 64]].concat()] {
+            let (batches, error) = batches_of([framed(&ping(1).encode()), bad].concat()).await;
+            assert_eq!(batches.concat(), [ping(1)]);
+            assert!(matches!(error, ReadError::Message(_)), "{error}");
+        }
+    }
 }

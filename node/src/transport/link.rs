@@ -4,7 +4,7 @@ use super::driver::Command;
 use super::gate::Gate;
 use starling_protocol::ids::PeerId;
 use starling_protocol::message::{Class, FRAME_MAX, Gossip, GossipBody, Message};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -210,7 +210,7 @@ impl Stats {
 
 /// All links. Shared by those who send, the writers, the readers and the driver.
 pub(super) struct Links {
-    table: Mutex<HashMap<PeerId, Arc<Link>>>,
+    table: Mutex<BTreeMap<PeerId, Arc<Link>>>,
     commands: mpsc::Sender<Command>,
     pub gate: Gate,
     pub stats: Stats,
@@ -220,7 +220,7 @@ pub(super) struct Links {
 
 impl Links {
     pub fn new(commands: mpsc::Sender<Command>, gate: Gate, queue_bytes: usize) -> Self {
-        let table = Mutex::new(HashMap::new());
+        let table = Mutex::new(BTreeMap::new());
         Self { table, commands, gate, stats: Stats::default(), queue_bytes, start: Instant::now() }
     }
 
@@ -261,7 +261,7 @@ impl Links {
         let _ = self.commands.send(command).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Link>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

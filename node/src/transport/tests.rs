@@ -15,6 +15,7 @@ use starling_protocol::ids::OpId;
 use starling_protocol::member::View;
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody};
 use starling_protocol::signature::{NumberedKey, Signer};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use streams::{Event, OpenError, Protocols, Purpose};
@@ -72,6 +73,9 @@ fn admitted(
     (home, Arc::new(admission))
 }
 
+/// Bytes that wait for a node to take them.
+const WORK_ROOM: u32 = 1 << 20;
+
 struct Node {
     me: PeerId,
     keys: Keys,
@@ -79,8 +83,10 @@ struct Node {
     /// Where its certificate is.
     _home: tempfile::TempDir,
     transport: Transport,
-    urgent: mpsc::Receiver<Input>,
-    work: mpsc::Receiver<Input>,
+    urgent: mpsc::Receiver<Batch>,
+    work: mpsc::Receiver<Batch>,
+    /// Taken from one of them, and not looked at yet.
+    taken: VecDeque<Input>,
     faults: FaultHandle,
 }
 
@@ -129,24 +135,26 @@ impl Node {
             silence: plan.silence,
             faults: Some(faults.clone()),
         };
-        let (to_urgent, urgent) = mpsc::channel(1024);
-        let (to_work, work) = mpsc::channel(1024);
+        let ((to_urgent, urgent), (to_work, work)) = (Queue::new(), Queue::with_room(WORK_ROOM));
         let transport = Transport::start(config, Inputs { urgent: to_urgent, work: to_work }).await.unwrap();
-        Self { me, keys, admission, _home: home, transport, urgent, work, faults }
+        let taken = VecDeque::new();
+        Self { me, keys, admission, _home: home, transport, urgent, work, taken, faults }
     }
 
     /// The next input that `wanted` takes; others are skipped.
     async fn until<T>(&mut self, wanted: impl Fn(Input) -> Option<T>) -> T {
         let found = async {
             loop {
-                let input = tokio::select! {
-                    input = self.urgent.recv() => input,
-                    input = self.work.recv() => input,
-                };
-                let input = input.expect("the transport runs");
-                if let Some(found) = wanted(input) {
-                    return found;
+                while let Some(input) = self.taken.pop_front() {
+                    if let Some(found) = wanted(input) {
+                        return found;
+                    }
                 }
+                let batch = tokio::select! {
+                    batch = self.urgent.recv() => batch,
+                    batch = self.work.recv() => batch,
+                };
+                self.taken.extend(batch.expect("the transport runs").inputs);
             }
         };
         timeout(DEADLINE, found).await.expect("what is waited for comes in time")
@@ -703,7 +711,7 @@ async fn a_port_that_is_taken_is_named() {
             silence: SILENCE,
             faults: None,
         };
-        let inputs = Inputs { urgent: mpsc::channel(16).0, work: mpsc::channel(16).0 };
+        let inputs = Inputs { urgent: Queue::new().0, work: Queue::new().0 };
         let error = Transport::start(config, inputs).await.err().unwrap();
         assert!(error.in_use, "{error}");
         assert_eq!(error.address, a.address());
@@ -713,16 +721,22 @@ async fn a_port_that_is_taken_is_named() {
 #[tokio::test]
 async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
     let (mut a, mut b) = pair(TCP).await;
-    // b's work is not taken: its queue of 1024 fills, then the stream, then a's queue.
+    // b's work is not taken: its queue fills, then the stream, then a's queue.
     for op in 0..40_000 {
         a.transport.send(b.me, &call(op, 10_000));
     }
     eventually("frames are dropped", || a.transport.stats().dropped.load(Ordering::Relaxed) > 0).await;
+    let received = || b.transport.stats().received.load(Ordering::Relaxed);
+    let fit = u64::from(WORK_ROOM) / 10_000;
+    eventually("b's queue is full", || received() > fit).await;
     a.transport.send(b.me, &ping(1));
-    let probe = timeout(DEADLINE, b.urgent.recv()).await.unwrap();
-    assert_eq!(probe, Some(Input::Received { from: a.me, message: ping(1) }), "probes go on");
+    let probe = timeout(DEADLINE, b.urgent.recv()).await.unwrap().unwrap();
+    assert_eq!(probe.inputs, [Input::Received { from: a.me, message: ping(1) }], "probes go on");
     b.transport.send(a.me, &call(1, 1));
     assert_eq!(a.next_message().await, (b.me, call(1, 1)), "the other direction goes on");
+    // That nothing more comes can only be waited for.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(received() <= fit + 64, "b reads no more than fits into its queue, and a batch: {}", received());
 }
 
 #[tokio::test]

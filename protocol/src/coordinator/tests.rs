@@ -239,7 +239,7 @@ fn a_former_owner_that_kept_a_write_stands_in() {
     let (old, new, read) = (owners.clone(), owners.clone(), owners.clone());
     let seats = Seats { partition: 0, view: view(2), old, new, between: vec![], read, preference: owners };
     coordinator.replan(Now::default(), view(2), |_| seats.clone());
-    coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { op, under: 2 });
+    coordinator.answered(Now::default(), PeerId::numbered(OTHER), Call::Applied { ops: vec![op], under: 2 });
     let done = coordinator.drain().into_iter().find_map(|out| match out {
         Out::Done { result: Ok(outcome), .. } => outcome.trace,
         _ => None,
@@ -260,7 +260,7 @@ fn a_write_ends_with_the_step_that_makes_its_acknowledgements_enough() {
     let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event()) };
     coordinator.stored(Now::default(), op, executed);
     coordinator.stored(Now::default(), op, Answer::Synced);
-    coordinator.answered(Now::default(), PeerId::numbered(3), Call::Applied { op, under: 1 });
+    coordinator.answered(Now::default(), PeerId::numbered(3), Call::Applied { ops: vec![op], under: 1 });
     let is_done = |out: &Out| matches!(out, Out::Done { result: Ok(_), .. });
     assert!(!coordinator.drain().iter().any(is_done), "of those that come only one has it");
 

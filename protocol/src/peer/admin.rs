@@ -86,6 +86,8 @@ impl Peer {
         }
         if !begin.command.writes() {
             self.coordinator.read(now, begin);
+        } else if self.issues(&begin.seats) {
+            self.coordinator.write(now, begin);
         } else {
             let candidates = self.issuers(now, &begin.seats);
             self.coordinator.forward(now, begin, candidates);
@@ -93,20 +95,24 @@ impl Peer {
         self.route_coordinator(now);
     }
 
-    /// Who may issue a write, best first: this peer if it is an owner that has caught up, owners that
-    /// are alive, then suspect ones, then whoever stands in.
+    /// Who may issue a write that this peer should not, best first: owners that are alive, then suspect ones, then
+    /// this peer if it is an owner that has not caught up, then whoever stands in.
     fn issuers(&self, now: Now, seats: &Seats) -> Vec<Candidate> {
-        let proven = self.repair.is_proven(seats.partition, seats.old.len(), self.genesis.w);
         let rank = |seat: &Seat| match seat.health {
-            _ if seat.peer == self.me && proven => 0,
-            Health::Alive if seat.peer != self.me && self.membership.is_connected(seat.peer) => 1,
-            _ if seat.peer != self.me => 2,
-            _ => 3,
+            Health::Alive if seat.peer != self.me && self.membership.is_connected(seat.peer) => 0,
+            _ if seat.peer != self.me => 1,
+            _ => 2,
         };
         let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(rank);
         let candidate = |Seat { peer, .. }| Candidate { peer, there: self.moments.of(now.time, peer) };
         owners.into_iter().chain(seats.stand_ins()).map(candidate).collect()
+    }
+
+    /// True if this peer is an owner that has caught up: nobody is better to issue a write.
+    fn issues(&self, seats: &Seats) -> bool {
+        let is_proven = || self.repair.is_proven(seats.partition, seats.old.len(), self.genesis.w);
+        seats.owns(self.me) && is_proven()
     }
 
     /// Another peer asks us to issue a write: we do, whatever we think of who owns it.

@@ -45,7 +45,7 @@ impl Peer {
                     self.heard_view(now, from, *view);
                 }
                 match answer.under().filter(|(_, under)| !self.membership.knows_view(*under)) {
-                    Some((op, under)) => self.answered_apart(now, from, op, under),
+                    Some((ops, under)) => self.answered_apart(now, from, ops, under),
                     None => self.coordinator.answered(now, from, answer),
                 }
                 self.route_coordinator(now);
@@ -54,11 +54,13 @@ impl Peer {
     }
 
     /// An answer of one that may know a step that we do not: of another owner, without which it may be no answer.
-    fn answered_apart(&mut self, now: Now, from: PeerId, op: OpId, under: u64) {
+    fn answered_apart(&mut self, now: Now, from: PeerId, ops: &[OpId], under: u64) {
         marked!(AnsweredApart);
         // Only the hash was told. With fewest steps, it is taken for one that needs our table as well.
         self.heard_view(now, from, View { steps: 0, hash: under });
-        self.coordinator.behind(now, from, op, None);
+        for op in ops {
+            self.coordinator.behind(now, from, *op, None);
+        }
     }
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
@@ -76,7 +78,16 @@ impl Peer {
         }
     }
 
-    pub(super) fn stored(&mut self, now: Now, id: StoreId, answer: Answer) {
+    pub(super) fn stored(&mut self, now: Now, answers: Vec<(StoreId, Answer)>) {
+        for (id, answer) in answers {
+            self.answered_by_store(now, id, answer);
+        }
+        for out in self.replica.acknowledge() {
+            self.route_replica(now, out);
+        }
+    }
+
+    fn answered_by_store(&mut self, now: Now, id: StoreId, answer: Answer) {
         let Some(asker) = self.askers.get(&id).copied() else { return };
         if !matches!(answer, Answer::Executed { .. }) {
             self.askers.remove(&id);

@@ -326,7 +326,7 @@ impl World {
             self.tell(index, &format!("had it: {before}, then {asked} -> {told:?}"));
         }
         let told = if matches!(told, Answer::Executed { .. }) {
-            self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+            self.schedule_input(index, Duration::ZERO, Input::Stored { answers: vec![(id, told)] });
             Answer::Synced
         } else {
             told
@@ -392,9 +392,8 @@ impl World {
         if self.may_stop {
             node.synced = node.disk.clone();
         }
-        for (id, answer) in std::mem::take(&mut node.waiting) {
-            self.input(index, Input::Stored { id, answer });
-        }
+        let answers = std::mem::take(&mut node.waiting);
+        self.input(index, Input::Stored { answers });
     }
 
     /// Lets things happen until `until` says so, or the time is up. True if it did.

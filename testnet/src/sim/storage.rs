@@ -38,7 +38,7 @@ impl World {
         self.check(stamps::check(&question, &told));
         let told = if matches!(told, Answer::Executed { .. }) {
             self.executed(changed, command, seen, &told);
-            self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+            self.schedule_input(index, Duration::ZERO, Input::Stored { answers: vec![(id, told)] });
             Answer::Synced
         } else {
             told
@@ -57,7 +57,7 @@ impl World {
         }
         let unsynced = changed.is_some() && mutated!(AckUnsynced);
         if unsynced || matches!(told, Answer::Contexts { .. }) && mutated!(ReportUnsynced) {
-            return self.schedule_input(index, Duration::ZERO, Input::Stored { id, answer: told });
+            return self.schedule_input(index, Duration::ZERO, Input::Stored { answers: vec![(id, told)] });
         }
         let node = &mut self.nodes[index];
         node.waiting.push((id, told));
@@ -171,8 +171,13 @@ impl World {
         if !node.waiting.is_empty() {
             self.schedule(GATHER, Event::SyncBegins { to: index, boot });
         }
-        for (id, answer) in answers {
-            self.input(index, Input::Stored { id, answer });
+        // One by one as well: then what is checked around an input sees each answer by itself.
+        if self.disks.one_in(2) {
+            self.input(index, Input::Stored { answers });
+        } else {
+            for answer in answers {
+                self.input(index, Input::Stored { answers: vec![answer] });
+            }
         }
         self.nodes[index].releasing.clear();
     }
