@@ -9,11 +9,12 @@ use crate::peer_handle::ClientRequest;
 use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
-use starling_protocol::ids::RequestId;
+use starling_protocol::ids::{RequestId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::member::Health;
 use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
+use starling_protocol::store::Question;
 use starling_protocol::time::Now;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -69,6 +70,8 @@ pub struct EventLoop {
     alarm: Alarm,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
     last_request: u64,
+    /// Asked of storage at the end of this turn: as many as its inputs give rise to, which are bounded.
+    questions: Vec<(StoreId, Question)>,
     outlived: bool,
 }
 
@@ -125,15 +128,26 @@ impl Woken {
 
 impl EventLoop {
     pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
-        let (now, alarm, waiting) = (clock.now(), Alarm::new(), HashMap::new());
-        let outlived = false;
-        Self { peer, transport, storage, saver, clock, now, alarm, waiting, last_request: 0, outlived }
+        Self {
+            now: clock.now(),
+            alarm: Alarm::new(),
+            waiting: HashMap::new(),
+            last_request: 0,
+            questions: Vec::new(),
+            outlived: false,
+            peer,
+            transport,
+            storage,
+            saver,
+            clock,
+        }
     }
 
     /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
     /// Errors: it has stopped by itself; storage may have failed while it was closed, too.
     pub async fn run(mut self, mut sources: Sources) -> Result<(), Stopped> {
         self.timeout();
+        self.ask_storage();
         loop {
             self.storage.flush();
             let woken = self.next(&mut sources).await;
@@ -143,13 +157,14 @@ impl EventLoop {
                 Woken::Failed(failure) => return Err(failure.into()),
                 woken => self.handle(woken),
             }
-            if self.outlived {
-                return Err(Stopped::Outlived);
-            }
             sources.gather().await;
             self.now = self.clock.now();
             self.drain(&mut sources);
             self.timeout();
+            if self.outlived {
+                return Err(Stopped::Outlived);
+            }
+            self.ask_storage();
         }
         self.finish(sources).await
     }
@@ -216,27 +231,31 @@ impl EventLoop {
         }
     }
 
-    /// What storage answers at once is heard in the same turn.
-    fn feed(&mut self, input: Input) {
-        let mut early = Answers::new();
-        self.carry_out(input, &mut early);
-        while !early.is_empty() {
-            let answers = std::mem::take(&mut early);
-            self.carry_out(Input::Stored { answers }, &mut early);
+    /// Asks what came up in this turn, all at once, and hears in the same turn what is answered at once.
+    ///
+    /// The code of one operation, from end to end, does not fit into the processor's first cache: done step by step for
+    /// all that came together, each step is fetched once for many.
+    fn ask_storage(&mut self) {
+        while !self.questions.is_empty() {
+            let mut early = Answers::new();
+            for (id, question) in std::mem::take(&mut self.questions) {
+                if !self.storage.carry_out_now(id, &question, &mut early) {
+                    self.storage.ask(id, question);
+                }
+            }
+            if !early.is_empty() {
+                self.feed(Input::Stored { answers: early });
+            }
         }
     }
 
-    fn carry_out(&mut self, input: Input, early: &mut Answers) {
-        let Self { peer, transport, storage, saver, waiting, now, outlived, .. } = self;
+    fn feed(&mut self, input: Input) {
+        let Self { peer, transport, saver, waiting, questions, now, outlived, .. } = self;
         for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => transport.send(to, &message),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
-                Effect::Store { id, question } => {
-                    if !storage.carry_out_now(id, &question, early) {
-                        storage.ask(id, question);
-                    }
-                }
+                Effect::Store { id, question } => questions.push((id, question)),
                 Effect::Reply { id, response } => {
                     if let Some(reply) = waiting.remove(&id) {
                         // A client that has gone does not mind.
@@ -284,6 +303,7 @@ impl EventLoop {
             self.now = self.clock.now();
             self.handle(woken);
             self.timeout();
+            self.ask_storage();
         }
         Ok(())
     }
