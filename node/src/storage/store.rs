@@ -17,9 +17,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) const GROUP_MAX: usize = 1024;
 /// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.
 pub(super) const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Answers of the event loop's own doing that wait for one commit. When there is so much to do, the thread had
-/// better do some of it beside.
-pub(super) const OWN_MAX: usize = 64;
+/// Answers of the event loop's own doing that wait for one commit; the thread does what is beyond, so that others have
+/// their turn after a few milliseconds. Fewer would hand work and its memory to and fro between processors: with 64,
+/// 800 requests in flight take a fortieth more of processor time.
+pub(super) const OWN_MAX: usize = 512;
 /// Larger questions are left to the thread, so that the event loop has its turns: in bytes, and in names of cells,
 /// each of which takes some microseconds.
 const OWN_BYTES_MAX: usize = 64 * 1024;
