@@ -117,7 +117,7 @@ impl Peer {
     }
 
     /// Takes one input and returns what it asks of the world. All of it must be carried out before the
-    /// next input: the borrow sees to that.
+    /// next input: the borrow sees to that. Questions to storage may wait longer, in the order in which they came.
     #[must_use = "effects that are not carried out are lost"]
     pub fn handle(&mut self, now: Now, input: Input) -> impl Iterator<Item = Effect> + '_ {
         match input {

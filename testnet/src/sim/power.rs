@@ -28,6 +28,7 @@ impl World {
             dirty: Default::default(),
             released: Default::default(),
             releasing: Default::default(),
+            questions: Vec::new(),
             waiting: Vec::new(),
             answers: Vec::new(),
             is_syncing: false,
@@ -108,6 +109,7 @@ impl World {
         let node = &mut self.nodes[index];
         (node.peer, node.replica, node.wake, node.paused_until) = (None, None, None, Time(0));
         (node.is_syncing, node.dirty) = (false, Default::default());
+        node.questions.clear();
         node.waiting.clear();
         node.answers.clear();
         node.disk.crash(synced);

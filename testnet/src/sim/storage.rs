@@ -13,13 +13,36 @@ use std::collections::BTreeSet;
 
 /// How long questions are gathered before a sync begins.
 const GATHER: Duration = Duration::from_micros(50);
+/// One question in so many is put off, and those after it with it; for how long, in microseconds.
+const PUT_OFF: u64 = 8;
+const PUT_OFF_US: (u64, u64) = (0, 2_000);
 /// A key with fewer events is compared with the model after every step.
 const OFTEN_BELOW: u64 = 60;
 /// Of a slow disk, in milliseconds.
 const SLOW_MS: (u64, u64) = (50, 1_000);
 
 impl World {
-    pub fn store(&mut self, index: usize, id: StoreId, question: Question) {
+    /// At once, or after more has come in, as by a peer that takes what is at hand first; in order in any case.
+    pub fn questioned(&mut self, index: usize, id: StoreId, question: Question) {
+        if self.nodes[index].questions.is_empty() && !self.disks.one_in(PUT_OFF) {
+            return self.store(index, id, question);
+        }
+        let node = &mut self.nodes[index];
+        node.questions.push((id, question));
+        if node.questions.len() == 1 {
+            let boot = node.boot;
+            let after = Duration::from_micros(self.disks.between(PUT_OFF_US));
+            self.schedule(after, Event::Ask { to: index, boot });
+        }
+    }
+
+    pub fn ask_storage(&mut self, index: usize) {
+        for (id, question) in std::mem::take(&mut self.nodes[index].questions) {
+            self.store(index, id, question);
+        }
+    }
+
+    fn store(&mut self, index: usize, id: StoreId, question: Question) {
         let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
         let rotten = self.rot(index, &question);
         // All at once, so that nothing damaged is read before.

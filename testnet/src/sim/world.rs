@@ -19,7 +19,7 @@ use starling_protocol::input::Input;
 use starling_protocol::member::{Record, Standing};
 use starling_protocol::message::Message;
 use starling_protocol::peer::Peer;
-use starling_protocol::store::Answer;
+use starling_protocol::store::{Answer, Question};
 use starling_protocol::time::{Duration, Now, Time};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -45,6 +45,8 @@ pub struct Node {
     /// What was let go since the last sync began, and before: reports that were asked for earlier name it.
     pub released: BTreeMap<PartitionId, Context>,
     pub releasing: BTreeMap<PartitionId, Context>,
+    /// What is to be asked of storage, in order.
+    pub questions: Vec<(StoreId, Question)>,
     /// Answers that wait for the next sync, and those that wait for the one under way.
     pub waiting: Vec<(StoreId, Answer)>,
     pub answers: Vec<(StoreId, Answer)>,
@@ -120,6 +122,11 @@ pub enum Event {
     Wake {
         to: usize,
         at: Time,
+    },
+    /// A peer comes to what it has put off to ask of storage.
+    Ask {
+        to: usize,
+        boot: u32,
     },
     SyncBegins {
         to: usize,
@@ -317,7 +324,7 @@ impl World {
                     self.connect(index, to);
                 }
             }
-            Effect::Store { id, question } => self.store(index, id, question),
+            Effect::Store { id, question } => self.questioned(index, id, question),
             Effect::Reply { id, response } => self.replied(index, id, response),
             Effect::Save { table } => {
                 let node = &mut self.nodes[index];
@@ -400,6 +407,7 @@ impl World {
                 self.nodes[to].wake = None;
                 self.input(to, Input::Timeout);
             }
+            Event::Ask { to, boot } if self.is_boot(to, boot) => self.ask_storage(to),
             Event::SyncBegins { to, boot } if self.is_boot(to, boot) => self.sync_begins(to),
             Event::SyncEnds { to, boot } if self.is_boot(to, boot) => self.sync_ends(to),
             Event::Seek { to, boot } if self.is_boot(to, boot) => self.seek(to),
@@ -418,7 +426,7 @@ impl Event {
         match self {
             Event::Input { to, .. } | Event::Frame { to, .. } | Event::Dial { to, .. } => Some(*to),
             Event::Reset { to, .. } | Event::Wake { to, .. } | Event::Seek { to, .. } => Some(*to),
-            Event::SyncBegins { to, .. } | Event::SyncEnds { to, .. } => Some(*to),
+            Event::Ask { to, .. } | Event::SyncBegins { to, .. } | Event::SyncEnds { to, .. } => Some(*to),
             _ => None,
         }
     }
@@ -437,6 +445,7 @@ impl Event {
             Event::GiveUp { .. } => 10,
             Event::Fault => 11,
             Event::Mend(_) => 12,
+            Event::Ask { .. } => 13,
         };
         kind | (self.machine().map_or(0, |to| to as u64 + 1) << 8)
     }
