@@ -26,6 +26,8 @@ use tokio::time::{Instant, Sleep};
 const TURN: usize = 64;
 /// Turns that others get before what they brought is taken.
 const GATHER_MAX: usize = 4;
+/// What is answered at once is heard when it is so many bytes, though more is to be asked in the same turn.
+const EARLY_BYTES_MAX: usize = 1024 * 1024;
 /// How long requests under way get to finish when the peer stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 pub struct Sources {
     pub urgent: mpsc::Receiver<Batch>,
     pub work: mpsc::Receiver<Batch>,
-    /// Not bounded by itself: at most one answer for each question, and no more work is taken in while
+    /// Not bounded by itself: at most two answers for each question, and no more work is taken in while
     /// storage is behind.
     pub answers: mpsc::UnboundedReceiver<Answers>,
     pub requests: mpsc::Receiver<ClientRequest>,
@@ -70,7 +72,7 @@ pub struct EventLoop {
     alarm: Alarm,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
     last_request: u64,
-    /// Asked of storage at the end of this turn: as many as its inputs give rise to, which are bounded.
+    /// Asked of storage at the end of this turn: what its inputs give rise to, which are bounded in number and bytes.
     questions: Vec<(StoreId, Question)>,
     outlived: bool,
 }
@@ -157,13 +159,12 @@ impl EventLoop {
                 Woken::Failed(failure) => return Err(failure.into()),
                 woken => self.handle(woken),
             }
+            self.check()?;
             sources.gather().await;
             self.now = self.clock.now();
             self.drain(&mut sources);
             self.timeout();
-            if self.outlived {
-                return Err(Stopped::Outlived);
-            }
+            self.check()?;
             self.ask_storage();
         }
         self.finish(sources).await
@@ -231,21 +232,37 @@ impl EventLoop {
         }
     }
 
+    fn check(&self) -> Result<(), Stopped> {
+        if self.outlived { Err(Stopped::Outlived) } else { Ok(()) }
+    }
+
     /// Asks what came up in this turn, all at once, and hears in the same turn what is answered at once.
     ///
     /// The code of one operation, from end to end, does not fit into the processor's first cache: done step by step for
     /// all that came together, each step is fetched once for many.
     fn ask_storage(&mut self) {
         while !self.questions.is_empty() {
-            let mut early = Answers::new();
+            let (mut early, mut bytes) = (Answers::new(), 0);
             for (id, question) in std::mem::take(&mut self.questions) {
+                let before = early.len();
                 if !self.storage.carry_out_now(id, &question, &mut early) {
                     self.storage.ask(id, question);
                 }
+                bytes += early[before..].iter().map(|(_, answer)| answer.size()).sum::<usize>();
+                if bytes >= EARLY_BYTES_MAX {
+                    bytes = 0;
+                    self.hear(std::mem::take(&mut early));
+                }
             }
-            if !early.is_empty() {
-                self.feed(Input::Stored { answers: early });
-            }
+            self.hear(early);
+        }
+    }
+
+    fn hear(&mut self, answers: Answers) {
+        if !answers.is_empty() {
+            // Deadlines of what begins now are not to be shortened by what was done before it.
+            self.now = self.clock.now();
+            self.feed(Input::Stored { answers });
         }
     }
 

@@ -17,14 +17,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) const GROUP_MAX: usize = 1024;
 /// Most bytes of changed rows, or of answers that wait, before a commit; one question may go beyond it.
 pub(super) const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Answers of the event loop's own doing that wait for one commit; the thread does what is beyond, so that others have
-/// their turn after a few milliseconds. Fewer would hand work and its memory to and fro between processors: with 64,
-/// 800 requests in flight take a fortieth more of processor time.
+/// Answers of the event loop's own doing that wait for one commit, and the names of cells in their questions, each of
+/// which takes some microseconds; the thread does what is beyond, so that others have their turn. Fewer would hand work
+/// and its memory to and fro between processors: with 64 answers, 800 requests in flight take a fortieth more of
+/// processor time.
 pub(super) const OWN_MAX: usize = 512;
-/// Larger questions are left to the thread, so that the event loop has its turns: in bytes, and in names of cells,
-/// each of which takes some microseconds.
-const OWN_BYTES_MAX: usize = 64 * 1024;
-const OWN_NAMES_MAX: usize = 64;
+pub(super) const OWN_NAMES_MAX: usize = 4096;
+/// Larger questions are left to the thread, so that the event loop has its turns: in bytes, and in names.
+const SHORT_BYTES_MAX: usize = 64 * 1024;
+const SHORT_NAMES_MAX: usize = 64;
 
 pub(super) struct Store<S> {
     replica: Replica,
@@ -33,6 +34,8 @@ pub(super) struct Store<S> {
     /// Answers that leave after the next commit.
     held: Answers,
     held_bytes: usize,
+    /// Names in the questions of the event loop's own doing whose answers are held.
+    own_names: usize,
     /// What was sealed is not written yet.
     is_writing: bool,
     /// The thread knows that something is held, or is about to be told.
@@ -55,6 +58,7 @@ impl<S: Commit> Store<S> {
             clock,
             held: Answers::new(),
             held_bytes: 0,
+            own_names: 0,
             is_writing: false,
             is_told: false,
             failure: None,
@@ -85,7 +89,7 @@ impl<S: Commit> Store<S> {
         early: &mut Answers,
     ) -> Result<bool, StorageError> {
         self.check()?;
-        if !is_short(question) || self.held.len() >= OWN_MAX || self.is_full() {
+        if !is_short(question) || !self.is_for_event_loop() {
             return Ok(false);
         }
         lock(reads).change(question);
@@ -93,7 +97,11 @@ impl<S: Commit> Store<S> {
         let Some(told) = self.rows.in_memory(|rows| answer(replica, rows, time, question))? else {
             return Ok(false);
         };
+        let before = self.held.len();
         self.sort(reads, id, question, told, early);
+        if self.held.len() > before {
+            self.own_names += question.names();
+        }
         Ok(true)
     }
 
@@ -122,6 +130,10 @@ impl<S: Commit> Store<S> {
         early.push((id, told));
     }
 
+    fn is_for_event_loop(&self) -> bool {
+        self.held.len() < OWN_MAX && self.own_names < OWN_NAMES_MAX && !self.is_full()
+    }
+
     /// So much waits that it is time for a commit.
     pub fn is_full(&self) -> bool {
         self.held.len() >= GROUP_MAX || self.rows.uncommitted().max(self.held_bytes) >= GROUP_MAX_BYTES
@@ -147,7 +159,7 @@ impl<S: Commit> Store<S> {
         if is_changed {
             self.rows.seal(sealed);
         }
-        (self.is_writing, self.is_told, self.held_bytes) = (is_changed, false, 0);
+        (self.is_writing, self.is_told, self.held_bytes, self.own_names) = (is_changed, false, 0, 0);
         Ok(Group { held: std::mem::take(&mut self.held), is_changed })
     }
 
@@ -165,7 +177,7 @@ impl<S: Commit> Store<S> {
 /// True if it is soon done wherever its rows are in memory.
 fn is_short(question: &Question) -> bool {
     let kind = matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
-    kind && question.size() <= OWN_BYTES_MAX && question.names() <= OWN_NAMES_MAX
+    kind && question.size() <= SHORT_BYTES_MAX && question.names() <= SHORT_NAMES_MAX
 }
 
 /// Of whoever panics with it nothing is asked any more.

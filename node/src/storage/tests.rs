@@ -299,6 +299,19 @@ fn nothing_is_carried_out_before_what_was_asked_earlier_or_beyond_what_one_group
 }
 
 #[test]
+fn the_event_loop_leaves_questions_with_many_names_to_the_thread() {
+    const NAMES: usize = 64;
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    let members = (0..NAMES).map(|n| n.to_string().into_bytes().into()).collect();
+    let add = execute(1, Command::SAdd { members });
+    assert!(store.handle.now(0, &add).is_some());
+    let more = (1..).take_while(|n| store.handle.now(*n, &add).is_some()).count();
+    assert_eq!((1 + more) * NAMES, store::OWN_NAMES_MAX);
+    store.handle.close().unwrap();
+}
+
+#[test]
 fn a_handle_that_is_dropped_leaves_nothing_unanswered() {
     let place = tempfile::tempdir().unwrap();
     let mut store = open(place.path());
