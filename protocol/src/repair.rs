@@ -9,6 +9,7 @@
 mod coming;
 mod exchange;
 mod handoff;
+mod proof;
 mod push;
 mod scrub;
 mod settle;
@@ -139,6 +140,8 @@ enum Pending {
     Filled {
         partition: PartitionId,
     },
+    /// Our contexts, to hold what others told before against them.
+    Prove,
     Cut,
 }
 
@@ -173,6 +176,8 @@ pub struct Repair {
     foreign: BTreeSet<PartitionId>,
     /// Co-owners whose context ours was seen to contain since this life began.
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
+    /// Partitions that may be ours without such proof.
+    unproven: BTreeSet<PartitionId>,
     /// Events below which the log was cut.
     cut: BTreeMap<PartitionId, u64>,
     scrub: scrub::Round,
@@ -216,6 +221,7 @@ impl Repair {
             holding: BTreeSet::new(),
             foreign: BTreeSet::new(),
             proven: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             cut: BTreeMap::new(),
             scrub: scrub::Round::default(),
             refilling: BTreeSet::new(),
@@ -303,6 +309,7 @@ impl Repair {
             }
             (Pending::Report { to }, Answer::Contexts { contexts }) => self.send_report(scene, to, contexts),
             (Pending::Weigh { from }, Answer::Contexts { contexts }) => self.weighed(scene, from, contexts),
+            (Pending::Prove, Answer::Contexts { contexts }) => self.prove(scene, contexts),
             (Pending::Survey, Answer::Contexts { contexts }) => self.surveyed(scene, contexts),
             (Pending::Survey, Answer::Surveyed { contexts, given_up }) => {
                 self.refilling.extend(given_up);
@@ -362,6 +369,7 @@ impl Repair {
         let stays = |peer: &PeerId| others.contains(peer);
         self.told.values_mut().for_each(|told| told.retain(|peer, _| stays(peer)));
         self.proven.values_mut().for_each(|by| by.retain(stays));
+        self.unproven = scene.map.owned_by(scene.me).into_iter().collect();
         self.next_tick = scene.now.time;
     }
 
@@ -389,6 +397,7 @@ impl Repair {
             self.settle(scene, true);
             self.scrub_next(scene);
             self.refill(scene);
+            self.seek_proof(scene);
             let settling = !matches!(scene.step, Step::Member | Step::Waiting | Step::Left);
             let (from, to) = if settling { (TICK_SETTLING, TICK_SETTLING) } else { (TICK_FROM, TICK) };
             (self.tick_from, self.next_tick) = (scene.now.time + from, scene.now.time + to);

@@ -26,12 +26,15 @@ impl Repair {
     /// Compares with the next co-owner in turn.
     pub(super) fn compare_next(&mut self, scene: &Scene<'_>) {
         let others: Vec<_> = scene.map.others().into_iter().filter(|p| self.reachable(scene, *p)).collect();
-        let next = others.iter().find(|p| Some(**p) > self.compared).or(others.first()).copied();
-        self.compared = next;
         if self.same.len() > others.len() {
             self.same.retain(|peer, _| others.contains(peer));
         }
-        if let Some(peer) = next {
+        self.compare_with_next_of(scene, &others);
+    }
+
+    pub(super) fn compare_with_next_of(&mut self, scene: &Scene<'_>, peers: &[PeerId]) {
+        self.compared = peers.iter().find(|p| Some(**p) > self.compared).or(peers.first()).copied();
+        if let Some(peer) = self.compared {
             self.compare(scene, peer);
         }
     }
@@ -278,15 +281,8 @@ impl Repair {
     }
 
     /// Draws what follows from what is now known of one other's copy.
-    fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
-        let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
-            return;
-        };
-        // One that holds it for others, or is to own it, has seen only what it was handed.
-        let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
-        if told.filled && mine.contains_all(&told.context) && is_owner() {
-            self.proven.entry(partition).or_default().insert(from);
-        }
+    pub(super) fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+        self.note_proof(scene, partition, from);
         if self.foreign.contains(&partition) {
             self.let_go(scene, partition);
         } else {
@@ -354,14 +350,6 @@ impl Repair {
         if self.reachable(scene, with) && concerned {
             self.report_to(scene, with, vec![partition]);
         }
-    }
-
-    /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
-    /// have reached: it contains what N-W others hold. `owners`: how many the partition has as yet; `w`:
-    /// copies that a write must reach.
-    pub fn is_proven(&self, partition: PartitionId, owners: usize, w: u8) -> bool {
-        let needed = owners.saturating_sub(usize::from(w));
-        self.proven.get(&partition).map_or(0, |by| by.len()) >= needed
     }
 
     pub(super) fn remember(&mut self, contexts: Contexts) {

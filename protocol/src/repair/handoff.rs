@@ -77,6 +77,7 @@ impl Repair {
         self.fresh.remove(&partition);
         self.told.remove(&partition);
         self.proven.remove(&partition);
+        self.unproven.insert(partition);
         self.cut.remove(&partition);
         self.refilling.remove(&partition);
         // What others hold of it has to be heard anew, even if it comes to be the same as before.

@@ -409,3 +409,4 @@ fn no_more_is_sent_as_a_whole_to_one_peer_than_it_takes_of_one() {
 }
 
 mod liars;
+mod proof;
