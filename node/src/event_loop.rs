@@ -151,6 +151,8 @@ impl EventLoop {
         self.timeout();
         self.ask_storage();
         loop {
+            // What was sent goes out first: others have a longer way to their disks.
+            tokio::task::yield_now().await;
             self.storage.flush();
             let woken = self.next(&mut sources).await;
             self.now = self.clock.now();
