@@ -178,6 +178,8 @@ pub struct Repair {
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
     /// Partitions that may be ours without such proof.
     unproven: BTreeSet<PartitionId>,
+    /// Who was asked last what it holds of them.
+    asked: Option<PeerId>,
     /// Events below which the log was cut.
     cut: BTreeMap<PartitionId, u64>,
     scrub: scrub::Round,
@@ -222,6 +224,7 @@ impl Repair {
             foreign: BTreeSet::new(),
             proven: BTreeMap::new(),
             unproven: BTreeSet::new(),
+            asked: None,
             cut: BTreeMap::new(),
             scrub: scrub::Round::default(),
             refilling: BTreeSet::new(),
@@ -362,14 +365,15 @@ impl Repair {
         if self.view != scene.map.view() {
             self.view = scene.map.view();
             self.fresh.clear();
+            self.unproven = scene.map.owned_by(scene.me).into_iter().collect();
         }
         let foreign = self.holding.iter().filter(|partition| !scene.map.owns(scene.me, **partition));
         self.foreign = foreign.copied().collect();
         let others = scene.map.others();
         let stays = |peer: &PeerId| others.contains(peer);
         self.told.values_mut().for_each(|told| told.retain(|peer, _| stays(peer)));
+        self.proven.retain(|partition, _| scene.map.owns(scene.me, *partition));
         self.proven.values_mut().for_each(|by| by.retain(stays));
-        self.unproven = scene.map.owned_by(scene.me).into_iter().collect();
         self.next_tick = scene.now.time;
     }
 

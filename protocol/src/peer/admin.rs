@@ -111,8 +111,7 @@ impl Peer {
 
     /// True if this peer is an owner that has caught up: nobody is better to issue a write.
     fn issues(&self, seats: &Seats) -> bool {
-        let is_proven = || self.repair.is_proven(seats.partition, seats.old.len(), self.genesis.w);
-        seats.owns(self.me) && is_proven()
+        seats.owns(self.me) && self.repair.is_proven(self.me, seats, self.genesis.w)
     }
 
     /// Another peer asks us to issue a write: we do, whatever we think of who owns it.

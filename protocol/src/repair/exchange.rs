@@ -26,15 +26,12 @@ impl Repair {
     /// Compares with the next co-owner in turn.
     pub(super) fn compare_next(&mut self, scene: &Scene<'_>) {
         let others: Vec<_> = scene.map.others().into_iter().filter(|p| self.reachable(scene, *p)).collect();
+        let next = others.iter().find(|p| Some(**p) > self.compared).or(others.first()).copied();
+        self.compared = next;
         if self.same.len() > others.len() {
             self.same.retain(|peer, _| others.contains(peer));
         }
-        self.compare_with_next_of(scene, &others);
-    }
-
-    pub(super) fn compare_with_next_of(&mut self, scene: &Scene<'_>, peers: &[PeerId]) {
-        self.compared = peers.iter().find(|p| Some(**p) > self.compared).or(peers.first()).copied();
-        if let Some(peer) = self.compared {
+        if let Some(peer) = next {
             self.compare(scene, peer);
         }
     }
@@ -281,7 +278,7 @@ impl Repair {
     }
 
     /// Draws what follows from what is now known of one other's copy.
-    pub(super) fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
+    fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.note_proof(scene, partition, from);
         if self.foreign.contains(&partition) {
             self.let_go(scene, partition);

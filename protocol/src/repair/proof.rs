@@ -4,81 +4,89 @@
 use super::{Pending, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
 use crate::member::Step;
+use crate::message::Repair as Message;
+use crate::seats::{Seat, Seats};
 use crate::store::Question;
 use starling_crdt::Context;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 impl Repair {
     /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
-    /// have reached: it contains what N-W others hold. `owners`: how many the partition has as yet; `w`:
-    /// copies that a write must reach.
-    pub fn is_proven(&self, partition: PartitionId, owners: usize, w: u8) -> bool {
-        let needed = owners.saturating_sub(usize::from(w));
-        self.proven.get(&partition).map_or(0, |by| by.len()) >= needed
+    /// have reached: it contains what N-W others hold, or one more where it is to become an owner and was none.
+    /// `w`: copies that a write must reach.
+    pub fn is_proven(&self, me: PeerId, seats: &Seats, w: u8) -> bool {
+        let (owners, was_one) = (seats.old.len(), seats.old.iter().any(|seat| seat.peer == me));
+        let needed = owners.saturating_sub(w.into()) + usize::from(!was_one);
+        let by = self.proven.get(&seats.partition).map_or(0, |by| by.len());
+        by >= needed.min(owners) && !self.refilling.contains(&seats.partition)
     }
 
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
-        let (Some(mine), Some(told)) = (self.mine.get(&partition), self.told(partition, from)) else {
-            return;
-        };
+        let told = self.told(partition, from).filter(|_| self.has_told(scene, partition, from));
+        let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return };
         // One that holds it for others, or is to own it, has seen only what it was handed.
-        let is_owner = || former_owners(scene, partition).contains(&from);
-        if told.filled && mine.contains_all(&told.context) && is_owner() {
+        let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
+        if mine.contains_all(&told.context) && is_owner() {
             self.proven.entry(partition).or_default().insert(from);
         }
     }
 
-    /// What was told of a partition may have come since: while clients write, something is always on its way. Of whom
-    /// nothing is known under the present table, its other owners are compared with, one at a time.
+    /// What was told of a partition may have come since: while clients write, something is always on its way. Its
+    /// other owners, one at a time, are asked what they hold.
     pub(super) fn seek_proof(&mut self, scene: &Scene<'_>) {
-        // On the way in, each owner is asked anyway.
+        // On the way in, all owners are asked anyway; on the way out, others issue what is written.
         if self.unproven.is_empty() || scene.step != Step::Member {
             return;
         }
         let mut unproven = std::mem::take(&mut self.unproven);
-        unproven.retain(|partition| self.lacks_proof(scene, *partition));
-        let (mut again, mut ask) = (Vec::new(), BTreeSet::new());
-        for partition in &unproven {
-            let others = former_owners(scene, *partition).into_iter().filter(|p| self.reachable(scene, *p));
-            let (told, untold): (Vec<_>, Vec<_>) = others.partition(|p| self.told_now(scene, *partition, *p));
-            if !told.is_empty() {
-                again.push(*partition);
+        let (mut reweigh, mut ask) = (Vec::new(), BTreeMap::new());
+        unproven.retain(|partition| {
+            let seats = scene.map.seats(*partition);
+            let lacks = seats.owns(scene.me) && !self.is_proven(scene.me, &seats, scene.w);
+            if lacks {
+                let others = self.unheard(scene, seats);
+                if others.iter().any(|seat| self.has_told(scene, *partition, seat.peer)) {
+                    reweigh.push(*partition);
+                }
+                self.ask_owners(scene, *partition, &others, &mut ask);
             }
-            ask.extend(untold);
-        }
+            lacks
+        });
         self.unproven = unproven;
-        if !again.is_empty() {
-            self.ask_store(Pending::Prove, Question::Contexts { partitions: again });
+        if !reweigh.is_empty() && !self.pending.values().any(|(_, why)| matches!(why, Pending::Prove)) {
+            self.ask_store(Pending::Prove, Question::Contexts { partitions: reweigh });
         }
-        self.compare_with_next_of(scene, &Vec::from_iter(ask));
+        self.ask_next(ask);
+    }
+
+    /// Who may prove a partition, and has not.
+    fn unheard(&self, scene: &Scene<'_>, seats: Seats) -> Vec<Seat> {
+        let proves = |peer| self.proven.get(&seats.partition).is_some_and(|by| by.contains(&peer));
+        seats.old.into_iter().filter(|seat| seat.peer != scene.me && !proves(seat.peer)).collect()
+    }
+
+    fn ask_next(&mut self, mut ask: BTreeMap<PeerId, Vec<PartitionId>>) {
+        let next = ask.keys().find(|peer| Some(**peer) > self.asked).or(ask.keys().next()).copied();
+        if let Some(peer) = next {
+            self.asked = next;
+            let partitions = ask.remove(&peer).unwrap_or_default();
+            self.send(peer, Message::Ask { partitions });
+        }
     }
 
     pub(super) fn prove(&mut self, scene: &Scene<'_>, contexts: Vec<(PartitionId, Context)>) {
         for (partition, mine) in contexts {
             self.remember(vec![(partition, mine)]);
-            for owner in former_owners(scene, partition) {
-                if self.told_now(scene, partition, owner) {
-                    self.consider(scene, partition, owner);
-                }
+            for seat in self.unheard(scene, scene.map.seats(partition)) {
+                self.note_proof(scene, partition, seat.peer);
             }
         }
     }
 
-    fn lacks_proof(&self, scene: &Scene<'_>, partition: PartitionId) -> bool {
-        let owners = scene.map.seats(partition).old.len();
-        scene.map.owns(scene.me, partition) && !self.is_proven(partition, owners, scene.w)
-    }
-
-    /// Whether this one has told, as the owner that it is, what it holds. What it told before it was one proves
+    /// Whether it has told of a whole copy under the table that we have. What it told before it became an owner proves
     /// nothing.
-    fn told_now(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
+    fn has_told(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
         let told = self.told(partition, peer).filter(|told| told.filled);
         told.is_some_and(|told| told.view.hash == scene.map.view().hash)
     }
-}
-
-/// Those that owned it before any change that is under way.
-fn former_owners(scene: &Scene<'_>, partition: PartitionId) -> Vec<PeerId> {
-    let old = scene.map.seats(partition).old.into_iter().map(|seat| seat.peer);
-    old.filter(|peer| *peer != scene.me).collect()
 }
