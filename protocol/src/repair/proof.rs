@@ -22,15 +22,10 @@ impl Repair {
     }
 
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
-        // What comes to it while others own it passes us by.
-        if !scene.map.owns(scene.me, partition) {
-            return;
-        }
-        let told = self.told(partition, from).filter(|_| self.has_told(scene, partition, from));
-        let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return };
-        // One that holds it for others, or is to own it, has seen only what it was handed.
+        // What comes to it while others own it passes us by; and one that holds it for others, or is to own it, has seen
+        // only what it was handed.
         let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
-        if mine.contains_all(&told.context) && is_owner() {
+        if scene.map.owns(scene.me, partition) && self.is_filled_from(scene, partition, from) && is_owner() {
             self.proven.entry(partition).or_default().insert(from);
         }
     }
