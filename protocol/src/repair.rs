@@ -176,6 +176,10 @@ pub struct Repair {
     foreign: BTreeSet<PartitionId>,
     /// Co-owners whose context ours was seen to contain since this life began.
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
+    /// What this peer owns under the table that it has; `None`: it has had none in this life.
+    owned: Option<BTreeSet<PartitionId>>,
+    /// Partitions that have become ours in this life, and were not proven since.
+    came: BTreeSet<PartitionId>,
     /// Partitions that may be ours without such proof.
     unproven: BTreeSet<PartitionId>,
     /// Who was asked last what it holds of them.
@@ -183,6 +187,8 @@ pub struct Repair {
     /// Events below which the log was cut.
     cut: BTreeMap<PartitionId, u64>,
     scrub: scrub::Round,
+    /// Storage has told what it holds, and what was given up.
+    surveyed: bool,
     /// Given up as damaged, and not filled again yet.
     refilling: BTreeSet<PartitionId>,
     /// When a read last sent a partition to repair.
@@ -223,10 +229,13 @@ impl Repair {
             holding: BTreeSet::new(),
             foreign: BTreeSet::new(),
             proven: BTreeMap::new(),
+            owned: None,
+            came: BTreeSet::new(),
             unproven: BTreeSet::new(),
             asked: None,
             cut: BTreeMap::new(),
             scrub: scrub::Round::default(),
+            surveyed: false,
             refilling: BTreeSet::new(),
             differed: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -362,10 +371,10 @@ impl Repair {
 
     /// Owners have changed, or what this peer itself is.
     pub fn replanned(&mut self, scene: &Scene<'_>) {
-        if self.view != scene.map.view() {
+        if self.view != scene.map.view() || self.owned.is_none() {
             self.view = scene.map.view();
             self.fresh.clear();
-            self.unproven = scene.map.owned_by(scene.me).into_iter().collect();
+            self.note_owned(scene);
         }
         let foreign = self.holding.iter().filter(|partition| !scene.map.owns(scene.me, **partition));
         self.foreign = foreign.copied().collect();

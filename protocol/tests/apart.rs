@@ -78,7 +78,21 @@ impl One {
             founding: false,
             fresh: false,
         };
-        Self { peer: Peer::new(start, NOW) }
+        let mut one = Self { peer: Peer::new(start, NOW) };
+        one.begins();
+        one
+    }
+
+    /// Its storage tells that it holds nothing.
+    fn begins(&mut self) {
+        let begun: Vec<_> = self.peer.handle(NOW, Input::Timeout).collect();
+        let asked = begun.iter().find_map(|effect| match effect {
+            Effect::Store { id, question: Question::Survey } => Some(*id),
+            _ => None,
+        });
+        let nothing = Answer::Surveyed { contexts: Vec::new(), given_up: Vec::new() };
+        let answers = vec![(asked.expect("storage is asked what it holds"), nothing)];
+        drop(self.peer.handle(NOW, Input::Stored { answers }));
     }
 
     fn hears(&mut self, call: Call) -> Vec<Effect> {

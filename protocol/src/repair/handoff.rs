@@ -13,6 +13,7 @@ const ROUND_MAX: usize = 1024;
 impl Repair {
     /// Storage has told what is held at all: after a start, and of one partition after letting it go.
     pub(super) fn surveyed(&mut self, scene: &Scene<'_>, contexts: Vec<(PartitionId, Context)>) {
+        self.surveyed = true;
         let held = contexts.iter().filter(|(_, context)| !context.is_empty());
         let held = held.filter(|_| !mutated!(ForgetHeld));
         self.holding.extend(held.map(|(partition, _)| *partition));

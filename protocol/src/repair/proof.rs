@@ -8,17 +8,36 @@ use crate::message::Repair as Message;
 use crate::seats::{Seat, Seats};
 use crate::store::Question;
 use starling_crdt::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Repair {
     /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
-    /// have reached: it contains what N-W others hold, or one more where it is to become an owner and was none.
+    /// have reached: it contains what N-W others hold, or one more where it has become an owner only now.
     /// `w`: copies that a write must reach.
     pub fn is_proven(&self, me: PeerId, seats: &Seats, w: u8) -> bool {
-        let (owners, was_one) = (seats.old.len(), seats.old.iter().any(|seat| seat.peer == me));
-        let needed = owners.saturating_sub(w.into()) + usize::from(!was_one);
+        let others = seats.old.iter().filter(|seat| seat.peer != me).count();
+        let is_new = others == seats.old.len() || self.came.contains(&seats.partition);
+        let needed = seats.old.len().saturating_sub(w.into()) + usize::from(is_new);
         let by = self.proven.get(&seats.partition).map_or(0, |by| by.len());
-        by >= needed.min(owners) && !self.refilling.contains(&seats.partition)
+        by >= needed.min(others) && self.surveyed && !self.is_refilling(seats.partition)
+    }
+
+    /// Whether what was here was given up, and has not been filled again.
+    pub fn is_refilling(&self, partition: PartitionId) -> bool {
+        self.refilling.contains(&partition)
+    }
+
+    /// Takes note of what this peer has come to own. Who is no owner any more leaves room for another, which becomes one
+    /// without a step of its own.
+    pub(super) fn note_owned(&mut self, scene: &Scene<'_>) {
+        let owned: BTreeSet<_> = scene.map.owned_by(scene.me).into_iter().collect();
+        self.came.retain(|partition| owned.contains(partition));
+        // What it owned before this life, the first table tells.
+        if let Some(before) = &self.owned {
+            self.came.extend(owned.difference(before));
+        }
+        self.unproven.clone_from(&owned);
+        self.owned = Some(owned);
     }
 
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
@@ -27,6 +46,9 @@ impl Repair {
         let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
         if scene.map.owns(scene.me, partition) && self.is_filled_from(scene, partition, from) && is_owner() {
             self.proven.entry(partition).or_default().insert(from);
+            if self.is_proven(scene.me, &scene.map.seats(partition), scene.w) {
+                self.came.remove(&partition);
+            }
         }
     }
 

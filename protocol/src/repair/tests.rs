@@ -12,9 +12,11 @@ struct Fixed {
     steps: u64,
     leaving: bool,
     four: bool,
+    /// This peer owns nothing.
+    idle: bool,
 }
 
-const TWO: Fixed = Fixed { steps: 1, leaving: false, four: false };
+const TWO: Fixed = Fixed { steps: 1, leaving: false, four: false, idle: false };
 
 impl Map for Fixed {
     fn view(&self) -> View {
@@ -38,7 +40,8 @@ impl Map for Fixed {
             let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
             peers.iter().map(seat).collect()
         };
-        let old = seats(if self.four { &[ME, OTHER, COMING, 4] } else { &[ME, OTHER] });
+        let own = if self.four { &[ME, OTHER, COMING, 4][..] } else { &[ME, OTHER] };
+        let old = seats(&own[usize::from(self.idle)..]);
         let new = if self.leaving { seats(&[OTHER, COMING]) } else { old.clone() };
         Seats { partition, view: self.view(), read: old.clone(), old, new, ..Seats::default() }
     }
@@ -52,7 +55,7 @@ impl Map for Fixed {
     }
 
     fn others(&self) -> Vec<PeerId> {
-        [OTHER, COMING].map(PeerId::numbered).to_vec()
+        (OTHER..=if self.four { 4 } else { COMING }).map(PeerId::numbered).collect()
     }
 }
 

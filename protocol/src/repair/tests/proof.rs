@@ -1,6 +1,8 @@
 use super::*;
 
 const FOUR: Fixed = Fixed { four: true, ..TWO };
+/// As `FOUR`, but for this peer.
+const NONE: Fixed = Fixed { idle: true, ..FOUR };
 
 fn hear(repair: &mut Repair, map: &Fixed, from: u64, theirs: u64, ours: u64) {
     repair.received(&scene(map), PeerId::numbered(from), report(map, seen(theirs)));
@@ -82,4 +84,54 @@ fn one_that_comes_new_and_one_that_is_being_filled_again_need_more() {
     assert!(!repair.is_proven(PeerId::numbered(ME), &seats, 2), "and none has reached one that comes");
     repair.refilling.insert(0);
     assert!(!is_proven(&repair, &TWO), "what was there is given up");
+}
+
+#[test]
+fn one_that_becomes_an_owner_without_a_step_of_its_own_needs_more_until_it_is_proven() {
+    let after = Fixed { steps: 2, ..FOUR };
+    let mut repair = begun(&NONE);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &Context::new());
+    for other in [OTHER, COMING] {
+        hear(&mut repair, &after, other, 1, 1);
+        assert!(!is_proven(&repair, &after), "none of those who were owners sent what is written to it");
+    }
+    hear(&mut repair, &after, 4, 1, 1);
+    assert!(is_proven(&repair, &after));
+    repair.replanned(&scene(&Fixed { steps: 3, ..FOUR }));
+    assert!(is_proven(&repair, &after), "it is an owner like any other");
+}
+
+#[test]
+fn what_an_owner_held_before_this_life_counts() {
+    let after = Fixed { steps: 2, ..FOUR };
+    let mut repair = begun(&FOUR);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &seen(1));
+    for other in [OTHER, COMING] {
+        hear(&mut repair, &after, other, 1, 1);
+    }
+    assert!(is_proven(&repair, &after));
+}
+
+#[test]
+fn nothing_is_proven_before_storage_has_told_what_was_given_up() {
+    let mut repair = Repair::new(Config::default(), 7, Time(0));
+    repair.replanned(&scene(&TWO));
+    assert!(!is_proven(&repair, &TWO));
+    answered(&mut repair, &TWO, &Context::new());
+    assert!(is_proven(&repair, &TWO));
+}
+
+#[test]
+fn a_copy_on_its_way_to_be_whole_proves_nothing() {
+    let mut repair = begun(&FOUR);
+    for other in [OTHER, COMING, 4] {
+        let held = vec![Held { partition: 0, session: 1, context: seen(1), filled: false }];
+        let message = Message::Report { view: FOUR.view(), held };
+        repair.received(&scene(&FOUR), PeerId::numbered(other), message);
+        answered(&mut repair, &FOUR, &seen(1));
+    }
+    tick(&mut repair, &FOUR, 1);
+    assert!(!is_proven(&repair, &FOUR));
 }
