@@ -5,6 +5,7 @@ use crate::coordinator::{Begin, Candidate, Client, check_copies};
 use crate::effect::Effect;
 use crate::ids::{PartitionId, PeerId, RequestId};
 use crate::member::{Health, Record, Step};
+use crate::message::{Call, Message, Refusal};
 use crate::placement;
 use crate::request::{
     Failure, FailureKind, MemberView, Outcome, Request, Response, ScanCursor, SeatView, Status, Whereabouts,
@@ -96,12 +97,13 @@ impl Peer {
     }
 
     /// Who may issue a write that this peer should not, best first: owners that are alive, then suspect ones, then
-    /// this peer if it is an owner that has not caught up, then whoever stands in.
+    /// this peer if it is an owner that has not caught up, then those who are only to become owners, then whoever
+    /// stands in.
     fn issuers(&self, now: Now, seats: &Seats) -> Vec<Candidate> {
-        let rank = |seat: &Seat| match seat.health {
-            Health::Alive if seat.peer != self.me && self.membership.is_connected(seat.peer) => 0,
-            _ if seat.peer != self.me => 1,
-            _ => 2,
+        let rank = |seat: &Seat| {
+            let (comes, is_me) = (!seats.old.contains(seat), seat.peer == self.me);
+            let at_once = seat.health == Health::Alive && self.membership.is_connected(seat.peer);
+            (comes, is_me, !at_once)
         };
         let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(rank);
@@ -114,7 +116,8 @@ impl Peer {
         seats.owns(self.me) && self.repair.is_proven(self.me, seats, self.genesis.w)
     }
 
-    /// Another peer asks us to issue a write: we do, whatever we think of who owns it.
+    /// Another peer asks us to issue a write: we do, whatever we think of who owns it, unless what we held is lost and
+    /// it may ask another that is alive.
     pub(super) fn forwarded_here(
         &mut self,
         now: Now,
@@ -130,8 +133,19 @@ impl Peer {
             return self.done(client, Err(*failure));
         }
         let seats = self.seats(self.placement.partition_of(&key));
+        if let Client::Peer { peer, op, .. } = client
+            && self.is_worst(&seats)
+        {
+            return self.send(peer, Message::Call(Call::Refused { op, why: Refusal::NotFilled }));
+        }
         self.coordinator.write(now, Begin { client, seats, key, command, r, w, explain });
         self.route_coordinator(now);
+    }
+
+    /// True if this peer has lost what it held, and another owner is alive that has not, for all we know.
+    fn is_worst(&self, seats: &Seats) -> bool {
+        let is_fit = |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive;
+        self.repair.is_refilling(seats.partition) && seats.old.iter().any(is_fit)
     }
 
     fn scan(&mut self, now: Now, id: RequestId, cursor: ScanCursor, limit: u16) -> Option<Response> {

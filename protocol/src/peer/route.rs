@@ -123,7 +123,7 @@ impl Peer {
         self.effects.push_back(Effect::Store { id, question });
     }
 
-    fn send(&mut self, to: PeerId, message: Message) {
+    pub(super) fn send(&mut self, to: PeerId, message: Message) {
         self.effects.push_back(Effect::Send { to, message });
     }
 
