@@ -90,6 +90,13 @@ pub enum FailureKind {
     Invalid,
 }
 
+impl Failure {
+    /// Whether it says that nothing was done.
+    pub fn is_undone(&self) -> bool {
+        matches!(self.kind, FailureKind::Busy | FailureKind::NotReady | FailureKind::Invalid)
+    }
+}
+
 /// How an operation went, for `explain`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {

@@ -29,6 +29,8 @@ pub(super) struct Forward {
     bound: Option<Time>,
     /// One that was asked was lost since: it may still begin, though it is not waited for.
     astray: bool,
+    /// One that was asked may have carried it out, whatever the others say.
+    in_doubt: bool,
     /// One has carried it out, while another may still begin.
     done: Option<Outcome>,
     candidates: VecDeque<Candidate>,
@@ -46,8 +48,8 @@ impl Forward {
             return Err(Box::new(begin));
         }
         let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
-        let (bound, astray, done) = (None, false, None);
-        let mut forward = Self { begin, asked, bound, astray, done, candidates, began };
+        let (bound, astray, in_doubt, done) = (None, false, false, None);
+        let mut forward = Self { begin, asked, bound, astray, in_doubt, done, candidates, began };
         match forward.ask_next(scene) {
             Next::Here(begin) => Err(begin),
             next => Ok((forward, next)),
@@ -71,6 +73,7 @@ impl Forward {
             return Next::Here(Box::new(self.begin.clone()));
         }
         let bound = self.deadline(scene).min(scene.now.time + scene.config.patience);
+        self.in_doubt |= !self.asked.is_empty();
         (self.bound, self.astray) = (there.map(|_| bound), false);
         let until = there.map(|there| there.after(bound.since(self.began)));
         let Begin { key, command, r, w, explain, .. } = &self.begin;
@@ -92,6 +95,10 @@ impl Forward {
     ) -> Next {
         if !self.awaits(from) {
             return Next::Keep;
+        }
+        // That nothing was done is true of this one alone.
+        if self.in_doubt && result.as_ref().is_err_and(Failure::is_undone) {
+            return self.lost(scene, from, AnswerKind::Refused);
         }
         self.asked.retain(|asked| *asked != from);
         match (result, self.open_until(scene)) {
@@ -124,6 +131,7 @@ impl Forward {
         }
         self.asked.retain(|asked| *asked != peer);
         self.astray |= how != AnswerKind::Refused;
+        self.in_doubt |= self.astray;
         let alone = self.asked.is_empty();
         if let Some(outcome) = self.done.take_if(|_| alone && !self.astray) {
             return self.finish(scene, Ok(outcome));

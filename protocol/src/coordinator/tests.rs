@@ -202,6 +202,39 @@ fn one_that_refuses_is_followed_at_once() {
     assert_eq!(handed.asked().len(), 1);
 }
 
+#[test]
+fn one_that_has_done_nothing_does_not_speak_for_one_that_may_have() {
+    let mut handed = Handed::new();
+    let patience = handed.config.patience;
+    handed.coordinator.timeout(handed.at(patience * 2));
+    handed.asked();
+    let busy = |op| Call::Forwarded { op, result: Err(verdict::busy(1)) };
+    handed.coordinator.answered(handed.at(patience * 2), NEXT, busy(OpId(1)));
+    assert_eq!(handed.coordinator.drain(), [], "the first may still answer");
+    assert!(handed.answer(patience * 3, OWNER));
+
+    let mut handed = Handed::new();
+    handed.coordinator.unreachable(handed.at(Duration::ZERO), OWNER);
+    handed.coordinator.timeout(handed.at(patience));
+    handed.asked();
+    handed.coordinator.answered(handed.at(patience), NEXT, busy(OpId(1)));
+    let kinds: Vec<_> = handed.coordinator.drain().into_iter().filter_map(failed_with).collect();
+    assert_eq!(kinds, [FailureKind::Timeout]);
+
+    let mut handed = Handed::new();
+    handed.asked();
+    handed.coordinator.answered(handed.at(Duration::ZERO), OWNER, busy(OpId(1)));
+    let kinds: Vec<_> = handed.coordinator.drain().into_iter().filter_map(failed_with).collect();
+    assert_eq!(kinds, [FailureKind::Busy], "nobody else was asked");
+}
+
+fn failed_with(out: Out) -> Option<FailureKind> {
+    match out {
+        Out::Done { result: Err(failure), .. } => Some(failure.kind),
+        _ => None,
+    }
+}
+
 /// What it said was true of a time when writes did not pass it by.
 #[test]
 fn a_former_owner_is_not_counted_even_if_it_is_this_peer() {
