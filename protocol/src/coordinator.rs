@@ -112,6 +112,8 @@ pub struct Coordinator {
     /// The alarms of all operations.
     clock: BTreeSet<(Time, OpId)>,
     last: u64,
+    /// Writes of which the client has its answer, and that wait for the owners that are left.
+    answered: usize,
     /// Requests of peers that were taken up lately, so that a frame that comes twice counts once.
     taken: BTreeSet<(PeerId, OpId)>,
     taken_order: VecDeque<(PeerId, OpId)>,
@@ -150,7 +152,7 @@ impl Coordinator {
     pub fn new(me: PeerId, config: Config, life: u64) -> Self {
         let (ops, clock) = (BTreeMap::new(), BTreeSet::new());
         let (taken, taken_order, out) = (BTreeSet::new(), VecDeque::new(), Vec::new());
-        Self { me, config, ops, clock, last: life >> 2, taken, taken_order, out }
+        Self { me, config, ops, clock, last: life >> 2, answered: 0, taken, taken_order, out }
     }
 
     /// Notes a request that a peer has forwarded to us. False if it was taken up before.
@@ -228,6 +230,9 @@ impl Coordinator {
         room: impl FnOnce(&mut Scene<'_>, Begin) -> Option<(Op, Next)>,
     ) {
         if self.ops.len() >= self.config.operations_max {
+            self.make_room();
+        }
+        if self.ops.len() >= self.config.operations_max {
             let failure = verdict::busy(self.config.operations_max);
             self.out.push(Out::Done { client: begin.client, result: Err(failure) });
             return;
@@ -239,6 +244,19 @@ impl Coordinator {
             self.ops.insert(op, UnderWay { state, alarm: None });
             self.follow(now, op, next);
         }
+    }
+
+    /// Ends the oldest writes that are done for their clients. Who has not acknowledged them gets them by repair; of an
+    /// owner that is silent there would be as many as come in the time it has, and nothing else could begin.
+    fn make_room(&mut self) {
+        if self.answered == 0 {
+            return;
+        }
+        let answered = self.ops.iter().filter(|(_, under_way)| under_way.state.is_answered());
+        // Some at once, so that not each operation that begins looks through all.
+        let some = (self.config.operations_max / 16).max(1);
+        let oldest: Vec<_> = answered.map(|(op, _)| *op).take(some).collect();
+        oldest.into_iter().for_each(|op| self.end(op));
     }
 
     /// Storage has answered for `op`.
@@ -340,7 +358,9 @@ impl Coordinator {
     fn with(&mut self, now: Now, op: OpId, act: impl FnOnce(&mut Op, &mut Scene<'_>) -> Next) {
         let Some(under_way) = self.ops.get_mut(&op) else { return };
         let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
+        let before = under_way.state.is_answered();
         let next = act(&mut under_way.state, &mut scene);
+        self.answered += usize::from(!before && under_way.state.is_answered());
         self.follow(now, op, next);
     }
 
@@ -357,7 +377,9 @@ impl Coordinator {
     }
 
     fn end(&mut self, op: OpId) {
-        if let Some(UnderWay { alarm: Some(before), .. }) = self.ops.remove(&op) {
+        let Some(UnderWay { state, alarm }) = self.ops.remove(&op) else { return };
+        self.answered -= usize::from(state.is_answered());
+        if let Some(before) = alarm {
             self.clock.remove(&(before, op));
         }
     }
@@ -380,6 +402,10 @@ impl Op {
             Op::Read(read) => Some(&read.ballot),
             Op::Forward(_) => None,
         }
+    }
+
+    fn is_answered(&self) -> bool {
+        matches!(self, Op::Write(write) if write.is_answered())
     }
 
     fn awaits(&self, peer: PeerId) -> bool {

@@ -202,6 +202,40 @@ fn one_that_refuses_is_followed_at_once() {
     assert_eq!(handed.asked().len(), 1);
 }
 
+/// An owner that is silent would keep all that the others have acknowledged under way.
+#[test]
+fn writes_that_are_done_for_their_clients_make_room_for_others() {
+    let config = Config { operations_max: 4, ..Config::default() };
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), config, 0);
+    let mut write = || {
+        let command = Command::Set { value: ByteBuf::from("v") };
+        coordinator.write(Now::default(), begin(command, owned_with(&[OTHER, 3], 1)));
+        let op = OpId(coordinator.last);
+        let executed = Answer::Executed { reply: Reply::Ok, hidden: 0, event: Some(event()) };
+        coordinator.stored(Now::default(), op, executed);
+        (op, coordinator.drain().into_iter().find_map(failed_with))
+    };
+    let first: Vec<_> = (0..4).map(|_| write().0).collect();
+    assert_eq!(write().1, Some(FailureKind::Busy), "all of them wait for copies");
+
+    for op in &first[1..3] {
+        coordinator.stored(Now::default(), *op, Answer::Synced);
+        coordinator.answered(
+            Now::default(),
+            PeerId::numbered(OTHER),
+            Call::Applied { ops: vec![*op], under: 1 },
+        );
+    }
+    for _ in 0..2 {
+        coordinator.write(Now::default(), begin(Command::Del, owned_with(&[OTHER, 3], 1)));
+    }
+    let failed: Vec<_> = coordinator.drain().into_iter().filter_map(failed_with).collect();
+    assert_eq!((failed, coordinator.len()), (vec![], 4));
+    coordinator.write(Now::default(), begin(Command::Del, owned_with(&[OTHER, 3], 1)));
+    assert_eq!(coordinator.drain().into_iter().find_map(failed_with), Some(FailureKind::Busy));
+    assert_eq!(coordinator.ops.keys().copied().collect::<Vec<_>>()[..2], [first[0], first[3]]);
+}
+
 #[test]
 fn one_that_has_done_nothing_does_not_speak_for_one_that_may_have() {
     let mut handed = Handed::new();

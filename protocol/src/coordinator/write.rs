@@ -187,6 +187,11 @@ impl Write {
         if self.issued.is_some() && self.is_met() { self.judge(scene) } else { self.wait_in(scene) }
     }
 
+    /// The client has its answer.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
     fn is_met(&self) -> bool {
         self.quorum.is_met(&self.ballot.with(AnswerKind::Ok))
     }
