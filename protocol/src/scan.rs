@@ -9,12 +9,14 @@ use crate::request::{Failure, FailureKind, Response, ScanCursor};
 use crate::store::{Answer, Question};
 use crate::time::{Duration, Time};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Names of scans are told apart from those of other operations by their highest bit.
 const SCAN_BIT: u64 = 1 << 63;
 /// Most pages under way; fewer than other operations, since each may bring 16 MiB of keys (`store::KEYS_MAX`).
 pub const SCANS_MAX: usize = 1024;
+
+const SILENT: &str = "the owner that was asked for the next keys did not answer";
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Out {
@@ -27,8 +29,11 @@ pub enum Out {
 struct Page {
     id: RequestId,
     asked: PeerId,
+    /// Who is asked next if that one refuses, or is lost.
+    others: VecDeque<PeerId>,
     partition: PartitionId,
     after: Option<ByteBuf>,
+    limit: u16,
     deadline: Time,
 }
 
@@ -67,19 +72,37 @@ impl Scans {
         self.pages.values().map(|page| page.deadline).min()
     }
 
-    /// Asks `from`, an owner of the cursor's partition, for the page after the cursor.
-    pub fn begin(&mut self, now: Time, id: RequestId, from: PeerId, cursor: ScanCursor, limit: u16) -> Out {
+    /// Asks the first of `owners` of the cursor's partition for the page after the cursor; the next, if that one
+    /// refuses. There must be one.
+    pub fn begin(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        owners: impl IntoIterator<Item = PeerId>,
+        cursor: ScanCursor,
+        limit: u16,
+    ) -> Out {
+        let mut others: VecDeque<_> = owners.into_iter().collect();
+        let Some(asked) = others.pop_front() else {
+            return failed(id, FailureKind::NotReady, "no owner of the next keys is there");
+        };
         if self.pages.len() >= SCANS_MAX {
             return failed(id, FailureKind::Busy, "too many scans are under way here");
         }
+        let (ScanCursor { partition, after }, deadline) = (cursor, now + self.deadline);
+        self.ask(Page { id, asked, others, partition, after, limit, deadline })
+    }
+
+    /// Under a new name: what one that was asked before says does not count any more.
+    fn ask(&mut self, page: Page) -> Out {
         self.last += 1;
-        let (op, ScanCursor { partition, after }) = (OpId(SCAN_BIT | self.last), cursor);
-        let page = Page { id, asked: from, partition, after: after.clone(), deadline: now + self.deadline };
+        let op = OpId(SCAN_BIT | self.last);
+        let (to, partition, after, limit) = (page.asked, page.partition, page.after.clone(), page.limit);
         self.pages.insert(op, page);
-        if from == self.me {
+        if to == self.me {
             return Out::Store { op, question: Question::Keys { partition, after, limit } };
         }
-        Out::Send { to: from, call: Call::Keys { op, partition, after, limit } }
+        Out::Send { to, call: Call::Keys { op, partition, after, limit } }
     }
 
     pub fn stored(&mut self, op: OpId, answer: Answer) -> Option<Out> {
@@ -105,10 +128,18 @@ impl Scans {
         Some(Out::Reply { id: page.id, response: Response::Keys { keys, next } })
     }
 
-    /// The peer asked will not answer.
+    /// The peer asked will not answer: it has lost what it held, or does not own it any more.
     pub fn refused(&mut self, from: PeerId, op: OpId) -> Option<Out> {
         let page = self.take(from, op)?;
-        Some(failed(page.id, FailureKind::Timeout, "the owner that was asked for the next keys refused"))
+        Some(self.ask_next(page, "the owner that was asked for the next keys refused"))
+    }
+
+    fn ask_next(&mut self, mut page: Page, why: &str) -> Out {
+        let Some(next) = page.others.pop_front() else {
+            return failed(page.id, FailureKind::Timeout, why);
+        };
+        page.asked = next;
+        self.ask(page)
     }
 
     /// The page, if this is whom it was asked of: what another says ends nothing.
@@ -118,18 +149,18 @@ impl Scans {
     }
 
     pub fn unreachable(&mut self, peer: PeerId) -> Vec<Out> {
-        self.fail_those(|page| page.asked == peer)
+        let lost = self.take_all(|page| page.asked == peer);
+        lost.into_iter().map(|page| self.ask_next(page, SILENT)).collect()
     }
 
     pub fn timeout(&mut self, now: Time) -> Vec<Out> {
-        self.fail_those(|page| page.deadline <= now)
+        let late = self.take_all(|page| page.deadline <= now);
+        late.into_iter().map(|page| failed(page.id, FailureKind::Timeout, SILENT)).collect()
     }
 
-    fn fail_those(&mut self, which: impl Fn(&Page) -> bool) -> Vec<Out> {
-        let why = "the owner that was asked for the next keys did not answer";
-        let ended: Vec<_> = self.pages.iter().filter(|(_, page)| which(page)).map(|(op, _)| *op).collect();
-        let ended = ended.into_iter().filter_map(|op| self.pages.remove(&op));
-        ended.map(|page| failed(page.id, FailureKind::Timeout, why)).collect()
+    fn take_all(&mut self, which: impl Fn(&Page) -> bool) -> Vec<Page> {
+        let these: Vec<_> = self.pages.iter().filter(|(_, page)| which(page)).map(|(op, _)| *op).collect();
+        these.into_iter().filter_map(|op| self.pages.remove(&op)).collect()
     }
 }
 
@@ -153,7 +184,7 @@ mod tests {
 
     fn begun(scans: &mut Scans) -> OpId {
         let cursor = ScanCursor { partition: 0, after: None };
-        match scans.begin(Time(0), RequestId(1), OWNER, cursor, 10) {
+        match scans.begin(Time(0), RequestId(1), [OWNER], cursor, 10) {
             Out::Send { call: Call::Keys { op, .. }, .. } => op,
             other => panic!("the owner is asked: {other:?}"),
         }
@@ -172,11 +203,36 @@ mod tests {
     }
 
     #[test]
+    fn the_next_owner_is_asked_when_one_refuses_or_is_lost() {
+        let mut scans = scans(0);
+        let cursor = ScanCursor { partition: 3, after: Some(ByteBuf::from("a")) };
+        let op_of = |out: Option<Out>| match out {
+            Some(Out::Send { to, call: Call::Keys { op, partition: 3, after, limit: 10 } }) => {
+                assert_eq!(after, Some(ByteBuf::from("a")));
+                (to, op)
+            }
+            other => panic!("another is asked: {other:?}"),
+        };
+        let first = scans.begin(Time(0), RequestId(1), [OWNER, STRANGER, ME], cursor, 10);
+        let (asked, first) = op_of(Some(first));
+        assert_eq!(asked, OWNER);
+        let (asked, second) = op_of(scans.refused(OWNER, first));
+        assert_eq!(asked, STRANGER);
+        assert_eq!(scans.found(OWNER, first, Vec::new(), false), None, "it was asked no more");
+        let lost = scans.unreachable(STRANGER);
+        let [Out::Store { op: here, .. }] = lost[..] else { panic!("this peer is the last: {lost:?}") };
+        assert_ne!(here, second);
+        let failed = scans.stored(here, Answer::NotFilled);
+        assert!(matches!(failed, Some(Out::Reply { response: Response::Failed(_), .. })), "{failed:?}");
+        assert_eq!(scans.under_way(), 0);
+    }
+
+    #[test]
     fn an_owner_that_goes_back_has_no_more() {
         let mut scans = scans(0);
         let mut next = |after: &str, last: &str| {
             let cursor = ScanCursor { partition: 0, after: Some(ByteBuf::from(after)) };
-            let out = scans.begin(Time(0), RequestId(1), OWNER, cursor, 10);
+            let out = scans.begin(Time(0), RequestId(1), [OWNER], cursor, 10);
             let Out::Send { call: Call::Keys { op, .. }, .. } = out else { panic!("the owner is asked") };
             match scans.found(OWNER, op, vec![ByteBuf::from(last)], true) {
                 Some(Out::Reply { response: Response::Keys { next, .. }, .. }) => {

@@ -144,7 +144,9 @@ impl Peer {
 
     /// True if this peer has lost what it held, and another owner is alive that has not, for all we know.
     fn is_worst(&self, seats: &Seats) -> bool {
-        let is_fit = |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive;
+        let has_lost = |peer| self.repair.is_told_unfilled(seats.partition, peer);
+        let is_fit =
+            |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive && !has_lost(seat.peer);
         self.repair.is_refilling(seats.partition) && seats.old.iter().any(is_fit)
     }
 
@@ -154,9 +156,13 @@ impl Peer {
         }
         let seats = self.seats(cursor.partition);
         let mut owners: Vec<_> = seats.read.iter().filter(|seat| !seat.is_dead()).collect();
-        owners.sort_by_key(|seat| (seat.peer != self.me, seat.health));
-        let Some(owner) = owners.first() else { return Some(Response::Failed(not_ready())) };
-        let out = self.scans.begin(now.time, id, owner.peer, cursor, limit.clamp(1, crate::store::KEYS_MAX));
+        let has_lost = |peer| peer == self.me && self.repair.is_refilling(seats.partition);
+        owners.sort_by_key(|seat| (has_lost(seat.peer), seat.peer != self.me, seat.health));
+        if owners.is_empty() {
+            return Some(Response::Failed(not_ready()));
+        }
+        let limit = limit.clamp(1, crate::store::KEYS_MAX);
+        let out = self.scans.begin(now.time, id, owners.iter().map(|seat| seat.peer), cursor, limit);
         self.route_scan(out);
         None
     }

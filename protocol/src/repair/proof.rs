@@ -27,6 +27,11 @@ impl Repair {
         self.refilling.contains(&partition)
     }
 
+    /// Whether another has told that its copy is on its way to be whole.
+    pub fn is_told_unfilled(&self, partition: PartitionId, peer: PeerId) -> bool {
+        self.told(partition, peer).is_some_and(|told| !told.filled)
+    }
+
     /// Takes note of what this peer has come to own. Who is no owner any more leaves room for another, which becomes one
     /// without a step of its own.
     pub(super) fn note_owned(&mut self, scene: &Scene<'_>) {
