@@ -7,6 +7,7 @@ use crate::store::Question;
 use crate::time::{Duration, Time};
 use starling_crdt::Event;
 use starling_crdt::{Missing, Piece};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 /// What has not moved for this long is given up; the next comparison begins it anew.
@@ -27,6 +28,13 @@ pub(super) struct Push {
     transfer: Option<Transfer>,
 }
 
+impl Push {
+    /// What storage still prepares takes as long as that does: begun anew, it would never be done.
+    fn has_stalled(&self, now: Time) -> bool {
+        self.sent && now.since(self.moved) >= STALLED
+    }
+}
+
 struct Transfer {
     id: u64,
     pieces: Vec<Piece>,
@@ -44,8 +52,10 @@ impl Repair {
     /// Begins as many pushes as are allowed at once.
     pub(super) fn pump(&mut self, scene: &Scene<'_>) {
         while self.pushes.len() < self.config.repairs_max {
+            let sated = self.sated();
             let ready = |(key, whole): &(&(PartitionId, PeerId), &bool)| {
-                (!**whole || self.has_room_for(key.1)) && !self.pushes.contains_key(*key)
+                let room = sated != Some(key.1) && (!**whole || self.has_room_for(key.1));
+                room && !self.pushes.contains_key(*key)
             };
             let behind = |begun| self.todo.range((Bound::Excluded(begun), Bound::Unbounded)).find(ready);
             let next = self.begun.and_then(behind).or_else(|| self.todo.iter().find(ready));
@@ -54,6 +64,15 @@ impl Repair {
             let whole = self.todo.remove(&key).unwrap_or_default();
             self.begin_push(scene, key, whole);
         }
+    }
+
+    /// Who is sent three quarters of all that may be on its way at once, if anybody is: one that never acknowledges keeps
+    /// what it is sent under way for `STALLED`.
+    fn sated(&self) -> Option<PeerId> {
+        let most = (self.config.repairs_max * 3 / 4).max(1);
+        let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
+        self.pushes.keys().for_each(|(_, to)| *counts.entry(*to).or_default() += 1);
+        counts.into_iter().find(|(_, count)| *count >= most).map(|(peer, _)| peer)
     }
 
     fn begin_push(&mut self, scene: &Scene<'_>, key: (PartitionId, PeerId), whole: bool) {
@@ -204,8 +223,8 @@ impl Repair {
     }
 
     pub(super) fn forget_stalled(&mut self, now: Time) {
-        marked!(Stalled if self.pushes.values().any(|push| now.since(push.moved) >= STALLED));
-        self.pushes.retain(|_, push| now.since(push.moved) < STALLED);
+        marked!(Stalled if self.pushes.values().any(|push| push.has_stalled(now)));
+        self.pushes.retain(|_, push| !push.has_stalled(now));
         self.staging.retain(|(partition, from), staging| {
             let goes_on = now.since(staging.moved) < STALLED;
             if !goes_on {

@@ -268,12 +268,15 @@ fn event(counter: u64) -> Event {
     Event { dot: Dot::new(Actor(1), counter), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() }
 }
 
-/// The first of two pieces of a state.
-fn state(partition: PartitionId) -> Message {
+fn pieces(partition: PartitionId) -> Vec<Piece> {
     let storage = Memory::default();
     let replica = Replica::open(&storage, Actor(1), 1).expect("memory does not fail");
-    let pieces: Vec<Piece> = replica.snapshot(&storage, partition, 1).expect("memory does not fail");
-    let piece = pieces.into_iter().next().expect("there is one at least");
+    replica.snapshot(&storage, partition, 1).expect("memory does not fail")
+}
+
+/// The first of two pieces of a state.
+fn state(partition: PartitionId) -> Message {
+    let piece = pieces(partition).into_iter().next().expect("there is one at least");
     Message::State { session: 7, partition, transfer: 1, index: 0, count: 2, piece }
 }
 
@@ -413,3 +416,47 @@ fn no_more_is_sent_as_a_whole_to_one_peer_than_it_takes_of_one() {
 
 mod liars;
 mod proof;
+
+fn lacking(repair: &mut Repair, partition: PartitionId, peer: u64) {
+    let (peer, context) = (PeerId::numbered(peer), Context::new());
+    repair.todo.insert((partition, peer), false);
+    let told = Told { view: TWO.view(), session: Some(1), context, filled: true };
+    repair.told.entry(partition).or_default().insert(peer, told);
+}
+
+/// One that never acknowledges would keep repair from all others.
+#[test]
+fn one_peer_does_not_take_all_that_may_be_sent_at_once() {
+    let mut repair = begun(&TWO);
+    let max = repair.config.repairs_max;
+    (0..2 * max as PartitionId).for_each(|partition| lacking(&mut repair, partition, OTHER));
+    (0..max as PartitionId).for_each(|partition| lacking(&mut repair, partition, COMING));
+    repair.pump(&scene(&TWO));
+    let to = |peer| repair.pushes.keys().filter(|(_, to)| *to == PeerId::numbered(peer)).count();
+    assert_eq!(to(OTHER) + to(COMING), max);
+    assert!(to(OTHER).max(to(COMING)) <= max * 3 / 4, "{} {}", to(OTHER), to(COMING));
+}
+
+/// Given up and begun anew, it would never be done.
+#[test]
+fn what_storage_takes_long_to_prepare_is_sent_all_the_same() {
+    let mut repair = begun(&TWO);
+    repair.drain();
+    lacking(&mut repair, 0, OTHER);
+    repair.pump(&scene(&TWO));
+    let asked = |repair: &mut Repair| match repair.drain()[..] {
+        [Out::Store { ticket, .. }] => ticket,
+        ref other => panic!("storage is asked: {other:?}"),
+    };
+    let ticket = asked(&mut repair);
+    repair.stored(&scene(&TWO), ticket, Answer::Missing(Missing::Cut));
+    let ticket = asked(&mut repair);
+    let later = Time(0) + Duration::from_secs(60);
+    repair.timeout(&scene_at(&TWO, later));
+    answered(&mut repair, &TWO, &Context::new());
+    repair.drain();
+    repair.stored(&scene_at(&TWO, later), ticket, Answer::Snapshot { pieces: pieces(0) });
+    let sent = repair.drain();
+    let begins = |out: &Out| matches!(out, Out::Send { message: Message::State { index: 0, .. }, .. });
+    assert!(sent.iter().any(begins), "{sent:?}");
+}
