@@ -186,18 +186,34 @@ fn open_last(path: &Path, new: bool, replay: Replay<'_>) -> Result<(File, u64), 
     }
     let (good, length) = play_back(path, replay)?;
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(refused)?;
-    file.seek(SeekFrom::Start(good)).map_err(refused)?;
     if good != length {
+        file.seek(SeekFrom::Start(good)).map_err(refused)?;
         if !is_zeros(&mut file).map_err(refused)? {
             tracing::warn!(at = good, "the journal ends in a record that was not written to its end");
         }
         // Were it left there, records of what clients sent could come to lie behind a shorter one.
         file.set_len(good).map_err(refused)?;
-        file.seek(SeekFrom::Start(good)).map_err(refused)?;
     }
     // What is acknowledged from now on may build on what was read, synced before or not.
+    write_again(&mut file, good).map_err(refused)?;
     file.sync_all().map_err(refused)?;
     Ok((file, good))
+}
+
+/// Writes what was read where it was read. After a sync that failed, the system may show what the disk does not hold
+/// and count it as written (Rebello et al., "Can Applications Recover from fsync Failures?", 2020, section 3): the
+/// next sync would succeed without it. Leaves the file at its end.
+fn write_again(file: &mut File, length: u64) -> io::Result<()> {
+    let (mut page, mut at) = (PAGE, 0);
+    while at < length {
+        let piece = &mut page[..(length - at).min(PAGE.len() as u64) as usize];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(piece)?;
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(piece)?;
+        at += piece.len() as u64;
+    }
+    file.seek(SeekFrom::Start(length)).map(drop)
 }
 
 /// True if from here on to its end the file holds nothing else.

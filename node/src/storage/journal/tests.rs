@@ -56,6 +56,25 @@ fn changes_come_back_in_order() {
     assert_eq!(rows, [change(b"a", Some(b"1")), change(b"a", None), change(b"", Some(b""))]);
 }
 
+/// A sync that failed before may have left what is read here in memory alone.
+#[test]
+fn what_is_played_back_of_the_last_file_is_written_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(place.path()).unwrap();
+    (0..500).for_each(|n| put(&mut journal, &format!("r{n}")));
+    drop(journal);
+    drop(open(place.path()).unwrap());
+    let file = place.path().join("000000000001");
+    let (before, long_ago) = (fs::read(&file).unwrap(), std::time::SystemTime::UNIX_EPOCH);
+    File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+    let (mut journal, rows) = open(place.path()).unwrap();
+    assert_eq!((rows.len(), fs::read(&file).unwrap()), (500, before), "nothing else has changed");
+    assert_ne!(fs::metadata(&file).unwrap().modified().unwrap(), long_ago);
+    put(&mut journal, "next");
+    drop(journal);
+    assert!(played(place.path()).ends_with("r499 next"));
+}
+
 #[test]
 fn a_record_cut_short_or_garbled_is_dropped_and_writing_goes_on_before_it() {
     let place = tempfile::tempdir().unwrap();
