@@ -118,9 +118,14 @@ impl Engine {
         if !path.exists() {
             Tables::make(path, new_id)?;
         }
+        let journal = path.join("recent");
+        // It is made last.
+        if journal.exists() {
+            Tables::check(path)?;
+        }
         let tables = Tables::open(path, new_id)?;
         let (mut recent, mut logged) = (Recent::default(), 0);
-        let journal = Journal::open(&path.join("recent"), &mut |row, value| {
+        let journal = Journal::open(&journal, &mut |row, value| {
             logged += row.len() + value.map_or(0, <[u8]>::len);
             recent.change(row, value);
         })?;

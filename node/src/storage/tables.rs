@@ -28,6 +28,9 @@ const WORKERS: usize = 1;
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
 
+/// The engine's own, `rows` and `about`.
+const KEYSPACES: usize = 3;
+
 /// Names the store; in a keyspace of its own, apart from what is kept for clients.
 const ID: &str = "id";
 
@@ -65,6 +68,18 @@ impl Tables {
         drop(Self::open(&new, new_id)?);
         fs::rename(&new, path).map_err(refused)?;
         sync_directory(path.parent().unwrap_or(path)).map_err(refused)
+    }
+
+    /// Errors: one of the keyspaces that `make` has made is not whole. The engine would make it anew, empty, and of
+    /// what it held all would count as removed.
+    pub fn check(path: &Path) -> Result<(), StorageError> {
+        for keyspace in 0..KEYSPACES {
+            let current = path.join(format!("keyspaces/{keyspace}/current"));
+            if !current.try_exists().map_err(refused)? {
+                return Err(StorageError(format!("its files are damaged: {} is missing", current.display())));
+            }
+        }
+        Ok(())
     }
 
     pub fn keys(&self) -> &Keys {

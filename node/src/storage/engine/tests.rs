@@ -145,6 +145,19 @@ fn a_store_that_is_open_or_damaged_says_so_in_words() {
     assert_eq!(error.0, "another version of the storage engine has written it");
 }
 
+/// The engine makes what is missing anew, empty: all that was there would count as removed.
+#[test]
+fn a_store_that_has_lost_a_part_is_not_opened() {
+    for keyspace in ["0", "1", "2"] {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("store");
+        drop(Disk::open(&path).unwrap());
+        std::fs::remove_file(path.join("keyspaces").join(keyspace).join("current")).unwrap();
+        let error = Disk::open(&path).err().unwrap();
+        assert!(error.0.starts_with("its files are damaged"), "{error}");
+    }
+}
+
 /// Each of the files that the engine makes is the last that was made whole, once.
 #[test]
 fn a_store_of_which_a_part_was_made_is_made_anew() {
