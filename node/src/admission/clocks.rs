@@ -22,7 +22,8 @@ pub(super) struct Clocks(BTreeMap<PeerId, (i64, Instant)>);
 pub struct ClockDifference {
     /// Of how many others.
     pub peers: usize,
-    /// The median: no few liars, or peers whose own clocks are wrong, move it.
+    /// The median of theirs, and of this machine's own where there are more than one: no few liars, or peers whose own
+    /// clocks are wrong, move it. Without its own, of two that differ the wrong one might count.
     pub ahead_ms: i64,
 }
 
@@ -47,9 +48,11 @@ impl Clocks {
     pub fn difference(&self, now: Instant) -> Option<ClockDifference> {
         let lately = self.0.values().filter(|(_, at)| now.saturating_duration_since(*at) < COUNTS_FOR);
         let mut ahead: Vec<i64> = lately.map(|(ahead, _)| *ahead).collect();
+        let peers = ahead.len();
+        ahead.extend((peers > 1).then_some(0));
         ahead.sort_unstable();
         let ahead_ms = *ahead.get(ahead.len() / 2)?;
-        Some(ClockDifference { peers: ahead.len(), ahead_ms })
+        Some(ClockDifference { peers, ahead_ms })
     }
 }
 
@@ -65,6 +68,24 @@ mod tests {
         assert_eq!(correction(5, -LEFT_ALONE_MS), 0);
         assert_eq!((correction(1, 3 * day), correction(1, -3 * day)), (-3 * day, 0));
         assert_eq!((correction(2, 3 * day), correction(2, -3 * day)), (-3 * day, 3 * day));
+    }
+
+    #[test]
+    fn one_wrong_clock_of_three_moves_itself_alone() {
+        let (day, now) = (24 * 60 * 60 * 1000, Instant::now());
+        let right = 100 * day;
+        let ahead = |mine: u64, theirs: [u64; 2]| {
+            let mut clocks = Clocks::default();
+            for (peer, theirs) in (1..).zip(theirs) {
+                clocks.hear(PeerId::numbered(peer), theirs, mine, now);
+            }
+            clocks.difference(now).expect("two have told").correction_ms()
+        };
+        for wrong in [right - 3 * day, right + 3 * day, 0, u64::MAX] {
+            assert_eq!(ahead(right, [wrong, right]), 0, "{wrong}");
+        }
+        assert_eq!(ahead(right - 3 * day, [right, right]), 3 * day as i64);
+        assert_eq!(ahead(right + 3 * day, [right, right]), -3 * day as i64);
     }
 
     #[test]
