@@ -171,17 +171,18 @@ impl Admission {
         let chain = Chain::decode(chain)?;
         let mut state = self.state();
         let grant = state.verdict(&self.genesis, peer, &chain)?;
-        if state.met.len() < MET_MAX || state.met.contains_key(&peer) {
-            state.met.insert(peer, chain);
+        if state.met.len() >= MET_MAX && !state.met.contains_key(&peer) {
+            state.met.pop_first();
         }
+        state.met.insert(peer, chain);
         state.refusals.remove(&peer);
         Ok(grant)
     }
 
-    /// Whether one that was let in would be let in still.
+    /// Whether one that was let in would be let in still. Who is not remembered has to show its certificate again.
     pub fn check_again(&self, peer: PeerId) -> Result<(), Refusal> {
         let state = self.state();
-        let Some(chain) = state.met.get(&peer) else { return Ok(()) };
+        let chain = state.met.get(&peer).ok_or(Refusal::NoCertificate)?;
         state.verdict(&self.genesis, peer, chain).map(drop)
     }
 

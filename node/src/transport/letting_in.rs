@@ -51,6 +51,10 @@ impl Driver {
         }
         match outcome {
             Outcome::Admitted { grant, differ } => {
+                // It may have been revoked since it showed its certificate.
+                if let Err(refusal) = self.desk.admission.check_again(peer) {
+                    return self.turn_away(peer, refusal);
+                }
                 self.let_in(peer, connection, grant);
                 if differ {
                     self.say(peer, connection, Saying::Push);
