@@ -9,7 +9,7 @@ use crate::transport::{
     Address, AskError, JoinError, Keys, addresses_of, ask_genesis, dial_text, join as show_ticket,
 };
 use futures::future::join_all;
-use starling_protocol::admission::certificate::Chain;
+use starling_protocol::admission::certificate::{Chain, Refusal};
 use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
@@ -103,6 +103,7 @@ async fn until_joined(
                     .why(refusal)
                     .hint("ask for a new one: `starling invite` on a machine that is in"));
             }
+            Err(error @ (JoinError::Damaged(_) | JoinError::NotTaken(_))) => return Err(not_taken(error)),
             Err(error) => error,
         };
         let left = patience.saturating_sub(begun.elapsed());
@@ -116,6 +117,17 @@ async fn until_joined(
         }
         sleep(BETWEEN_TRIES.min(left)).await;
     }
+}
+
+/// It answered; to ask again would bring the same.
+fn not_taken(why: JoinError) -> Error {
+    let hint = match why {
+        JoinError::NotTaken(Refusal::NotYetValid | Refusal::Expired) => {
+            "see that the clocks of both machines are right, then join again with a new ticket"
+        }
+        _ => "see that both run the same version of starling, then join again with a new ticket",
+    };
+    Error::new("the inviter lets this machine in, but what it sent cannot be used").why(why).hint(hint)
 }
 
 fn not_reached(ticket: &Ticket, addresses: &[Address], why: &JoinError, patience: Duration) -> Error {

@@ -12,7 +12,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm, mdns};
 use serde_bytes::ByteBuf;
-use starling_protocol::admission::certificate::Chain;
+use starling_protocol::admission::certificate::{Chain, Refusal};
 use starling_protocol::admission::invite::JoinRefusal;
 use starling_protocol::admission::ticket::{
     TICKET_ADDRESS_LEN_MAX, TICKET_ADDRESSES_MAX, Ticket, prefix_of, proof,
@@ -32,6 +32,9 @@ pub enum JoinError {
     Ask(#[from] AskError),
     #[error("the inviter's answer makes no sense: {0}")]
     Damaged(String),
+    /// By the rules of this machine, and its clock.
+    #[error("the certificate that the inviter has issued does not hold here: {0}")]
+    NotTaken(Refusal),
 }
 
 /// The addresses of a peer as a ticket has them: the first few that fit.
@@ -142,6 +145,6 @@ async fn show(mut stream: Stream, keys: &Keys, ticket: &Ticket) -> Result<(Signe
     }
     let chain = Chain::decode(&chain).map_err(|error| damaged(&error))?;
     let now = crate::network::wall_ms();
-    chain.verify(&genesis, keys.peer(), now).map_err(|error| damaged(&error))?;
+    chain.verify(&genesis, keys.peer(), now).map_err(JoinError::NotTaken)?;
     Ok((genesis, chain))
 }
