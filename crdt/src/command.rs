@@ -80,6 +80,12 @@ impl Command {
             Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. }
         )
     }
+
+    /// True for commands that may bring more to keep; not for those that only remove.
+    pub fn grows(&self) -> bool {
+        use Command::*;
+        matches!(self, Set { .. } | IncrBy { .. } | SAdd { .. } | HSet { .. })
+    }
 }
 
 /// The answer to a command.

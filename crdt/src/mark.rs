@@ -124,6 +124,8 @@ marks! {
     Stalled,
     /// The log is cut above what all owners hold, as it is full.
     LogFull,
+    /// What another sends is not taken, as the disk is nearly full.
+    NoRoom,
     /// Contexts were read under an earlier table, and are read again.
     ContextsAgain,
     /// A damaged partition is filled again.

@@ -27,6 +27,9 @@ pub enum Input {
     Discovered { peer: PeerId, addresses: Vec<String> },
     /// Where this peer itself listens now.
     Listening { addresses: Vec<String> },
+    /// Whether the disk is nearly full. While it is, what brings more to keep is left to others, so that reads, removals
+    /// and what is under way inside storage go on.
+    Room { is_low: bool },
     /// The time of `next_timeout` has come.
     Timeout,
 }

@@ -70,6 +70,8 @@ pub struct Peer {
     operations_max: usize,
     /// The store was lost, now or before an earlier start, and has not been filled since.
     amnesiac: bool,
+    /// The disk is nearly full.
+    is_low: bool,
     leaving: Option<admin::Leaving>,
     membership: Membership,
     placement: Placement,
@@ -98,6 +100,7 @@ impl Peer {
             amnesiac: (fresh || unfilled) && me.standing.step != Step::Member,
             clock_ahead_ms: config.clock_ahead_ms,
             operations_max: limit,
+            is_low: false,
             leaving: None,
             placement: Placement::new(genesis.partitions, genesis.n),
             coordinator: Coordinator::new(id, config.clone(), life),
@@ -131,6 +134,7 @@ impl Peer {
             Input::Discovered { peer, addresses } => {
                 self.gossip(now, |membership, out| membership.discovered(peer, addresses, out))
             }
+            Input::Room { is_low } => self.is_low = is_low,
             Input::Listening { addresses } => {
                 self.gossip(now, |membership, out| membership.listening(now.time, addresses, out))
             }
@@ -268,7 +272,8 @@ impl Peer {
     fn with_repair(&mut self, now: Now, act: impl FnOnce(&mut Repair, &repair::Scene<'_>)) {
         let map = atlas::Atlas::new(self.me, &self.membership, &self.placement);
         let step = self.membership.me().standing.step;
-        let scene = repair::Scene { now, me: self.me, step, w: self.genesis.w, map: &map };
+        let (w, is_low) = (self.genesis.w, self.is_low);
+        let scene = repair::Scene { now, me: self.me, step, w, is_low, map: &map };
         act(&mut self.repair, &scene);
         self.route_repair(now);
     }

@@ -74,6 +74,8 @@ pub struct Scene<'a> {
     pub step: Step,
     /// W, as the network was founded with.
     pub w: u8,
+    /// The disk is nearly full: nothing more is taken in.
+    pub is_low: bool,
     pub map: &'a dyn Map,
 }
 

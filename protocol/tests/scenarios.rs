@@ -8,6 +8,7 @@ mod world;
 
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
+use starling_protocol::input::Input;
 use starling_protocol::request::{Failure, Request, Response, ScanCursor};
 use starling_protocol::time::Duration;
 use std::fmt::Write as _;
@@ -108,6 +109,14 @@ impl Stage {
             }
             ["damage", name, key] => {
                 world.damage(world.index(name), key);
+                String::new()
+            }
+            ["full", name] => {
+                world.input(world.index(name), Input::Room { is_low: true });
+                String::new()
+            }
+            ["room", name] => {
+                world.input(world.index(name), Input::Room { is_low: false });
                 String::new()
             }
             ["damages"] => std::mem::take(&mut world.damages).join("\n"),

@@ -172,8 +172,10 @@ impl Forward {
     }
 
     fn fail(&mut self, scene: &mut Scene<'_>) -> Next {
-        let trace = self.begin.explain.then(|| verdict::forwarded(&self.begin, self.began, scene));
-        scene.done(self.begin.client, Err(verdict::not_forwarded(trace)));
+        let is_undone = !self.in_doubt && self.asked.is_empty();
+        let trace = self.begin.explain.then(|| verdict::forwarded(&self.begin, self.began, is_undone, scene));
+        let failure = if is_undone { verdict::refused_by_all(trace) } else { verdict::not_forwarded(trace) };
+        scene.done(self.begin.client, Err(failure));
         Next::Over
     }
 

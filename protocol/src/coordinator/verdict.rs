@@ -29,6 +29,18 @@ pub(super) fn not_forwarded(trace: Option<Box<Trace>>) -> Failure {
     }
 }
 
+pub(super) fn refused_by_all(trace: Option<Box<Trace>>) -> Failure {
+    Failure {
+        kind: FailureKind::Busy,
+        why: "none of those who may carry it out takes it: their disks are nearly full, or they have lost what they \
+              held and are being filled again"
+            .into(),
+        state: "nothing was done".into(),
+        hint: "see `starling doctor` and the logs there; more room, or more peers, help".into(),
+        trace,
+    }
+}
+
 /// The parts of a trace that every operation has.
 struct Story<'a> {
     seats: &'a Seats,
@@ -65,9 +77,13 @@ fn of_read(read: &Read) -> Story<'_> {
     Story { seats: &read.seats, r: read.r(), w: read.w(), write: false, began: read.began() }
 }
 
-pub(super) fn forwarded(begin: &Begin, began: Time, scene: &Scene<'_>) -> Box<Trace> {
+pub(super) fn forwarded(begin: &Begin, began: Time, is_undone: bool, scene: &Scene<'_>) -> Box<Trace> {
     let story = Story { seats: &begin.seats, r: begin.r, w: begin.w, write: true, began };
-    story.trace(None, "handed to an owner that did not answer; the outcome is unknown".into(), scene)
+    let verdict = match is_undone {
+        true => "handed to others, all of whom refused; nothing was done",
+        false => "handed to an owner that did not answer; the outcome is unknown",
+    };
+    story.trace(None, verdict.into(), scene)
 }
 
 pub(super) fn unchanged(write: &Write, scene: &Scene<'_>) -> Box<Trace> {

@@ -87,10 +87,13 @@ impl Peer {
         }
         if !begin.command.writes() {
             self.coordinator.read(now, begin);
-        } else if self.issues(&begin.seats) {
+        } else if self.takes(&begin.command) && self.issues(&begin.seats) {
             self.coordinator.write(now, begin);
         } else {
-            let candidates = self.issuers(now, &begin.seats);
+            let candidates = self.issuers(now, &begin);
+            if candidates.is_empty() {
+                return self.done(begin.client, Err(no_room()));
+            }
             self.coordinator.forward(now, begin, candidates);
         }
         self.route_coordinator(now);
@@ -98,8 +101,8 @@ impl Peer {
 
     /// Who may issue a write that this peer should not, best first: owners that are alive, then suspect ones, then
     /// this peer if it is an owner that has not caught up, then those who are only to become owners, then whoever
-    /// stands in.
-    fn issuers(&self, now: Now, seats: &Seats) -> Vec<Candidate> {
+    /// stands in. Not this peer if it has no room.
+    fn issuers(&self, now: Now, Begin { seats, command, .. }: &Begin) -> Vec<Candidate> {
         let rank = |seat: &Seat| {
             let (comes, is_me) = (!seats.old.contains(seat), seat.peer == self.me);
             let at_once = seat.health == Health::Alive && self.membership.is_connected(seat.peer);
@@ -108,7 +111,13 @@ impl Peer {
         let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(rank);
         let candidate = |Seat { peer, .. }| Candidate { peer, there: self.moments.of(now.time, peer) };
-        owners.into_iter().chain(seats.stand_ins()).map(candidate).collect()
+        let takes = |seat: &Seat| seat.peer != self.me || self.takes(command);
+        owners.into_iter().chain(seats.stand_ins()).filter(takes).map(candidate).collect()
+    }
+
+    /// Whether there is room for what a command brings.
+    fn takes(&self, command: &Command) -> bool {
+        !self.is_low || !command.grows()
     }
 
     /// True if this peer is an owner that has caught up: nobody is better to issue a write.
@@ -116,8 +125,8 @@ impl Peer {
         seats.owns(self.me) && self.repair.is_proven(self.me, seats, self.genesis.w)
     }
 
-    /// Another peer asks us to issue a write: we do, whatever we think of who owns it, unless what we held is lost and
-    /// it may ask another that is alive.
+    /// Another peer asks us to issue a write: we do, whatever we think of who owns it, unless there is no room for it,
+    /// or what we held is lost and it may ask another that is alive.
     pub(super) fn forwarded_here(
         &mut self,
         now: Now,
@@ -133,10 +142,13 @@ impl Peer {
             return self.done(client, Err(*failure));
         }
         let seats = self.seats(self.placement.partition_of(&key));
-        if let Client::Peer { peer, op, .. } = client
-            && self.is_worst(&seats)
-        {
-            return self.send(peer, Message::Call(Call::Refused { op, why: Refusal::NotFilled }));
+        let refusal = match () {
+            () if !self.takes(&command) => Some(Refusal::Busy),
+            () if self.is_worst(&seats) => Some(Refusal::NotFilled),
+            () => None,
+        };
+        if let (Client::Peer { peer, op, .. }, Some(why)) = (client, refusal) {
+            return self.send(peer, Message::Call(Call::Refused { op, why }));
         }
         self.coordinator.write(now, Begin { client, seats, key, command, r, w, explain });
         self.route_coordinator(now);
@@ -278,6 +290,16 @@ impl Peer {
 fn invalid(why: String, hint: &str) -> Failure {
     let (kind, state) = (FailureKind::Invalid, "nothing was done".to_owned());
     Failure { kind, why, state, hint: hint.to_owned(), trace: None }
+}
+
+fn no_room() -> Failure {
+    Failure {
+        kind: FailureKind::Busy,
+        why: "the disk of this peer is nearly full, and no other may take the write".into(),
+        state: "nothing was done".into(),
+        hint: "free some space there, remove keys that are not needed, or start more peers; reads and removals go on".into(),
+        trace: None,
+    }
 }
 
 fn not_ready() -> Failure {

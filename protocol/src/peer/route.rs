@@ -64,6 +64,13 @@ impl Peer {
     }
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
+        if let Call::Apply { op, event, .. } = &call
+            && self.is_low
+            && !event.puts.is_empty()
+        {
+            let call = Call::Refused { op: *op, why: Refusal::Busy };
+            return self.send(from, Message::Call(call));
+        }
         let step = self.membership.me().standing.step;
         let (view, partitions, latest) = (self.view, self.genesis.partitions, self.latest(now));
         let owns = match call {

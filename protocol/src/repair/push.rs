@@ -202,6 +202,10 @@ impl Repair {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
         }
+        if scene.is_low && events.iter().any(|event| !event.puts.is_empty()) {
+            marked!(NoRoom);
+            return self.not_taken(scene, partition, from);
+        }
         self.coming.heard(scene.now.time, from);
         let pending = Pending::Learn { partition, from, events: events.len() };
         self.ask_store(pending, Question::Apply { partition, events });
@@ -215,7 +219,7 @@ impl Repair {
         self.tell_all_put_off(scene);
     }
 
-    /// Nothing of what it sent was taken: it was not whole and sound, or there is no room for its contexts. It is not
+    /// Nothing of what it sent was taken: it was not whole and sound, or there is no room for it. It is not
     /// asked at once for the same again; the next comparison does that.
     pub(super) fn not_taken(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.coming.done(partition, from);

@@ -61,6 +61,10 @@ impl Repair {
             self.staging.entry(key).and_modify(Staging::empty);
             return self.report_to(scene, from, vec![partition]);
         }
+        if scene.is_low {
+            self.staging.remove(&key);
+            return self.not_taken(scene, partition, from);
+        }
         self.coming.heard(scene.now.time, from);
         if index == 0 && self.makes_room(scene, key) {
             self.begin_staging(scene.now.time, key, session, (transfer, count));

@@ -66,7 +66,7 @@ fn scene(map: &Fixed) -> Scene<'_> {
 fn scene_at(map: &Fixed, time: Time) -> Scene<'_> {
     let step = if map.leaving { Step::Leaving } else { Step::Member };
     let (now, me) = (Now { time, wall_ms: 0 }, PeerId::numbered(ME));
-    Scene { now, me, step, w: 2, map }
+    Scene { now, me, step, w: 2, is_low: false, map }
 }
 
 fn begun(map: &Fixed) -> Repair {

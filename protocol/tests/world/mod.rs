@@ -254,7 +254,7 @@ impl World {
         self.schedule(after, Event::Input { to, life, input });
     }
 
-    fn input(&mut self, index: usize, input: Input) {
+    pub fn input(&mut self, index: usize, input: Input) {
         let now = self.now_both();
         let Some(peer) = self.nodes[index].peer.as_mut() else { return };
         let effects: Vec<_> = peer.handle(now, input).collect();

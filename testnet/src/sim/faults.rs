@@ -19,6 +19,7 @@ pub const CUT_MS: (u64, u64) = (50, 20_000);
 const FLAP_MS: (u64, u64) = (50, 1_500);
 const CLOG_MS: (u64, u64) = (50, 5_000);
 const SLOW_MS: (u64, u64) = (500, 10_000);
+const LOW_MS: (u64, u64) = (500, 20_000);
 /// Most machines of one seed, those that are gone included: the ledger notes with a bit of each who has synced what.
 const NODES_MAX: usize = 120;
 
@@ -30,6 +31,8 @@ pub enum Mend {
     Crash(usize),
     /// An operator tells somebody that this peer will not come back.
     Forget(usize),
+    /// Its disk has room again.
+    Room(usize),
     /// Its clock is looked after again.
     SetClock(usize),
 }
@@ -89,6 +92,7 @@ impl World {
             Fault::Leave => return self.leave(at),
             Fault::Replay => return self.replay(at),
             Fault::DiskFails => self.nodes[at].disk_fails = true,
+            Fault::LowDisk => self.fill_disk(at),
             Fault::CrashTwice => self.crash_twice(at),
             Fault::LongPause => self.pause_long(at),
             Fault::Bridge => self.bridge(at),
@@ -135,6 +139,17 @@ impl World {
         self.tell(None, || format!("cut for {span:?}: {ways:?}"));
         self.links.cut(&ways);
         self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+    }
+
+    fn fill_disk(&mut self, index: usize) {
+        let span = self.faults.chance.span_ms(LOW_MS);
+        self.tell(Some(index), || format!("has hardly any room for {span:?}"));
+        self.schedule_input(index, Duration::ZERO, Input::Room { is_low: true });
+        self.schedule(span, Event::Mend(Mend::Room(index)));
+    }
+
+    fn make_room(&mut self, index: usize) {
+        self.schedule_input(index, Duration::ZERO, Input::Room { is_low: false });
     }
 
     /// One peer is cut off again and again.
@@ -245,6 +260,7 @@ impl World {
             Mend::Start(index) => self.start(index),
             Mend::Crash(index) => self.crash_for_a_while(index),
             Mend::SetClock(index) => self.nodes[index].far_ms = 0,
+            Mend::Room(index) => self.make_room(index),
             Mend::Cut(ways) => self.links.cut(&ways),
             Mend::Uncut(ways) => self.links.uncut(&ways),
         }
@@ -262,6 +278,7 @@ impl World {
         for index in 0..self.nodes.len() {
             (self.nodes[index].slow_until, self.nodes[index].disk_fails) = (Time(0), false);
             (self.nodes[index].rots, self.nodes[index].far_ms) = (false, 0);
+            self.make_room(index);
             self.start(index);
         }
     }

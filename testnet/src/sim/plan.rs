@@ -49,6 +49,8 @@ pub enum Fault {
     HalfOpen,
     /// A sync fails, or the disk is full: the peer stops, and nothing of that sync is kept.
     DiskFails,
+    /// A disk is nearly full for a while: its peer takes nothing more.
+    LowDisk,
     /// A new peer starts from a copy of another's disk.
     Clone,
     /// A clock runs too fast or too slow.
@@ -68,7 +70,7 @@ pub enum Fault {
 }
 
 /// Those that every profile draws.
-pub const FAULTS: [Fault; 24] = [
+pub const FAULTS: [Fault; 25] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
@@ -88,6 +90,7 @@ pub const FAULTS: [Fault; 24] = [
     Fault::Bridge,
     Fault::HalfOpen,
     Fault::DiskFails,
+    Fault::LowDisk,
     Fault::Clone,
     Fault::Drift,
     Fault::Replace,
