@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::members::Saver;
 use crate::peer_handle::ClientRequest;
+use crate::space::Space;
 use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
@@ -67,6 +68,7 @@ pub struct EventLoop {
     pub storage: StorageHandle,
     pub saver: Saver,
     pub clock: Clock,
+    space: Space,
     /// At the beginning of this turn.
     now: Now,
     alarm: Alarm,
@@ -129,7 +131,14 @@ impl Woken {
 }
 
 impl EventLoop {
-    pub fn new(peer: Peer, transport: Transport, storage: StorageHandle, saver: Saver, clock: Clock) -> Self {
+    pub fn new(
+        peer: Peer,
+        transport: Transport,
+        storage: StorageHandle,
+        saver: Saver,
+        clock: Clock,
+        space: Space,
+    ) -> Self {
         Self {
             now: clock.now(),
             alarm: Alarm::new(),
@@ -142,12 +151,14 @@ impl EventLoop {
             storage,
             saver,
             clock,
+            space,
         }
     }
 
     /// Runs until it is told to stop; then lets requests finish, saves, syncs and closes everything.
     /// Errors: it has stopped by itself; storage may have failed while it was closed, too.
     pub async fn run(mut self, mut sources: Sources) -> Result<(), Stopped> {
+        self.look_at_disk();
         self.timeout();
         self.ask_storage();
         loop {
@@ -156,6 +167,7 @@ impl EventLoop {
             self.storage.flush();
             let woken = self.next(&mut sources).await;
             self.now = self.clock.now();
+            self.look_at_disk();
             match woken {
                 Woken::Stop => break,
                 Woken::Failed(failure) => return Err(failure.into()),
@@ -225,6 +237,12 @@ impl EventLoop {
             }
             // What is due is looked after once a turn.
             Woken::Timeout | Woken::Stop | Woken::Failed(_) => {}
+        }
+    }
+
+    fn look_at_disk(&mut self) {
+        if let Some(is_low) = self.space.news(self.now.time) {
+            self.feed(Input::Room { is_low });
         }
     }
 

@@ -22,6 +22,7 @@ pub mod ports;
 pub mod render;
 pub mod resp;
 pub mod running;
+pub mod space;
 pub mod storage;
 pub mod transport;
 pub mod words;

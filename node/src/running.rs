@@ -9,6 +9,7 @@ use crate::event_loop::{EventLoop, Sources, Stopped};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
 use crate::ports::Ports;
+use crate::space::Space;
 use crate::storage::{self, Answers, Opened, StorageFailure, StorageHandle};
 use crate::transport::{self, Address, Batch, Inputs, Keys, ListenError, Queue, Transport, peer_text};
 use crate::{holder, network};
@@ -76,7 +77,8 @@ impl Running {
         let Store { storage, answers, failure, .. } = store;
         let paths = transport.paths();
         let peer = Peer::new(start, clock.now());
-        let event_loop = EventLoop::new(peer, transport, storage, saver, clock);
+        let space = Space::new(directory.path(), options.keep_free);
+        let event_loop = EventLoop::new(peer, transport, storage, saver, clock, space);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
         let handle = PeerHandle::new(facts, to_requests, faults)

@@ -53,6 +53,7 @@ impl Victim {
             "--no-mdns",
             "--json",
         ]);
+        command.env("STARLING_KEEP_FREE_MIB", "0");
         command.args(["--replicas", "1"]).arg("--dir").arg(home.join("p1"));
         command.arg("--password-file").arg(password);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

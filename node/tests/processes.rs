@@ -21,6 +21,8 @@ fn starling() -> Command {
             command.env_remove(name);
         }
     }
+    // Nor the disk.
+    command.env("STARLING_KEEP_FREE_MIB", "0");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -78,6 +78,8 @@ pub struct Options {
     pub admits_anyone: bool,
     pub mdns: bool,
     pub durability: Durability,
+    /// Bytes of the disk that are kept free; 0: none.
+    pub keep_free: u64,
     /// That serve clients and other peers.
     pub threads: usize,
     pub zone: String,
@@ -115,6 +117,7 @@ impl Options {
             admits_anyone: admits_anyone(values)?,
             mdns: values.switch("mdns")?,
             durability: durability(values)?,
+            keep_free: u64::from(number(values, "keep-free-mib", u32::MAX)?) * MIB as u64,
             threads: at_least(values, "threads", 1, THREADS_MAX)? as usize,
             zone: short(values, "zone")?,
             weight: number(values, "weight", WEIGHT_MAX)?,

@@ -205,6 +205,13 @@ pub const SETTINGS: &[Setting] = &[
         "Most MiB that wait for one peer, in each of three classes; what is more is dropped, and repaired later",
     ),
     setting(
+        "keep-free-mib",
+        One("MIB"),
+        default!("512"),
+        "MiB of the disk that are kept free, at most an eighth of it: with less, this peer takes nothing that brings \
+         more, while reads and removals go on; 0: all may be used",
+    ),
+    setting(
         "clients",
         One("N"),
         default!("10000"),

@@ -183,6 +183,8 @@ impl Network {
         command.args(seat.through.iter().flat_map(|address| ["--external", address]));
         command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]);
         command.args(&self.flags);
+        // What is tried out on a full disk may fill it.
+        command.env("STARLING_KEEP_FREE_MIB", "0");
         command.env("STARLING_BLOCK", self.blocked(seat).join(","));
         command
     }
@@ -195,6 +197,7 @@ impl Network {
         command.arg("--dir").arg(dir).args(["--name", &self.plan.seats[index].name]);
         command.args(["--resp", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"]);
         command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]).args(&self.flags);
+        command.env("STARLING_KEEP_FREE_MIB", "0");
         let path = dir.join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         command.stderr(log.map_err(Error::io("cannot write", &path))?);

@@ -130,6 +130,7 @@ impl Lab {
         let program = Path::new(env!("CARGO_BIN_EXE_testnet")).with_file_name("starling");
         assert!(program.exists(), "{} is missing; run `cargo build -p starling-node`", program.display());
         let mut command = Command::new("ip");
+        command.env("STARLING_KEEP_FREE_MIB", "0");
         command.args(["netns", "exec", &self.name(host)]).arg(program).args(args);
         command
     }

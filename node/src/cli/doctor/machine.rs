@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::network::{self, wall_ms};
+use crate::space::Disk;
 use starling_protocol::admission::certificate::Refusal;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// A sync that takes longer makes every write slow.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
-/// Free space below which a warning is due, and below which writes are about to fail.
+/// Free space below which a warning is due, and below which a peer takes no more by default (`--keep-free-mib`).
 const LITTLE: u64 = 2 * 1024 * 1024 * 1024;
-const NONE: u64 = 100 * 1024 * 1024;
+const NONE: u64 = 512 * 1024 * 1024;
 const MEBIBYTE: u64 = 1024 * 1024;
 /// A certificate that ends sooner is worth a word, in milliseconds.
 const SOON_MS: u64 = 30 * 24 * 60 * 60 * 1000;
@@ -59,15 +60,8 @@ fn time_sync(dir: &Path) -> io::Result<Duration> {
     written.and_then(|took| removed.map(|()| took))
 }
 
-#[cfg(unix)]
 fn space(dir: &Path) -> Option<Finding> {
-    let stat = rustix::fs::statvfs(dir).ok()?;
-    Some(space_left(stat.f_bavail.saturating_mul(stat.f_frsize)))
-}
-
-#[cfg(not(unix))]
-fn space(_: &Path) -> Option<Finding> {
-    None
+    Disk::of(dir).map(|disk| space_left(disk.free))
 }
 
 fn space_left(free: u64) -> Finding {
