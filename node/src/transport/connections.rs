@@ -131,7 +131,7 @@ impl Driver {
 
     fn put_aside(&mut self, peer: PeerId, connection: Connection, is_own: bool) {
         if is_own {
-            self.named.retain(|named| !named.attempts.contains(&connection.id));
+            self.named_leads_to(peer, connection.id);
             // One came through: this dial is over.
             self.peer(peer).dial.take_if(|dial| dial.attempts.contains(&connection.id));
             self.swarm.close_connection(connection.id);
@@ -213,6 +213,11 @@ impl Driver {
     }
 
     /// A named address whose peer went away before it proved to be one of us is tried again.
+    fn named_leads_to(&mut self, peer: PeerId, by: ConnectionId) {
+        let tried = self.named.iter_mut().filter(|named| named.attempts.contains(&by));
+        tried.for_each(|named| named.leads_to(peer));
+    }
+
     fn named_closed(&mut self, id: ConnectionId) {
         self.named.iter_mut().for_each(|named| named.attempts.retain(|attempt| *attempt != id));
     }
@@ -250,7 +255,7 @@ impl Driver {
     /// This connection of a peer that was let in works: others that were doubted are not needed.
     pub(super) fn works(&mut self, peer: PeerId, by: ConnectionId) {
         self.foreign.remove(&peer);
-        self.named.retain(|named| !named.attempts.contains(&by));
+        self.named_leads_to(peer, by);
         let entry = self.peer(peer);
         let doubted = entry.take_doubted(by);
         entry.used_at = Some(Instant::now());

@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// How often an address that was named at the start is tried while nobody answers there.
 const NAMED_RETRY_MAX: Duration = Duration::from_secs(5);
+/// The same once somebody has answered there, and is lost: a name may lead to another address by now, or to another
+/// peer. The peer itself is dialled where it was as well.
+const NAMED_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Silence that is worth a question, of one that is in doubt: the period in which somebody probes each that is.
 const DOUBTFUL: Duration = Duration::from_millis(500);
@@ -29,9 +32,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How a connection ends that was taken for a process which then ended.
 const BROKEN: [&str; 3] = ["reset", "broken pipe", "end of file"];
 
-/// An address that a person named: who is there is not known yet.
+/// An address that a person named, and who was there, if anybody has answered yet.
 pub(super) struct Named {
     pub addresses: Vec<Multiaddr>,
+    led_to: Option<PeerId>,
     tries: usize,
     next: Instant,
     /// The dials under way, and connections that have not proved themselves yet.
@@ -41,7 +45,19 @@ pub(super) struct Named {
 impl Named {
     pub fn new(addresses: Vec<Multiaddr>) -> Self {
         let addresses = address::in_order(&addresses).into_iter().flat_map(|stage| stage.addresses).collect();
-        Self { addresses, tries: 0, next: Instant::now(), attempts: Vec::new() }
+        Self { addresses, led_to: None, tries: 0, next: Instant::now(), attempts: Vec::new() }
+    }
+
+    /// This peer is there. While it stays connected nobody needs to be looked for.
+    pub fn leads_to(&mut self, peer: PeerId) {
+        (self.led_to, self.tries, self.next) = (Some(peer), 0, Instant::now());
+        self.attempts.clear();
+    }
+
+    fn wait(&self) -> Duration {
+        let rounds = (self.tries / self.addresses.len()).max(1) as u32;
+        let most = if self.led_to.is_some() { NAMED_AGAIN_MAX } else { NAMED_RETRY_MAX };
+        address::HEAD_START.saturating_mul(rounds).min(most)
     }
 
     /// The addresses get a head start each; then all are tried again, once every dial has failed.
@@ -65,8 +81,13 @@ impl Driver {
     pub(super) fn due(&self) -> Instant {
         let peers = self.peers.iter().filter(|(id, _)| !self.blocked.contains(id));
         let peers = peers.filter_map(|(_, peer)| peer.due());
-        let named = self.named.iter().filter_map(Named::due);
+        let named = self.named.iter().filter(|named| self.is_sought(named)).filter_map(Named::due);
         peers.chain(named).min().unwrap_or_else(|| Instant::now() + SWEEP)
+    }
+
+    fn is_sought(&self, named: &Named) -> bool {
+        let entry = named.led_to.and_then(|peer| self.peers.get(&peer));
+        !entry.is_some_and(|entry| entry.is_connected())
     }
 
     pub(super) fn dial_due(&mut self) {
@@ -226,15 +247,17 @@ impl Driver {
     }
 
     fn dial_named(&mut self, now: Instant) {
-        for named in self.named.iter_mut().filter(|named| named.due().is_some_and(|due| due <= now)) {
+        let is_due = |named: &Named| named.due().is_some_and(|due| due <= now) && self.is_sought(named);
+        let due: Vec<_> = (0..self.named.len()).filter(|at| is_due(&self.named[*at])).collect();
+        for at in due {
+            let named = &mut self.named[at];
             let address = named.addresses[named.tries % named.addresses.len()].clone();
             let options = DialOpts::unknown_peer_id().address(address.clone());
             let own_port = address::is_quic(&address) && address::is_global(&address);
             let options = if own_port { options } else { options.allocate_new_port() }.build();
             let attempt = options.connection_id();
             named.tries += 1;
-            let rounds = (named.tries / named.addresses.len()) as u32;
-            named.next = now + address::HEAD_START.saturating_mul(rounds.max(1)).min(NAMED_RETRY_MAX);
+            named.next = now + named.wait();
             match self.swarm.dial(options) {
                 Ok(()) => {
                     named.attempts.push(attempt);

@@ -369,6 +369,20 @@ async fn an_address_that_a_person_named_is_tried_until_somebody_answers() {
     a.until_input(Input::Connected { peer: b.me }).await;
 }
 
+/// A name may lead elsewhere by then, and nobody else may know where the peer is.
+#[tokio::test]
+async fn an_address_that_a_person_named_is_tried_again_when_who_was_there_is_lost() {
+    let b = Node::start(plan(TCP)).await;
+    let at = b.address().to_string();
+    let mut a = Node::start(Plan { named: vec![at.clone()], ..plan(TCP) }).await;
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: b.me }).await;
+    let listen = Box::leak(at.into_boxed_str());
+    let c = Node::start(plan(listen)).await;
+    a.until_input(Input::Connected { peer: c.me }).await;
+}
+
 #[tokio::test]
 async fn two_that_dial_each_other_at_once_are_connected_once() {
     let mut a = Node::start(plan(TCP)).await;
