@@ -297,7 +297,7 @@ fn no_room() -> Failure {
         kind: FailureKind::Busy,
         why: "the disk of this peer is nearly full, and no other may take the write".into(),
         state: "nothing was done".into(),
-        hint: "free some space there, remove keys that are not needed, or start more peers; reads and removals go on".into(),
+        hint: "free some space there, or start more peers; reads and removals go on".into(),
         trace: None,
     }
 }
