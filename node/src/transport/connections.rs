@@ -212,12 +212,12 @@ impl Driver {
         }
     }
 
-    /// A named address whose peer went away before it proved to be one of us is tried again.
     fn named_leads_to(&mut self, peer: PeerId, by: ConnectionId) {
         let tried = self.named.iter_mut().filter(|named| named.attempts.contains(&by));
         tried.for_each(|named| named.leads_to(peer));
     }
 
+    /// A named address whose peer went away before it proved to be one of us is tried again.
     fn named_closed(&mut self, id: ConnectionId) {
         self.named.iter_mut().for_each(|named| named.attempts.retain(|attempt| *attempt != id));
     }

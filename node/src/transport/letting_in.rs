@@ -99,6 +99,10 @@ impl Driver {
         } else {
             tracing::debug!(peer = peer_id, why = %refusal, "a peer is not let in");
         }
+        // One that takes nothing more may keep a connection from closing.
+        self.peer(peer).put_out();
+        self.insiders.remove(&peer);
+        self.tell_connection(peer);
         self.close_all(peer);
     }
 

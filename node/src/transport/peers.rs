@@ -243,6 +243,12 @@ impl Peer {
         self.admitted.take()
     }
 
+    /// Nothing that it says counts any more, though its connections may take a while to close.
+    pub fn put_out(&mut self) {
+        self.parted();
+        self.readers.iter_mut().flat_map(|readers| readers.drain(..)).for_each(|reader| reader.abort());
+    }
+
     pub fn add_answer(&mut self, answer: AbortHandle) {
         self.answers.retain(|answer| !answer.is_finished());
         if self.answers.len() == ANSWERS_MAX {
