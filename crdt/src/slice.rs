@@ -16,6 +16,9 @@ use std::fmt;
 /// read.
 pub const SLICE_MAX: usize = 2 * VALUE_MAX + 64 * 1024;
 
+/// Most bytes of values in a reply to a command that may name one of them many times.
+pub const REPLY_MAX: usize = 64 * 1024 * 1024;
+
 /// How many elements tell that a hash or a set is there.
 pub(crate) const HEAD_LEN: usize = 8;
 

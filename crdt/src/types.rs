@@ -71,7 +71,7 @@ impl Command {
     pub fn answer(&self, slice: &Slice) -> Answered {
         use Command::*;
         if slice.oversized {
-            return Reply::Error(too_large()).into();
+            return Reply::Error(too_large(SLICE_MAX)).into();
         }
         if key::is_wrong(self, slice) {
             return Reply::Error(CommandError::WrongType).into();
@@ -88,7 +88,7 @@ impl Command {
             SScan { .. } => set::page(slice),
             SIsMember { member } => set::has(slice, member),
             SMIsMember { members } => Reply::Array(members.iter().map(|m| set::has(slice, m)).collect()),
-            HMGet { fields } => Reply::Array(fields.iter().map(|f| hash::get(slice, f).reply).collect()),
+            HMGet { fields } => hash::several(slice, fields),
             HGetAll => hash::all(slice),
             HLen => hash::count(slice),
             HKeys => hash::names(slice),
@@ -106,7 +106,7 @@ impl Command {
     pub(crate) fn change(&self, slice: &Slice, issuer: &Issuer) -> Change {
         use Command::*;
         if slice.oversized {
-            return too_large().into();
+            return too_large(SLICE_MAX).into();
         }
         if key::is_wrong(self, slice) {
             return CommandError::WrongType.into();
@@ -150,7 +150,8 @@ impl Command {
             Set { .. } | Del => most = usize::MAX,
             Get | Strlen | IncrBy { .. } | Exists | Type | Siblings => {}
         }
-        Needs { entries, members, most }
+        let most_named = if self.writes() { usize::MAX } else { SLICE_MAX };
+        Needs { entries, members, most, most_named }
     }
 
     /// The type that a key must have, or not exist; `None`: any.
@@ -215,8 +216,8 @@ fn fits(what: &str, size: usize, limit: usize) -> Result<(), CommandError> {
     if size <= limit { Ok(()) } else { Err(too_long(what, size, limit)) }
 }
 
-fn too_large() -> CommandError {
-    CommandError::TooLarge { limit: SLICE_MAX as u64 }
+fn too_large(limit: usize) -> CommandError {
+    CommandError::TooLarge { limit: limit as u64 }
 }
 
 pub(crate) fn too_long(what: &str, size: usize, limit: usize) -> CommandError {

@@ -124,3 +124,15 @@ fn elements_cost_the_same_in_a_small_and_in_a_large_collection() {
         assert_eq!((small.1, small.2), (large.1, large.2));
     }
 }
+
+#[test]
+fn what_is_named_often_is_read_once() {
+    let mut a = Peer::new(1);
+    a.cost("h", &Command::HSet { entries: vec![(bytes("f"), bytes("v"))] });
+    let fields = vec![bytes("f"); 1_000];
+    assert_eq!(a.cost("h", &Command::HMGet { fields: fields.clone() }).0, [1, 1, 1, 0, 0]);
+    assert_eq!(a.cost("h", &Command::HDel { fields }).0, [2, 2, 1, 2, 1]);
+    let members = vec![bytes("m"); 1_000];
+    a.cost("s", &Command::SAdd { members: members.clone() });
+    assert_eq!(a.cost("s", &Command::SMIsMember { members }).0, [1, 1, 1, 0, 0]);
+}

@@ -77,8 +77,10 @@ impl Deferred {
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));
-                    let dots = self.targets.get(&Target::Cell(cell.clone()));
-                    found.extend(dots.map(|dots| (Some(cell.field), dots.clone())));
+                    if let Some(dots) = self.targets.get(&Target::Cell(cell.clone())) {
+                        // A name may come any number of times.
+                        found.entry(Some(cell.field)).or_insert_with(|| dots.clone());
+                    }
                 }
                 self.of_fields(key, fields, WAITS_MAX, found);
             }

@@ -14,6 +14,8 @@ pub(crate) struct Needs<'a> {
     pub members: Wanted<'a>,
     /// Most bytes of it, as `Slice::weight` counts: of more, nothing is told but that it is too large.
     pub most: usize,
+    /// The same with the elements that are named. What a command names to write it is not sent, and may be more.
+    pub most_named: usize,
 }
 
 pub(crate) enum Wanted<'a> {
@@ -29,6 +31,8 @@ pub(crate) struct Loaded {
     pub complete: bool,
     /// Cells that were looked for and are not there.
     absent: Vec<Field>,
+    /// What has been counted of it.
+    size: usize,
 }
 
 impl Loaded {
@@ -60,9 +64,10 @@ impl Partition {
             slice.removed = self.deferred.of_key(key, needs);
         }
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
-        let mut loaded = Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new() };
-        self.read_wanted(s, key, &needs.entries, Field::Entry, &mut loaded)?;
-        self.read_wanted(s, key, &needs.members, Field::Member, &mut loaded)?;
+        let mut loaded =
+            Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new(), size: scan.size };
+        self.read_wanted(s, key, (&needs.entries, Field::Entry), needs.most_named, &mut loaded)?;
+        self.read_wanted(s, key, (&needs.members, Field::Member), needs.most_named, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -70,12 +75,13 @@ impl Partition {
         &self,
         s: &(impl Storage + ?Sized),
         key: &[u8],
-        wanted: &Wanted,
-        of: ElementOf,
+        (wanted, of): (&Wanted, ElementOf),
+        most: usize,
         loaded: &mut Loaded,
     ) -> Result<(), StorageError> {
         match wanted {
-            Wanted::Named(names) => self.read_named(s, key, names, of, loaded),
+            _ if loaded.slice.oversized => Ok(()),
+            Wanted::Named(names) => self.read_named(s, key, (names, of), most, loaded),
             // The key has no elements.
             Wanted::Page(page) if loaded.complete => {
                 self.add_waiting(key, page, of, &mut loaded.slice);
@@ -90,20 +96,30 @@ impl Partition {
         &self,
         s: &(impl Storage + ?Sized),
         key: &[u8],
-        names: &[&ByteBuf],
-        of: ElementOf,
+        (names, of): (&[&ByteBuf], ElementOf),
+        most: usize,
         loaded: &mut Loaded,
     ) -> Result<(), StorageError> {
+        // A name may come any number of times.
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
         for name in names {
-            let cell = Cell::new(key, of((*name).clone()));
+            let cell = Cell::new(key, of(name.clone()));
             let versions = match loaded.complete {
                 true => Vec::new(),
                 false => versions_of(s, self.id, &cell)?,
             };
-            loaded.slice.insert(cell.field.clone(), versions);
-            if !loaded.slice.cells.contains_key(&cell.field) {
+            if versions.is_empty() {
                 loaded.absent.push(cell.field);
+                continue;
             }
+            loaded.size += Slice::weight(&cell.field, &versions);
+            if loaded.size > most {
+                loaded.slice = Slice::oversized();
+                return Ok(());
+            }
+            loaded.slice.insert(cell.field, versions);
         }
         Ok(())
     }
@@ -117,7 +133,8 @@ impl Partition {
         limit: usize,
         exists: fn(&Slice) -> bool,
     ) -> Result<Vec<Key>, StorageError> {
-        let needs = Needs { entries: Wanted::Head, members: Wanted::Head, most: SLICE_MAX };
+        let needs =
+            Needs { entries: Wanted::Head, members: Wanted::Head, most: SLICE_MAX, most_named: SLICE_MAX };
         let (mut from, to) = rows::all(self.id, rows::Kind::Cells);
         if let Some(after) = after {
             from = rows::cells_of(self.id, after).1;

@@ -1,7 +1,8 @@
 //! Hashes: a cell for each field, which keeps concurrent values as a string does.
 
 use super::register::{hidden, winner};
-use super::{Answered, Change, Issuer, int, live};
+use super::{Answered, Change, Issuer, int, live, too_large};
+use crate::slice::REPLY_MAX;
 use crate::{Field, Reply, Slice};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,18 @@ pub(super) fn get(slice: &Slice, name: &ByteBuf) -> Answered {
     let versions = slice.versions(&Field::Entry(name.clone()));
     let value = winner(versions).map(|version| version.value.clone());
     Answered { reply: value.map_or(Reply::Nil, Reply::Bytes), hidden: hidden(versions) }
+}
+
+/// A value for each name. One that is named often is in the slice once, and in the reply as often as it is named.
+pub(super) fn several(slice: &Slice, names: &[ByteBuf]) -> Reply {
+    let length = |name: &ByteBuf| {
+        let versions = slice.versions(&Field::Entry(name.clone()));
+        winner(versions).map_or(0, |version| version.value.len())
+    };
+    if names.iter().fold(0, |sum: usize, name| sum.saturating_add(length(name))) > REPLY_MAX {
+        return Reply::Error(too_large(REPLY_MAX));
+    }
+    Reply::Array(names.iter().map(|name| get(slice, name).reply).collect())
 }
 
 pub(super) fn has(slice: &Slice, name: &ByteBuf) -> Reply {

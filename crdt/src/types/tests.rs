@@ -1,6 +1,6 @@
 use super::Answered;
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
-use crate::slice::SLICE_MAX;
+use crate::slice::{REPLY_MAX, SLICE_MAX};
 use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply, Scrubbed};
 use serde_bytes::ByteBuf;
 
@@ -393,6 +393,30 @@ fn what_is_too_long_is_refused() {
     let too_large = Reply::Error(CommandError::TooLarge { limit: SLICE_MAX as u64 });
     assert_eq!(a.ask(&key, Command::HVals), too_large);
     assert_eq!(a.ask(&key, Command::HLen), too_large, "it is counted in pages");
+    assert_eq!(a.ask("k", Command::Exists), Reply::Int(0));
+}
+
+#[test]
+fn what_is_named_is_read_up_to_a_limit_and_written_beyond_it() {
+    let mut a = Peer::new(1);
+    let large = "x".repeat(VALUE_MAX);
+    for field in ["a", "b", "c"] {
+        a.ask("k", hset(&[(field, &large)]));
+    }
+    let hmget =
+        |fields: &[&str]| Command::HMGet { fields: fields.iter().map(|field| bytes(field)).collect() };
+    let too_large = |limit: usize| Reply::Error(CommandError::TooLarge { limit: limit as u64 });
+    assert_eq!(a.ask("k", hmget(&["a", "b", "c"])), too_large(SLICE_MAX));
+    let slice = a.replica.read(&a.disk, P, b"k", &hmget(&["a", "b", "c"])).unwrap();
+    assert!(slice.oversized && slice.cells.is_empty());
+    let both = Reply::Array(vec![text(&large), Reply::Nil, text(&large)]);
+    assert!(a.ask("k", hmget(&["a", "none", "b"])) == both);
+    assert!(matches!(a.ask("k", hmget(&["a"; 8])), Reply::Array(values) if values.len() == 8));
+    assert_eq!(a.ask("k", hmget(&["a"; 9])), too_large(REPLY_MAX), "one value nine times");
+    assert_eq!(a.ask("k", hset(&[("a", "v"), ("b", "v"), ("c", "v")])), Reply::Int(0));
+    assert_eq!(a.ask("k", hmget(&["a", "b", "c"])), Reply::Array(vec![text("v"); 3]));
+    ["a", "b", "c"].iter().for_each(|field| assert_eq!(a.ask("k", hset(&[(field, &large)])), Reply::Int(0)));
+    assert_eq!(a.ask("k", Command::HDel { fields: ["a", "b", "c", "a"].map(bytes).to_vec() }), Reply::Int(3));
     assert_eq!(a.ask("k", Command::Exists), Reply::Int(0));
 }
 
