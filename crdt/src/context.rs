@@ -95,6 +95,18 @@ impl Context {
         end <= self.clock.get(&actor) || self.beyond.before(actor, start).is_some_and(within)
     }
 
+    /// True where both have a dot.
+    pub(crate) fn meets(&self, other: &Context) -> bool {
+        let is_smaller = self.range_count() <= other.range_count();
+        let (few, many) = if is_smaller { (self, other) } else { (other, self) };
+        few.ranges().any(|(actor, start, end)| many.meets_range(actor, (start, end)))
+    }
+
+    fn meets_range(&self, actor: Actor, (start, end): Range) -> bool {
+        let within = |(_, last)| start <= last;
+        start <= self.clock.get(&actor) || self.beyond.before(actor, end).is_some_and(within)
+    }
+
     /// Its range, where it has no other: as in almost every event, on the path of every write.
     fn only(&self) -> Option<(Actor, Range)> {
         match (&self.beyond, self.clock.dots.len()) {

@@ -46,6 +46,7 @@ proptest! {
         prop_assert_eq!(&x.difference(&y), &less);
         prop_assert_eq!(&x.intersect(&y), &context(&a.intersection(&b).copied().collect()));
         prop_assert_eq!(x.contains_all(&y), b.is_subset(&a));
+        prop_assert_eq!(x.meets(&y), !a.is_disjoint(&b));
         prop_assert_eq!(x.hash() == y.hash(), a == b);
         for actor in 0..4 {
             let max = a.iter().filter(|(id, _)| *id == actor).map(|(_, c)| *c).max();

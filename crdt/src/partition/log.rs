@@ -3,7 +3,7 @@
 use super::{Partition, versions_of};
 use crate::rows;
 use crate::wire::{Malformed, array_shaped};
-use crate::{Cell, Context, Dot, Event, Key, PartitionId, Stamp, Storage, StorageError, Target};
+use crate::{Cell, Context, Dot, Event, Field, Key, PartitionId, Stamp, Storage, StorageError, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -99,13 +99,9 @@ impl Partition {
             events.push(event);
         }
         let more = next.is_some();
-        let sent = by_key(&events);
+        let sent = by_key(if more { &events } else { &[] });
         let mut later = next.into_iter().chain(entries.map(|(_, entry)| entry.drops)).flatten();
-        let drops_sent = |(target, dots): (Target, Context)| {
-            let mut there = sent.get(target.key()).into_iter().flatten();
-            there.any(|(cell, dot)| dots.contains(*dot) && target.covers(cell))
-        };
-        let inverted = later.any(drops_sent) && !mutated!(OldestFirst);
+        let inverted = later.any(|(target, dots)| is_among(&sent, &target, &dots)) && !mutated!(OldestFirst);
         marked!(LogInverted if inverted);
         if inverted && !mutated!(IgnoreInversion) {
             return Ok(Missing::Cut);
@@ -169,18 +165,81 @@ impl Partition {
     }
 }
 
-/// The cells that events put, by their keys.
-fn by_key(events: &[Event]) -> BTreeMap<&Key, Vec<(&Cell, Dot)>> {
-    let mut cells: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// The dots that events put at a key: of each field, and of all.
+#[derive(Default)]
+struct Put<'a> {
+    fields: BTreeMap<&'a Field, Context>,
+    all: Context,
+}
+
+/// What events put. One key may be in all of them, and in all that is asked about.
+fn by_key(events: &[Event]) -> BTreeMap<&Key, Put<'_>> {
+    let mut keys: BTreeMap<_, Put> = BTreeMap::new();
     for event in events {
-        for (cell, _) in &event.puts {
-            cells.entry(&cell.key).or_default().push((cell, event.dot));
+        for (Cell { key, field }, _) in &event.puts {
+            let put = keys.entry(key).or_default();
+            put.fields.entry(field).or_default().insert(event.dot);
+            put.all.insert(event.dot);
         }
     }
-    cells
+    keys
+}
+
+/// True where one of these dots was put at the target.
+fn is_among(keys: &BTreeMap<&Key, Put>, target: &Target, dots: &Context) -> bool {
+    keys.get(target.key()).is_some_and(|put| match target.field() {
+        None => put.all.meets(dots),
+        Some(field) => put.fields.get(field).is_some_and(|put| put.meets(dots)),
+    })
 }
 
 /// How many different ones.
 fn cells_put(entries: &[(Dot, Entry)]) -> u64 {
     entries.iter().flat_map(|(_, entry)| &entry.puts).collect::<BTreeSet<_>>().len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Actor;
+    use proptest::prelude::*;
+    use serde_bytes::ByteBuf;
+
+    fn cell() -> impl Strategy<Value = Cell> {
+        let name = prop_oneof![Just(ByteBuf::new()), Just(ByteBuf::from("a")), Just(ByteBuf::from("b"))];
+        let field = prop_oneof![
+            Just(Field::Register),
+            name.clone().prop_map(Field::Entry),
+            name.clone().prop_map(Field::Member)
+        ];
+        (name, field).prop_map(|(key, field)| Cell { key, field })
+    }
+
+    fn target() -> impl Strategy<Value = Target> {
+        let of = |(cell, whole): (Cell, bool)| if whole { Target::Key(cell.key) } else { Target::Cell(cell) };
+        (cell(), any::<bool>()).prop_map(of)
+    }
+
+    fn dot() -> impl Strategy<Value = Dot> {
+        (0_u64..3, 1_u64..9).prop_map(|(actor, counter)| Dot::new(Actor(actor), counter))
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let puts = proptest::collection::vec((cell(), Just(None)), 0..4);
+        (dot(), puts).prop_map(|(dot, puts)| Event { dot, stamp: Stamp::default(), puts, drops: Vec::new() })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_is_found_as_by_looking_at_each_put(
+            events in proptest::collection::vec(event(), 0..8),
+            target in target(),
+            dots in proptest::collection::vec(dot(), 0..8),
+        ) {
+            let dots: Context = dots.into_iter().collect();
+            let mut puts = events.iter().flat_map(|event| event.puts.iter().map(|(cell, _)| (cell, event.dot)));
+            let found = puts.any(|(cell, dot)| dots.contains(dot) && target.covers(cell));
+            prop_assert_eq!(is_among(&by_key(&events), &target, &dots), found);
+        }
+    }
 }
