@@ -87,7 +87,7 @@ impl Context {
         if let Some((actor, range)) = other.only() {
             return self.contains_range(actor, range);
         }
-        other.actors().all(|actor| ranges::minus(other.of(actor), self.of(actor)).next().is_none())
+        other.ranges().all(|(actor, start, end)| self.contains_range(actor, (start, end)))
     }
 
     fn contains_range(&self, actor: Actor, (start, end): Range) -> bool {
@@ -97,14 +97,8 @@ impl Context {
 
     /// True where both have a dot.
     pub(crate) fn meets(&self, other: &Context) -> bool {
-        let is_smaller = self.range_count() <= other.range_count();
-        let (few, many) = if is_smaller { (self, other) } else { (other, self) };
-        few.ranges().any(|(actor, start, end)| many.meets_range(actor, (start, end)))
-    }
-
-    fn meets_range(&self, actor: Actor, (start, end): Range) -> bool {
-        let within = |(_, last)| start <= last;
-        start <= self.clock.get(&actor) || self.beyond.before(actor, end).is_some_and(within)
+        let (few, many) = self.by_ranges(other);
+        few.ranges().any(|(actor, start, end)| many.around(actor, (start, end)).next().is_some())
     }
 
     /// Its range, where it has no other: as in almost every event, on the path of every write.
@@ -136,18 +130,34 @@ impl Context {
     pub fn difference(&self, other: &Context) -> Context {
         let mut out = Context::new();
         for actor in self.actors() {
-            out.replace(actor, ranges::minus(self.of(actor), other.of(actor)).collect());
+            let start = self.of(actor).next().map_or(0, |(start, _)| start);
+            let cuts = other.around(actor, (start, self.max(actor)));
+            out.replace(actor, ranges::minus(self.of(actor), cuts).collect());
         }
         out
     }
 
-    /// The dots that both have.
+    /// The dots that both have. Of the one that has more ranges, only those are visited that the other meets.
     pub fn intersect(&self, other: &Context) -> Context {
+        let (few, many) = self.by_ranges(other);
         let mut out = Context::new();
-        for actor in self.actors().filter(|&a| other.has(a)) {
-            out.replace(actor, ranges::both(self.of(actor), other.of(actor)).collect());
+        for (actor, start, end) in few.ranges() {
+            for (first, last) in many.around(actor, (start, end)) {
+                out.insert_range(actor, first.max(start), last.min(end));
+            }
         }
         out
+    }
+
+    /// The ranges of one actor that have a dot of this one, in order.
+    fn around(&self, actor: Actor, (start, end): Range) -> impl Iterator<Item = Range> + '_ {
+        let clock = self.clock.dots.get(&actor).map(|&last| (1, last)).filter(|(_, last)| start <= *last);
+        clock.into_iter().chain(self.beyond.around(actor, (start, end)))
+    }
+
+    /// First the one with fewer ranges.
+    fn by_ranges<'a>(&'a self, other: &'a Context) -> (&'a Context, &'a Context) {
+        if self.range_count() <= other.range_count() { (self, other) } else { (other, self) }
     }
 
     pub fn is_empty(&self) -> bool {

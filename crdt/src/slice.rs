@@ -271,8 +271,8 @@ fn merge<T>(
     other_seen: &Context,
     dot: fn(&T) -> Dot,
 ) -> Vec<T> {
-    let has = |versions: &[T], wanted: Dot| versions.iter().any(|v| dot(v) == wanted);
-    let kept_ours = |v: &T| !other_seen.contains(dot(v)) || has(&theirs, dot(v));
+    let theirs_has = |wanted: Dot| theirs.binary_search_by_key(&wanted, dot).is_ok();
+    let kept_ours = |v: &T| !other_seen.contains(dot(v)) || theirs_has(dot(v));
     let keep: Vec<bool> = ours.iter().map(kept_ours).collect();
     let fresh: Vec<T> = theirs.into_iter().filter(|v| !seen.contains(dot(v))).collect();
     let ours = ours.into_iter().zip(keep).filter_map(|(v, keep)| keep.then_some(v));

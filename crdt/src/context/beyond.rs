@@ -61,6 +61,17 @@ impl Beyond {
         }
     }
 
+    /// The intervals of `actor` that have a dot of this range, in order.
+    pub fn around(&self, actor: Actor, (start, end): Range) -> impl Iterator<Item = Range> + '_ {
+        let (one, many) = self.parts();
+        let one = one.filter(|(other, (first, _))| *other == actor && *first <= end).map(|(_, range)| range);
+        // The last that begins before the range may reach into it.
+        let from = self.before(actor, start).map_or(start, |(first, _)| first);
+        let many = many.into_iter().flat_map(move |all| all.range((actor, from)..=(actor, end)));
+        let all = one.into_iter().chain(many.map(|(&(_, start), &end)| (start, end)));
+        all.filter(move |(_, last)| start <= *last)
+    }
+
     /// All intervals of `actor`, in order.
     pub fn of(&self, actor: Actor) -> impl Iterator<Item = Range> + '_ {
         let (one, many) = self.parts();

@@ -29,28 +29,6 @@ pub(super) fn minus(
     })
 }
 
-/// What is in both.
-pub(super) fn both(
-    left: impl Iterator<Item = Range>,
-    right: impl Iterator<Item = Range>,
-) -> impl Iterator<Item = Range> {
-    let (mut left, mut right) = (left.peekable(), right.peekable());
-    iter::from_fn(move || {
-        loop {
-            let (&(a, a_end), &(b, b_end)) = (left.peek()?, right.peek()?);
-            if a_end <= b_end {
-                left.next();
-            } else {
-                right.next();
-            }
-            let (start, end) = (a.max(b), a_end.min(b_end));
-            if start <= end {
-                return Some((start, end));
-            }
-        }
-    })
-}
-
 fn skip_before(ranges: &mut Peekable<impl Iterator<Item = Range>>, start: u64) {
     while ranges.next_if(|&(_, end)| end < start).is_some() {}
 }

@@ -165,7 +165,7 @@ impl Partition {
         rows::each(s, &rows::all(self.id, Kind::Cells), |row, value| {
             let cell = rows::cell_of(row)?;
             let kept = snapshot.cells.get(&cell);
-            let has = |dot: Dot| kept.is_some_and(|kept| kept.iter().any(|version| version.dot == dot));
+            let has = |dot: Dot| kept.is_some_and(|kept| kept.binary_search_by_key(&dot, |v| v.dot).is_ok());
             let dots = rows::versions_from_bytes(row, value)?.into_iter().map(|v| v.dot);
             let gone: Context = dots.filter(|&dot| snapshot.context.contains(dot) && !has(dot)).collect();
             if !gone.is_empty() && !mutated!(KeepGone) {
@@ -181,6 +181,7 @@ impl Partition {
 pub(crate) struct Snapshot<'a> {
     pub context: &'a Context,
     pub stamp: Stamp,
+    /// Of each cell, the versions by dot.
     cells: BTreeMap<&'a Cell, Vec<&'a Version>>,
     pub deferred: BTreeMap<&'a Target, &'a Context>,
 }
