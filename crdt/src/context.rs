@@ -117,6 +117,19 @@ impl Context {
         }
     }
 
+    /// Takes one dot away.
+    pub(crate) fn remove(&mut self, Dot { actor, counter }: Dot) {
+        let range = self.around(actor, (counter, counter)).next();
+        let Some((start, end)) = range.filter(|_| counter > 0) else { return };
+        if start == 1 {
+            self.clock.dots.remove(&actor);
+        } else {
+            self.beyond.remove(actor, start);
+        }
+        self.insert_range(actor, start, counter - 1);
+        self.insert_range(actor, counter + 1, end);
+    }
+
     /// Takes all of `other` away.
     pub fn subtract(&mut self, other: &Context) {
         let shared: Vec<Actor> = other.actors().filter(|&a| self.has(a)).collect();

@@ -90,9 +90,7 @@ impl Partition {
         self.context.insert(event.dot);
         self.stamp = self.stamp.max(event.stamp);
         self.deferred.add(s, self.id, waits);
-        if self.deferred.waits_for(event.dot) {
-            self.deferred.settle(s, self.id, &event.dot.into());
-        }
+        self.deferred.came(s, self.id, event.dot);
         log::write(s, self.id, event);
         self.log += 1;
         self.save(s);

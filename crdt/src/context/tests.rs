@@ -53,6 +53,10 @@ proptest! {
             prop_assert_eq!(x.max(Actor(actor)), max.unwrap_or(0));
             for counter in 0..18 {
                 prop_assert_eq!(x.contains(dot(actor, counter)), a.contains(&(actor, counter)));
+                let (mut less, mut oracle) = (x.clone(), a.clone());
+                less.remove(dot(actor, counter));
+                oracle.remove(&(actor, counter));
+                prop_assert_eq!(less, context(&oracle));
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::rows::{self, Kind};
 use crate::{Cell, Context, Dot, Field, Key, PartitionId, Storage, StorageError, Target};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// Of elements that only tell a key's type, as many removals that wait are told of at most.
@@ -14,17 +15,27 @@ const WAITS_MAX: usize = 64;
 /// Targets, and all that each will wait for.
 pub(super) type Waits<'a> = Vec<(&'a Target, Context)>;
 
+/// Targets that are looked at for each event, on average, while some of them may wait for nothing any more.
+const SWEEP_SHARE: usize = 16;
+
 /// Of each target, the dots that have been dropped there and not been seen yet. Like the cells, a function of
 /// the set of events applied. A dot of an ended life may never come: then its entry stays for ever.
+///
+/// A removal may name all that its issuer had seen, so thousands of targets may wait for each of thousands of dots.
+/// What comes is therefore taken out of `waiting` alone.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
+    /// As in the rows: of these dots, a target waits for those that are in `waiting`, and maybe for none.
     targets: BTreeMap<Target, Context>,
-    /// All dots of all targets: whether anything waits for a dot is asked with every event.
+    /// All dots of all targets that have not been seen.
     waiting: Context,
+    /// Events since the first that came for a target after the last sweep, itself counted.
+    unswept: usize,
 }
 
 impl Deferred {
-    /// Reads the rows. They may still name dots that have come since; `context` tells.
+    /// Reads the rows. They may still name dots that have come since; `context` tells. Rows that wait for nothing any
+    /// more go with the next sweep.
     pub fn load(
         s: &(impl Storage + ?Sized),
         p: PartitionId,
@@ -33,19 +44,29 @@ impl Deferred {
         let mut deferred = Self::default();
         rows::each(s, &rows::all(p, Kind::Deferred), |row, value| {
             let target = Target::at(rows::place_of(row)?);
-            let mut dots: Context = rows::decode(row, value)?;
-            dots.subtract(context);
-            if !dots.is_empty() {
-                deferred.waiting.union(&dots);
-                deferred.targets.insert(target, dots);
-            }
+            let dots: Context = rows::decode(row, value)?;
+            let waiting = dots.difference(context);
+            deferred.unswept = deferred.unswept.max(usize::from(waiting != dots));
+            deferred.waiting.union(&waiting);
+            deferred.targets.insert(target, dots);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(deferred)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Target, &Context)> {
-        self.targets.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&Target, Context)> {
+        self.targets.iter().filter_map(|(target, dots)| Some((target, self.left_of(dots)?)))
+    }
+
+    /// What has not come yet of the dots of a target, if anything.
+    fn left_of(&self, dots: &Context) -> Option<Context> {
+        let left = dots.intersect(&self.waiting);
+        (!left.is_empty()).then_some(left)
+    }
+
+    /// What a target waits for, if for anything.
+    fn of(&self, target: &Target) -> Option<Context> {
+        self.left_of(self.targets.get(target)?)
     }
 
     /// What waits for a key, as far as a command needs it.
@@ -54,7 +75,7 @@ impl Deferred {
         if self.waiting.is_empty() {
             return found;
         }
-        found.extend(self.targets.get(&Target::Key(Key::from(key))).map(|dots| (None, dots.clone())));
+        found.extend(self.of(&Target::Key(Key::from(key))).map(|dots| (None, dots)));
         self.of_fields(key, Field::Register..Field::Entry(ByteBuf::new()), usize::MAX, &mut found);
         let entries = Field::Entry(ByteBuf::new())..Field::Member(ByteBuf::new());
         self.of_wanted(key, &needs.entries, entries, Field::Entry, &mut found);
@@ -77,9 +98,11 @@ impl Deferred {
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));
-                    if let Some(dots) = self.targets.get(&Target::Cell(cell.clone())) {
-                        // A name may come any number of times.
-                        found.entry(Some(cell.field)).or_insert_with(|| dots.clone());
+                    // A name may come any number of times.
+                    if let Entry::Vacant(place) = found.entry(Some(cell.field.clone()))
+                        && let Some(dots) = self.of(&Target::Cell(cell))
+                    {
+                        place.insert(dots);
                     }
                 }
                 self.of_fields(key, fields, WAITS_MAX, found);
@@ -96,18 +119,16 @@ impl Deferred {
     ) {
         let waiting = self.of_fields_from(key, fields.start_bound()).take(most);
         let waiting = waiting.take_while(|(field, _)| fields.contains(*field));
-        found.extend(waiting.map(|(field, dots)| (Some(field.clone()), dots.clone())));
+        found.extend(waiting.map(|(field, dots)| (Some(field.clone()), dots)));
     }
 
     /// What waits for single fields of a key, in their order.
-    pub fn of_fields_from(
-        &self,
-        key: &[u8],
-        from: Bound<&Field>,
-    ) -> impl Iterator<Item = (&Field, &Context)> {
+    pub fn of_fields_from(&self, key: &[u8], from: Bound<&Field>) -> impl Iterator<Item = (&Field, Context)> {
         let from = from.map(|field| Target::Cell(Cell::new(key, field.clone())));
         let targets = self.targets.range((from, Bound::Unbounded));
-        targets.map_while(move |(target, dots)| Some((target.field().filter(|_| target.key() == key)?, dots)))
+        let fields = targets
+            .map_while(move |(target, dots)| Some((target.field().filter(|_| target.key() == key)?, dots)));
+        fields.filter_map(|(field, dots)| Some((field, self.left_of(dots)?)))
     }
 
     /// True where `dot`, put into `cell`, has been removed before it came.
@@ -130,8 +151,8 @@ impl Deferred {
                 continue;
             }
             let mut all = dots.difference(context);
-            if let Some(before) = self.targets.get(target) {
-                all.union(before);
+            if let Some(before) = self.of(target) {
+                all.union(&before);
             }
             (all.range_count() <= RANGES_MAX).then_some(())?;
             waits.push((target, all));
@@ -152,24 +173,172 @@ impl Deferred {
         }
     }
 
-    pub fn waits_for(&self, dot: Dot) -> bool {
-        self.waiting.contains(dot)
+    /// Takes note that a dot has come.
+    pub fn came(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, dot: Dot) {
+        if self.waiting.contains(dot) {
+            self.waiting.remove(dot);
+            self.unswept = self.unswept.max(1);
+        }
+        if self.unswept > 0 {
+            let is_due = self.waiting.is_empty() || self.unswept >= self.targets.len() / SWEEP_SHARE;
+            self.unswept += 1;
+            if is_due {
+                self.sweep(s, p);
+            }
+        }
     }
 
-    /// Takes note that `seen` has come. Rows of targets that still wait are left as they are: `load`
-    /// knows, and an event out of order should not rewrite all of them.
+    /// Takes note that a whole state has come.
     pub fn settle(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId, seen: &Context) {
-        let came = self.waiting.intersect(seen);
-        if came.is_empty() {
-            return;
+        if self.waiting.meets(seen) {
+            self.waiting.subtract(seen);
+            self.sweep(s, p);
         }
-        self.waiting.subtract(&came);
+    }
+
+    /// Forgets the targets that wait for nothing any more. Rows of those that still wait are left as they are: what
+    /// comes out of order should not rewrite all of them.
+    fn sweep(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) {
         self.targets.retain(|target, dots| {
-            dots.subtract(&came);
-            if dots.is_empty() {
+            let waits = dots.meets(&self.waiting);
+            if !waits {
                 s.delete(&rows::deferred_row(p, target));
             }
-            !dots.is_empty()
+            waits
         });
+        self.unswept = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, Memory};
+    use proptest::prelude::*;
+
+    const P: PartitionId = 7;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Drop(Target, Context),
+        Come(Dot),
+        /// A whole state.
+        Fill(Context),
+        Restart,
+    }
+
+    fn targets() -> [Target; 5] {
+        let cell = |key: &[u8], field| Target::Cell(Cell::new(key, field));
+        let (entry, member) = (Field::Entry(ByteBuf::from("e")), Field::Member(ByteBuf::from("m")));
+        let whole = Target::Key(Key::from("k"));
+        [
+            whole,
+            cell(b"k", Field::Register),
+            cell(b"k", entry),
+            cell(b"k", member.clone()),
+            cell(b"l", member),
+        ]
+    }
+
+    fn dot() -> impl Strategy<Value = Dot> {
+        (0_u64..2, 1_u64..12).prop_map(|(actor, counter)| Dot::new(Actor(actor), counter))
+    }
+
+    fn dots() -> impl Strategy<Value = Context> {
+        proptest::collection::vec(dot(), 1..10).prop_map(Context::from_iter)
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let target = (0..targets().len()).prop_map(|i| targets()[i].clone());
+        prop_oneof![
+            4 => (target, dots()).prop_map(|(target, dots)| Step::Drop(target, dots)),
+            6 => dot().prop_map(Step::Come),
+            1 => dots().prop_map(Step::Fill),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    /// By its meaning: of each target, what was dropped there and has not been seen.
+    #[derive(Default)]
+    struct Oracle {
+        dropped: BTreeMap<Target, Context>,
+        seen: Context,
+    }
+
+    impl Oracle {
+        fn left(&self) -> BTreeMap<&Target, Context> {
+            let left = self.dropped.iter().map(|(target, dots)| (target, dots.difference(&self.seen)));
+            left.filter(|(_, dots)| !dots.is_empty()).collect()
+        }
+
+        fn play(&mut self, deferred: &mut Deferred, disk: &mut Memory, step: &Step) {
+            match step {
+                Step::Drop(target, dots) => {
+                    let waits = deferred.plan([(target, dots)], &self.seen).unwrap();
+                    deferred.add(disk, P, waits);
+                    self.dropped.entry(target.clone()).or_default().union(&dots.difference(&self.seen));
+                }
+                Step::Come(dot) => {
+                    self.seen.insert(*dot);
+                    deferred.came(disk, P, *dot);
+                }
+                Step::Fill(dots) => {
+                    self.seen.union(dots);
+                    deferred.settle(disk, P, dots);
+                }
+                Step::Restart => *deferred = Deferred::load(disk, P, &self.seen).unwrap(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_waits_is_what_was_dropped_and_not_seen(steps in proptest::collection::vec(step(), 0..40)) {
+            let (mut deferred, mut disk, mut oracle) = (Deferred::default(), Memory::default(), Oracle::default());
+            let needs = Needs { entries: Wanted::All, members: Wanted::All, most: 0, most_named: 0 };
+            for step in &steps {
+                oracle.play(&mut deferred, &mut disk, step);
+                let left = oracle.left();
+                prop_assert_eq!(&deferred.iter().collect::<BTreeMap<_, _>>(), &left);
+                let of_key = left.iter().filter(|(target, _)| ***target.key() == *b"k");
+                let of_key: BTreeMap<_, _> = of_key.map(|(t, dots)| (t.field().cloned(), dots.clone())).collect();
+                prop_assert_eq!(deferred.of_key(b"k", &needs), of_key);
+                let fields = deferred.of_fields_from(b"l", Bound::Included(&Field::Register)).count();
+                prop_assert_eq!(fields, usize::from(left.contains_key(&targets()[4])));
+            }
+            oracle.play(&mut deferred, &mut disk, &Step::Restart);
+            for dot in (0..2).flat_map(|a| (1..13).map(move |counter| Dot::new(Actor(a), counter))) {
+                let Target::Cell(cell) = &targets()[2] else { unreachable!() };
+                let waits = [&targets()[0], &targets()[2]].map(|at| deferred.of(at));
+                let waits = waits.iter().flatten().any(|dots| dots.contains(dot));
+                prop_assert_eq!(deferred.covers(cell, dot), waits);
+                oracle.play(&mut deferred, &mut disk, &Step::Come(dot));
+            }
+            prop_assert!(deferred.targets.is_empty() && disk.rows().next().is_none(), "nothing is left");
+        }
+    }
+
+    /// Thousands may wait for each of thousands of dots.
+    #[test]
+    fn a_dot_that_comes_leaves_the_targets_as_they_are_until_many_have_come() {
+        let (mut deferred, mut disk) = (Deferred::default(), Memory::default());
+        let mut all = Context::new();
+        all.insert_range(Actor(1), 1, 1_000);
+        let targets: Vec<_> = (0..640).map(|i: u64| Target::Key(Key::from(i.to_be_bytes()))).collect();
+        for target in &targets {
+            let waits = deferred.plan([(target, &all)], &Context::new()).unwrap();
+            deferred.add(&mut disk, P, waits);
+        }
+        let own = Context::from(Dot::new(Actor(2), 1));
+        let other = Target::Key(Key::from("other"));
+        deferred.add(&mut disk, P, vec![(&other, own)]);
+        deferred.came(&mut disk, P, Dot::new(Actor(2), 1));
+        for counter in 1..40 {
+            assert!(deferred.targets.contains_key(&other));
+            deferred.came(&mut disk, P, Dot::new(Actor(1), counter));
+        }
+        assert!(!deferred.targets.contains_key(&other), "swept meanwhile");
+        assert!(deferred.targets.values().all(|dots| *dots == all));
+        assert!(deferred.iter().all(|(_, dots)| dots.len() == 961));
     }
 }

@@ -100,7 +100,7 @@ impl Partition {
             if !room.take(field.name().len() + RANGE_LEN_MAX * dots.range_count(), 0) {
                 return last.into_iter().for_each(|last| slice.cut(&ByteBuf::from(last.name())));
             }
-            slice.removed.insert(Some(field.clone()), dots.clone());
+            slice.removed.insert(Some(field.clone()), dots);
             last = Some(field);
         }
     }

@@ -103,7 +103,7 @@ impl Partition {
         for (target, dots) in self.deferred.iter() {
             pieces
                 .make_room(rows::place_len(target.key(), target.field()) + RANGE_BYTES * dots.range_count());
-            pieces.last().deferred.push((target.clone(), dots.clone()));
+            pieces.last().deferred.push((target.clone(), dots));
         }
         Ok(pieces.finish(self.context.hash() ^ self.fingerprint.0[0]))
     }
