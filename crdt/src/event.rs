@@ -106,9 +106,6 @@ impl Event {
     }
 
     fn size_with(&self, of_context: fn(&Context) -> usize) -> usize {
-        let place = |key: &Key, field: Option<&Field>| {
-            PLACE + key.len() + field.map_or(0, |field| field.name().len())
-        };
         let puts = self.puts.iter().map(|(cell, value)| {
             place(&cell.key, Some(&cell.field)) + value.as_ref().map_or(0, |value| value.len())
         });
@@ -136,6 +133,16 @@ impl Event {
         require(are_distinct(self.puts.iter().map(|(cell, _)| cell)), "a cell put twice")?;
         require(are_distinct(self.drops.iter().map(|(target, _)| target)), "a target named twice")
     }
+}
+
+fn place(key: &[u8], field: Option<&Field>) -> usize {
+    PLACE + key.len() + field.map_or(0, |field| field.name().len())
+}
+
+/// The size of an event that removes these fields, each with a context so long: before any is copied.
+pub(crate) fn removal_size(key: &[u8], fields: &[Field], of_context: usize) -> usize {
+    let sizes = fields.iter().map(|field| place(key, Some(field)).saturating_add(of_context));
+    sizes.fold(HEAD, usize::saturating_add)
 }
 
 fn are_distinct<T: Ord>(all: impl ExactSizeIterator<Item = T>) -> bool {

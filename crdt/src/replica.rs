@@ -143,7 +143,7 @@ impl Replica {
             let answered = command.answer(&loaded.slice);
             return Ok(Executed { reply: answered.reply, hidden: answered.hidden, event: None });
         }
-        let change = self.change(p, command, &loaded);
+        let change = self.change(p, key, command, &loaded);
         if change.puts.is_empty() && change.drops.is_empty() {
             return Ok(Executed::reply(change.reply));
         }
@@ -158,9 +158,9 @@ impl Replica {
         Ok(Executed { event: Some(event), ..Executed::reply(change.reply) })
     }
 
-    fn change(&mut self, p: PartitionId, command: &Command, loaded: &Loaded) -> Change {
+    fn change(&mut self, p: PartitionId, key: &[u8], command: &Command, loaded: &Loaded) -> Change {
         let next = self.next_dot(p).counter;
-        let issuer = Issuer { actor: self.actor, next, floor: self.floor(p), context: self.context(p) };
+        let issuer = Issuer { key, actor: self.actor, next, floor: self.floor(p), context: self.context(p) };
         #[cfg(feature = "mutants")]
         return crate::mutant::spoiled(command.change(&loaded.slice, &issuer), &loaded.slice);
         #[cfg(not(feature = "mutants"))]

@@ -14,6 +14,8 @@ mod tests;
 pub(crate) use key::exists;
 
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
+use crate::context::RANGE_LEN_MAX;
+use crate::event::removal_size;
 use crate::partition::{Needs, PAGE_BYTES, Page, Wanted};
 use crate::slice::SLICE_MAX;
 use crate::{Actor, Command, CommandError, Context, Field, Reply, Slice};
@@ -37,6 +39,7 @@ impl From<Reply> for Answered {
 
 /// Who changes a key, and what it knows of the partition.
 pub(crate) struct Issuer<'a> {
+    pub key: &'a [u8],
     pub actor: Actor,
     /// The counter of the dot that the change gets.
     pub next: u64,
@@ -222,6 +225,18 @@ fn too_large(limit: usize) -> CommandError {
 
 pub(crate) fn too_long(what: &str, size: usize, limit: usize) -> CommandError {
     CommandError::TooLong { what: what.into(), size: size as u64, limit: limit as u64 }
+}
+
+/// Removes fields: of each all that the issuer has seen (rule `reach`), which is copied for none if it is too much for
+/// an event.
+fn removal(reply: Reply, issuer: &Issuer, fields: Vec<Field>) -> Change {
+    let size = |of_context| removal_size(issuer.key, &fields, of_context);
+    let most = size(RANGE_LEN_MAX * issuer.context.range_count());
+    if most > EVENT_MAX && size(issuer.context.wire_len()) > EVENT_MAX {
+        return too_long("the change", most, EVENT_MAX).into();
+    }
+    let drops = fields.into_iter().map(|field| (Some(field), issuer.context.clone()));
+    Change { reply, puts: Vec::new(), drops: drops.collect() }
 }
 
 /// The dots live in one field: what a put that sees them drops.

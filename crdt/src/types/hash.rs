@@ -1,7 +1,7 @@
 //! Hashes: a cell for each field, which keeps concurrent values as a string does.
 
 use super::register::{hidden, winner};
-use super::{Answered, Change, Issuer, int, live, too_large};
+use super::{Answered, Change, Issuer, int, live, removal, too_large};
 use crate::slice::REPLY_MAX;
 use crate::{Field, Reply, Slice};
 use serde_bytes::ByteBuf;
@@ -26,10 +26,7 @@ pub(super) fn set(slice: &Slice, entries: &[(ByteBuf, ByteBuf)]) -> Change {
 pub(super) fn remove(slice: &Slice, issuer: &Issuer, fields: &[ByteBuf]) -> Change {
     let fields: BTreeSet<_> = fields.iter().collect();
     let old = fields.iter().filter(|name| contains(slice, name)).count();
-    let mut change = Change::from(int(old));
-    let drop = |name: &ByteBuf| (Some(Field::Entry(name.clone())), issuer.context.clone());
-    change.drops = fields.into_iter().map(drop).collect();
-    change
+    removal(int(old), issuer, fields.into_iter().cloned().map(Field::Entry).collect())
 }
 
 pub(super) fn get(slice: &Slice, name: &ByteBuf) -> Answered {

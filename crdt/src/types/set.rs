@@ -4,7 +4,7 @@
 //! (2012). An element that is live already is added again under a new dot, and one that is not there is
 //! removed again: what was done before may lie on this copy alone, and an answer promises W of them.
 
-use super::{Change, Issuer, int, live};
+use super::{Change, Issuer, int, live, removal};
 use crate::{Field, Reply, Slice};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
@@ -26,10 +26,7 @@ pub(super) fn add(slice: &Slice, members: &[ByteBuf]) -> Change {
 pub(super) fn remove(slice: &Slice, issuer: &Issuer, members: &[ByteBuf]) -> Change {
     let members: BTreeSet<_> = members.iter().collect();
     let old = members.iter().filter(|member| contains(slice, member)).count();
-    let mut change = Change::from(int(old));
-    let drop = |member: &ByteBuf| (Some(Field::Member(member.clone())), issuer.context.clone());
-    change.drops = members.into_iter().map(drop).collect();
-    change
+    removal(int(old), issuer, members.into_iter().cloned().map(Field::Member).collect())
 }
 
 pub(super) fn has(slice: &Slice, member: &ByteBuf) -> Reply {

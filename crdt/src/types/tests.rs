@@ -1,7 +1,10 @@
-use super::Answered;
+use super::{Answered, Issuer};
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
 use crate::slice::{REPLY_MAX, SLICE_MAX};
-use crate::{Actor, Command, CommandError, Event, Executed, Memory, Missing, Replica, Reply, Scrubbed};
+use crate::{
+    Actor, Cell, Command, CommandError, Context, Dot, Event, Executed, Field, Memory, Missing, Replica,
+    Reply, Scrubbed, Slice, Stamp, Target,
+};
 use serde_bytes::ByteBuf;
 
 const P: u16 = 7;
@@ -460,6 +463,31 @@ fn a_removal_of_too_many_names_is_refused_and_one_of_fewer_is_an_event_that_fits
     let mut bytes = Vec::new();
     ciborium::into_writer(&event, &mut bytes).unwrap();
     assert!(bytes.len() <= event.size() && bytes.len() > EVENT_MAX / 4, "{} bytes", bytes.len());
+}
+
+/// The same event is refused with the same words, whoever works out that it is too large.
+#[test]
+fn a_removal_that_is_too_large_copies_no_context() {
+    let context: Context = (1..1_000).map(|counter| Dot::new(Actor(u64::MAX), counter << 38)).collect();
+    let issuer = Issuer { key: b"k", actor: Actor(1), next: 1, floor: 0, context: &context };
+    let mut accepted = 0;
+    for count in (1_200..=1_800).step_by(200) {
+        let names: Vec<_> = (0..count).map(|i| ByteBuf::from(format!("{i:0900}"))).collect();
+        let target = |name: &ByteBuf| Target::Cell(Cell::new(b"k", Field::Member(name.clone())));
+        let drops = names.iter().map(|name| (target(name), context.clone())).collect();
+        let event = Event { dot: Dot::new(Actor(1), 1), stamp: Stamp::default(), puts: Vec::new(), drops };
+        for command in [Command::SRem { members: names.clone() }, Command::HDel { fields: names }] {
+            let change = command.change(&Slice::default(), &issuer);
+            if event.is_short() {
+                accepted += 1;
+                assert_eq!((change.reply, change.drops.len()), (Reply::Int(0), count));
+            } else {
+                let refused = super::too_long("the change", event.size(), EVENT_MAX);
+                assert_eq!((change.reply, change.drops.len()), (Reply::Error(refused), 0), "{count} names");
+            }
+        }
+    }
+    assert!((2..8).contains(&accepted), "{accepted}");
 }
 
 #[test]
