@@ -177,7 +177,8 @@ impl Walk<'_> {
     /// The key under way is read. Returns it if it has cells that were not.
     fn end(&mut self) -> Option<Key> {
         let (key, Scan { slice, stopped, .. }) = self.under_way.take()?;
-        if (self.exists)(&slice) {
+        // Of what is too large nothing is left to ask.
+        if slice.oversized || (self.exists)(&slice) {
             self.keys.push(key.clone());
         }
         stopped.then_some(key)

@@ -436,6 +436,9 @@ fn a_string_of_too_many_values_is_ended_by_the_next_that_is_written_and_by_a_del
         assert_eq!(a.ask("k", Command::Get), too_large);
         assert_eq!(a.ask("k", incr(1)), too_large);
         assert_eq!(a.ask("k", sadd(&["m"])), too_large);
+        a.ask("next", set("v"));
+        let keys = |limit| a.replica.keys(&a.disk, P, None, limit).unwrap();
+        assert_eq!((keys(1), keys(9)), (vec![bytes("k")], vec![bytes("k"), bytes("next")]));
         a
     };
     let mut a = siblings();
