@@ -21,6 +21,8 @@ struct Work {
     versions: Vec<Version>,
     had: bool,
     dirty: bool,
+    /// It stays as it is, and its versions were left in storage.
+    left: bool,
 }
 
 #[derive(Default)]
@@ -64,11 +66,7 @@ impl Edits {
             }
             Target::Key(key) => {
                 let known = self.keys.entry(key.clone()).or_default();
-                known.load(s, self.p, key)?;
-                for (field, work) in &mut known.cells {
-                    let cell = Cell::new(key, field.clone());
-                    work.remove(dots, |version| self.sums.remove(self.p, &cell, version));
-                }
+                known.remove(s, self.p, key, dots, &mut self.sums)?;
             }
         }
         Ok(())
@@ -101,7 +99,7 @@ impl Edits {
     ) -> Result<&'a mut Work, StorageError> {
         let known = keys.entry(cell.key.clone()).or_default();
         Ok(match known.cells.entry(cell.field.clone()) {
-            Entry::Occupied(work) => work.into_mut(),
+            Entry::Occupied(work) => work.into_mut().read(s, p, cell)?,
             Entry::Vacant(place) if known.complete => place.insert(Work::stored(Vec::new())),
             Entry::Vacant(place) => place.insert(Work::stored(versions_of(s, p, cell)?)),
         })
@@ -112,7 +110,7 @@ impl Edits {
         let (mut came, mut went) = (0, 0);
         for (key, work) in &self.keys {
             let had = work.cells.values().any(|work| work.had);
-            let has = work.cells.values().any(|work| !work.versions.is_empty());
+            let has = work.cells.values().any(Work::has);
             if had != has && !work.has_others(s, self.p, key)? {
                 came += u64::from(has);
                 went += u64::from(had);
@@ -154,14 +152,29 @@ impl Finished {
 }
 
 impl KeyWork {
-    /// Reads all cells of the key.
-    fn load(&mut self, s: &(impl Storage + ?Sized), p: PartitionId, key: &Key) -> Result<(), StorageError> {
+    /// Removes versions of all cells of the key. Of all its values, one row is in memory at a time: what goes is
+    /// forgotten at once, and where nothing goes, what stays as well.
+    fn remove(
+        &mut self,
+        s: &(impl Storage + ?Sized),
+        p: PartitionId,
+        key: &Key,
+        dots: &Context,
+        sums: &mut Sums,
+    ) -> Result<(), StorageError> {
+        for (field, work) in &mut self.cells {
+            let cell = Cell::new(key, field.clone());
+            work.read(s, p, &cell)?.remove(dots, |version| sums.remove(p, &cell, version));
+        }
         if self.complete {
             return Ok(());
         }
         rows::each(s, &rows::cells_of(p, key), |row, value| {
-            if let Entry::Vacant(place) = self.cells.entry(rows::cell_of(row)?.field) {
-                place.insert(Work::stored(rows::versions_from_bytes(row, value)?));
+            let cell = rows::cell_of(row)?;
+            if let Entry::Vacant(place) = self.cells.entry(cell.field.clone()) {
+                let mut work = Work::stored(rows::versions_from_bytes(row, value)?);
+                work.remove(dots, |version| sums.remove(p, &cell, version));
+                place.insert(if work.dirty { work } else { Work::left() });
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -193,7 +206,28 @@ impl KeyWork {
 
 impl Work {
     fn stored(versions: Vec<Version>) -> Self {
-        Self { had: !versions.is_empty(), versions, dirty: false }
+        Self { had: !versions.is_empty(), versions, dirty: false, left: false }
+    }
+
+    fn left() -> Self {
+        Self { had: true, versions: Vec::new(), dirty: false, left: true }
+    }
+
+    fn has(&self) -> bool {
+        self.left || !self.versions.is_empty()
+    }
+
+    /// Reads what was left in storage.
+    fn read(
+        &mut self,
+        s: &(impl Storage + ?Sized),
+        p: PartitionId,
+        cell: &Cell,
+    ) -> Result<&mut Self, StorageError> {
+        if self.left {
+            *self = Self::stored(versions_of(s, p, cell)?);
+        }
+        Ok(self)
     }
 
     /// Removes the versions whose dots are in `dots`; each is shown.
@@ -206,5 +240,71 @@ impl Work {
             }
             stays
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, Dot, Event, Field, Fingerprint, Memory, Stamp};
+    use serde_bytes::ByteBuf;
+
+    const P: PartitionId = 7;
+
+    fn dot(counter: u64) -> Dot {
+        Dot::new(Actor(1), counter)
+    }
+
+    fn cell(name: &str) -> Cell {
+        Cell::new(b"k", Field::Entry(ByteBuf::from(name)))
+    }
+
+    fn put(counter: u64, name: &str) -> Event {
+        let puts = vec![(cell(name), Some(ByteBuf::from(name)))];
+        Event { dot: dot(counter), stamp: Stamp(counter), puts, drops: Vec::new() }
+    }
+
+    /// A hash with three fields.
+    fn partition() -> (Partition, Memory) {
+        let (mut partition, mut disk) = (Partition::new(P), Memory::default());
+        for (counter, name) in (1..).zip(["a", "b", "c"]) {
+            assert!(partition.apply(&mut disk, &put(counter, name), None).unwrap());
+        }
+        (partition, disk)
+    }
+
+    fn whole() -> Target {
+        Target::Key(Key::from("k"))
+    }
+
+    #[test]
+    fn a_key_is_removed_without_its_values_in_memory() {
+        let (partition, disk) = partition();
+        let mut edits = Edits::new(&partition, None);
+        edits.remove(&disk, &whole(), &dot(2).into()).unwrap();
+        let works = || edits.keys.values().flat_map(|work| work.cells.values());
+        assert_eq!(works().map(|work| work.versions.len()).sum::<usize>(), 0);
+        assert_eq!(works().map(Work::has).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn what_stays_of_a_removed_key_is_changed_by_the_same_event_all_the_same() {
+        let (mut partition, mut disk) = partition();
+        let drops = vec![(whole(), dot(2).into()), (Target::Cell(cell("c")), dot(3).into())];
+        let mut event = Event { drops, ..put(4, "a") };
+        event.puts.push((cell("d"), Some(ByteBuf::from("d"))));
+        partition.apply(&mut disk, &event, None).unwrap();
+        assert_eq!((partition.keys, partition.cells), (1, 2));
+        let dots = |name| {
+            versions_of(&disk, P, &cell(name)).unwrap().iter().map(|v| v.dot.counter).collect::<Vec<_>>()
+        };
+        assert_eq!([dots("a"), dots("b"), dots("c"), dots("d")], [vec![1, 4], vec![], vec![], vec![4]]);
+        while partition.scrub(&disk, 1).unwrap() == crate::Scrubbed::More {}
+        assert_eq!(partition.scrub(&disk, usize::MAX).unwrap(), crate::Scrubbed::Sound);
+        let all: Context = (1..=4).map(dot).collect();
+        let event = Event { drops: vec![(whole(), all)], puts: Vec::new(), ..put(5, "") };
+        partition.apply(&mut disk, &event, None).unwrap();
+        let nothing = (Fingerprint::default(), 0, 0);
+        assert_eq!((partition.fingerprint, partition.keys, partition.cells), nothing);
     }
 }
