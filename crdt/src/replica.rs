@@ -36,7 +36,8 @@ pub struct Summary {
     pub fingerprint: Fingerprint,
     /// Dots in the context.
     pub events: u64,
-    /// Keys with live cells. A counter that has been deleted may keep some until its actor drops them.
+    /// Keys with live cells. A counter that has been deleted keeps what others had counted, each until it counts there
+    /// again; of actors that have ended, as one does with each start of its peer, for ever.
     pub keys: u64,
     /// Live cells.
     pub cells: u64,

@@ -12,8 +12,9 @@ use std::fmt;
 
 /// Largest slice, in bytes of fields and values.
 ///
-/// A value of the longest kind, another written beside it, and their names: what could be written can be
-/// read.
+/// A value of the longest kind, another written beside it, and their names. Of a hash or a set that is larger, fields
+/// and elements are read a few at a time. Where three such values were written at once, none is read: they can only be
+/// replaced or removed.
 pub const SLICE_MAX: usize = 2 * VALUE_MAX + 64 * 1024;
 
 /// Most bytes of values in a reply to a command that may name one of them many times.
@@ -35,7 +36,7 @@ pub struct Slice {
     pub members: Head,
     /// Dots that are removed there before they came: of the whole key, and of single fields.
     pub removed: BTreeMap<Option<Field>, Context>,
-    /// Larger than [`SLICE_MAX`]: the cells are left out.
+    /// Larger than [`SLICE_MAX`], or than the command reads at once: the cells are left out.
     pub oversized: bool,
     /// Of a page that others follow: its last name. Nothing is told of elements behind it.
     pub until: Option<ByteBuf>,

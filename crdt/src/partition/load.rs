@@ -12,7 +12,8 @@ use std::ops::ControlFlow;
 pub(crate) struct Needs<'a> {
     pub entries: Wanted<'a>,
     pub members: Wanted<'a>,
-    /// Most bytes of it, as `Slice::weight` counts: of more, nothing is told but that it is too large.
+    /// Most bytes of the string, the counter, and elements of which all are needed, as `Slice::weight` counts: of more,
+    /// nothing is told but that it is too large. Heads and pages have limits of their own.
     pub most: usize,
     /// The same with the elements that are named. What a command names to write it is not sent, and may be more.
     pub most_named: usize,

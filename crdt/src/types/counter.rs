@@ -5,8 +5,11 @@
 //! Commutative Replicated Data Types" (2011), section 3.1.3. A deletion does not touch what others write: it
 //! puts a *base* beside each total, and only what came after counts. A total is written by its actor
 //! alone, in a *chain* of totals that each replace the last; once all of a chain is deleted, the actor
-//! drops it and begins the next. A chain is named by the counter of the dot that begins it, so no name
-//! comes twice.
+//! drops it when it counts there again, and begins the next. A chain is named by the counter of the dot that
+//! begins it, so no name comes twice.
+//!
+//! A peer takes a new actor at each start, and nobody else may drop what the old one counted: a chain that it had
+//! left, and what deletions have put beside it, stay for ever, two small cells for each actor and counter.
 
 use super::register::{integer, winner};
 use super::{Change, Issuer, live};
