@@ -16,6 +16,7 @@ pub mod identity;
 pub mod logging;
 pub mod members;
 pub mod network;
+pub mod open_files;
 pub mod password;
 pub mod peer_handle;
 pub mod ports;

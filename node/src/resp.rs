@@ -16,13 +16,12 @@ use budget::{Budget, Share};
 use lobby::{Lobby, Waiting};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream::Stream;
 use tls::Tls;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -153,10 +152,8 @@ async fn begin(stream: TcpStream, tls: Option<Tls>) -> io::Result<Stream> {
     Ok(Stream::Tls(Box::new(stream.map_err(|_| io::ErrorKind::TimedOut)??)))
 }
 
-/// Tells why, as far as that is possible without waiting for a client that may not read.
-fn refuse(mut stream: TcpStream) {
-    tokio::spawn(async move {
-        let line = b"-ERR max number of clients reached; close some connections or ask another peer\r\n";
-        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(line)).await;
-    });
+/// Tells why. A new socket has room for it, so nothing is waited for: however many come, one file is open for them.
+fn refuse(stream: TcpStream) {
+    let line = b"-ERR max number of clients reached; close some connections or ask another peer\r\n";
+    let _ = stream.into_std().and_then(|mut stream| stream.write_all(line));
 }

@@ -7,6 +7,7 @@ use crate::config::{Options, SettingFlags, Values};
 use crate::console::Reach;
 use crate::error::{Error, FAILURE};
 use crate::network::wall_ms;
+use crate::open_files;
 use crate::resp::tls;
 use anstyle::AnsiColor;
 use serde::Serialize;
@@ -64,6 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     match Options::new(&values) {
         Ok(options) => {
             findings.push(configuration(&options));
+            findings.push(open_files(options.clone()));
             findings.extend(options.tls_cert.as_deref().map(client_certificate));
             findings.extend(machine::examine(&options.dir));
         }
@@ -105,6 +107,17 @@ fn configuration(options: &Options) -> Finding {
         return Finding::warn(CHECK, format!("clients at {resp} need no password"), fix);
     }
     Finding::fail(CHECK, format!("clients at {resp} would need no password, so no peer starts"), fix)
+}
+
+/// Of a process that is started as this one was.
+fn open_files(mut options: Options) -> Finding {
+    const CHECK: &str = "open files";
+    const FIX: &str = "ulimit -n 65536 where the peer is started, or LimitNOFILE=65536 of its systemd unit";
+    match open_files::share_out(open_files::raise(), &mut options.port, &mut options.limits) {
+        Ok(None) => Finding::ok(CHECK, format!("enough for {} clients", options.port.clients)),
+        Ok(Some(fewer)) => Finding::warn(CHECK, fewer, FIX),
+        Err(error) => Finding::fail(CHECK, error.line(), FIX),
+    }
 }
 
 /// Days before its end at which a certificate should have been renewed: those who renew by themselves do so a

@@ -10,7 +10,7 @@ use crate::password::{self, Password};
 use crate::resp::{self, Port};
 use crate::running::{Parts, Running};
 use crate::transport::addresses_of;
-use crate::{holder, identity, logging, network};
+use crate::{holder, identity, logging, network, open_files};
 use starling_protocol::admission::ticket::Ticket;
 use std::io;
 use std::net::SocketAddr;
@@ -47,6 +47,7 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
     let mut options = Options::new(&values)?;
     logging::start(options.log_format, args.verbose);
+    fit_into_open_files(&mut options)?;
     let runtime = runtime_with(options.threads)
         .enable_all()
         .build()
@@ -54,6 +55,15 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
     let result = runtime.block_on(up(&mut options, args.json, ticket));
     runtime.shutdown_timeout(LAST_THREADS);
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Before anything is opened: threads and storage begin with the limit that there is then.
+fn fit_into_open_files(options: &mut Options) -> Result<(), Error> {
+    let limit = open_files::raise();
+    if let Some(fewer) = open_files::share_out(limit, &mut options.port, &mut options.limits)? {
+        tracing::warn!("{fewer}; raise it with ulimit -n or LimitNOFILE= of the systemd unit");
+    }
+    Ok(())
 }
 
 /// Where one thread serves all, nothing has to be shared with others.

@@ -215,7 +215,7 @@ pub const SETTINGS: &[Setting] = &[
         "clients",
         One("N"),
         default!("10000"),
-        "Most clients at once, as many as with Redis; each costs a few KiB and a file descriptor",
+        "Most clients at once, as many as with Redis; fewer where the limit of open files (ulimit -Hn) leaves fewer",
     ),
     setting(
         "clients-pending",

@@ -4,6 +4,7 @@ use super::journal::refused;
 use super::keys::Keys;
 use super::recent::Recent;
 use crate::directory::sync_directory;
+use crate::open_files;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
 use starling_crdt::cell::{cells_behind, key_of_row};
@@ -154,7 +155,9 @@ impl Tables {
 fn open_in_background(path: &Path) -> fjall::Result<Database> {
     let open = || {
         give_way();
-        Database::builder(path).cache_size(BLOCKS).worker_threads(WORKERS).open()
+        let files = Some(open_files::for_tables());
+        let builder = Database::builder(path).max_cached_files(files);
+        builder.cache_size(BLOCKS).worker_threads(WORKERS).open()
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("open".into()).spawn_scoped(scope, open)?;

@@ -1,0 +1,95 @@
+//! A real `starling` process that the system gives little.
+#![cfg(unix)]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Far more than anything here takes; reached only when it never comes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A peer that is ready. Killed when it goes out of scope.
+struct Peer {
+    child: Child,
+    resp: String,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Peer {
+    /// Started by a shell that sets this limit of open files first.
+    fn limited_by(ulimit: &str, dir: &Path) -> Self {
+        let line = format!(
+            "{ulimit}; exec {} up --resp 127.0.0.1:0 --listen 127.0.0.1:0 --no-mdns --json --replicas 1 --dir {}",
+            env!("CARGO_BIN_EXE_starling"),
+            dir.display()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let ready: Value =
+            serde_json::from_str(&ready).unwrap_or_else(|_| panic!("not ready, but {ready:?}"));
+        Self { resp: ready["resp"].as_str().unwrap().to_owned(), child }
+    }
+
+    /// A client, and the first line that it is told: without a word of its own it is told only that it is refused.
+    fn client(&self) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(&self.resp).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        // One who is refused may be let go before it has said anything.
+        let _ = stream.write_all(b"PING\r\n");
+        let line = line_of(&mut stream);
+        (stream, line)
+    }
+}
+
+fn line_of(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        line.extend_from_slice(&byte);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[test]
+fn more_clients_than_open_files_are_refused_and_the_others_go_on() {
+    let home = tempfile::tempdir().unwrap();
+    let peer = Peer::limited_by("ulimit -n 256", &home.path().join("p1"));
+    let (mut served, mut refused) = (Vec::new(), 0);
+    for _ in 0..300 {
+        match peer.client() {
+            (stream, line) if line == "+PONG\r\n" => served.push(stream),
+            (_, line) => {
+                assert!(line.is_empty() || line.starts_with("-ERR max number of clients reached"), "{line}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(served.len() >= 32 && refused >= 44, "{} served, {refused} refused", served.len());
+    // More bytes than one journal takes, so that files are opened.
+    let value = "x".repeat(4 * 1024 * 1024);
+    for (i, stream) in served.iter_mut().enumerate() {
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "*3\r\n$3\r\nSET\r\n$2\r\nk{}\r\n${}\r\n{value}\r\n", i % 8, value.len()).unwrap();
+        assert_eq!(line_of(stream), "+OK\r\n", "client {i}");
+    }
+}
+
+#[test]
+fn the_limit_that_a_shell_sets_is_raised_as_far_as_it_may_be() {
+    let home = tempfile::tempdir().unwrap();
+    let peer = Peer::limited_by("ulimit -Hn 1024; ulimit -Sn 256", &home.path().join("p1"));
+    let clients: Vec<_> = (0..300).map(|_| peer.client()).collect();
+    assert!(clients.iter().all(|(_, line)| line == "+PONG\r\n"));
+}
