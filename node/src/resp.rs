@@ -40,7 +40,8 @@ pub struct Port {
     pub clients: usize,
     /// Most clients that have not logged in, or not finished their TLS handshake.
     pub pending: usize,
-    /// Bytes of unfinished commands of all clients together; one that needs more is let go.
+    /// Bytes of unfinished commands of all clients together; one that needs more is let go. As much again may be held
+    /// of replies that are not written yet; a read that needs more is refused.
     pub unfinished: usize,
     pub tls: Option<Tls>,
 }
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Port {
 /// Serves clients until `stop` is ready; then no new ones are taken, commands under way are answered,
 /// and all connections are closed before this returns. The caller sets a deadline for that.
 pub async fn serve(listener: TcpListener, peer: PeerHandle, port: Port, stop: impl Future<Output = ()>) {
-    let server = Arc::new(Server::new(peer, port.clients));
+    let server = Arc::new(Server::new(peer, port.clients, port.unfinished));
     let (budget, lobby) = (Budget::of(port.unfinished), Lobby::of(port.pending));
     let places = Arc::new(Semaphore::new(port.clients));
     let (stopping, stopped) = watch::channel(false);

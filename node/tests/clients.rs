@@ -907,6 +907,30 @@ fn a_value_that_is_too_long_is_answered_although_all_of_it_is_sent() {
     assert!(answer.starts_with("-ERR Protocol error: "), "{answer}");
 }
 
+/// A pipeline that asks for more than the port may hold, and does not read: what fits is answered, what does not is
+/// refused, and all of it is there again once it was read.
+#[test]
+fn replies_that_nobody_takes_are_bounded_for_all_clients_together() {
+    const VALUE: usize = 8 * 1024 * 1024;
+    let port = Port { unfinished: 64 * 1024 * 1024, ..Port::default() };
+    let peer = FakePeer::start_at(port, |facts, requests| PeerHandle::new(facts, requests, None));
+    let (mut greedy, mut other) = (Client::of(&peer), Client::of(&peer));
+    greedy.send(&["SET", "large", &"x".repeat(VALUE)]);
+    greedy.says("", "+OK\r\n");
+    let value = format!("${VALUE}\r\n{}\r\n", "x".repeat(VALUE));
+    // The first is on its way once all of the pipeline was asked for.
+    greedy.says(&"GET large\r\n".repeat(48), &value[..16]);
+    assert!(other.error("get large").starts_with("BUSY this peer holds as much as it may"));
+    other.says("SET small v\r\nGET small\r\n", "+OK\r\n$1\r\nv\r\n");
+    greedy.says("", &value[16..]);
+    greedy.0.write_all(b"PING\r\nQUIT\r\n").unwrap();
+    let rest = greedy.rest();
+    let (answered, refused) = (rest.matches(&value).count() + 1, rest.matches("-BUSY ").count());
+    assert_eq!((answered, refused), (8, 40), "as much as fits");
+    assert!(rest.ends_with("+PONG\r\n+OK\r\n"), "in order");
+    other.says("GET large\r\n", &value);
+}
+
 #[test]
 fn over_tls_everything_is_as_without() {
     let home = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
 use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, elements, prepare, transaction};
 use crate::peer_handle::PeerHandle;
+use crate::resp::budget::{Answers, Budget};
 use crate::resp::frame::{Frame, Version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -35,6 +36,7 @@ pub struct Server {
     pub totals: Totals,
     clients: Mutex<BTreeMap<u64, ClientFacts>>,
     cursors: Mutex<Cursors>,
+    answers: Arc<Budget>,
 }
 
 /// Counted since the start, for `INFO`.
@@ -57,7 +59,8 @@ pub struct ClientFacts {
 }
 
 impl Server {
-    pub fn new(peer: PeerHandle, clients_max: usize) -> Self {
+    /// `answers_max`: bytes of replies that all clients together may hold.
+    pub fn new(peer: PeerHandle, clients_max: usize, answers_max: usize) -> Self {
         let started = peer.facts().started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self {
             peer,
@@ -65,6 +68,7 @@ impl Server {
             totals: Totals::default(),
             clients: Mutex::default(),
             cursors: Mutex::new(Cursors::starting_at(started)),
+            answers: Budget::of(answers_max),
         }
     }
 
@@ -99,6 +103,8 @@ pub struct Session {
     pub version: Version,
     pub quorum: Quorum,
     pub access: Access,
+    /// Replies that are not written yet.
+    pub answers: Answers,
     /// Wrong passwords and tokens in a row.
     wrong: u32,
     /// The client has begun a transaction, which was refused.
@@ -122,12 +128,14 @@ impl Session {
         };
         server.clients().insert(id, facts);
         let access = first_access(&server.peer);
+        let answers = Answers::of(&server.answers);
         Self {
             server,
             id,
             version: Version::Resp2,
             quorum: Quorum::default(),
             access,
+            answers,
             wrong: 0,
             in_refused: false,
             notes: false,
@@ -237,6 +245,13 @@ impl Session {
     /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
     /// counted in pages.
     pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
+        let writes = command.writes();
+        let outcome = self.ask_whole(key, command, explain).await?;
+        // What a write answers is small; and done is done.
+        if writes || self.answers.take(size_of_reply(&outcome.reply)) { Ok(outcome) } else { Err(no_room()) }
+    }
+
+    async fn ask_whole(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
         let Some(of) = elements::counts(&command) else {
             return self.ask_once(key, command, explain).await;
         };
@@ -301,6 +316,16 @@ fn too_large() -> Failure {
         why: format!("what is read for the answer is larger than {ANSWER_MAX} bytes"),
         state: String::new(),
         hint: "ask for fewer keys at once".into(),
+        trace: None,
+    }
+}
+
+fn no_room() -> Failure {
+    Failure {
+        kind: FailureKind::Busy,
+        why: "this peer holds as much as it may of replies that clients have not taken yet".into(),
+        state: String::new(),
+        hint: "take the replies that come, and ask again, for fewer large values at once".into(),
         trace: None,
     }
 }

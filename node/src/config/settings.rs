@@ -227,7 +227,8 @@ pub const SETTINGS: &[Setting] = &[
         "clients-mib",
         One("MIB"),
         default!("512"),
-        "Most MiB of commands that have not come whole, of all clients; one that needs more is let go",
+        "Most MiB of commands that have not come whole, of all clients; one that needs more is let go. And of replies \
+         that clients have not taken; what needs more is refused",
     ),
     hidden(setting(
         "faults",

@@ -1,9 +1,9 @@
-//! Memory that all clients share for commands that have not come whole.
+//! Memory that all clients share: for commands that have not come whole, and for replies that are not written yet.
 //!
 //! Each client alone is bounded; ten thousand of them at their bound would not fit into any machine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a client may hold without asking: an idle or ordinary one never does.
 const FREE: usize = 64 * 1024;
@@ -57,9 +57,66 @@ impl Drop for Share {
     }
 }
 
+/// What a client's commands hold of replies until these are written. Those of a pipeline run at once, so it is
+/// shared; but by one task, and while it is as little as it almost always is, nothing is locked.
+#[derive(Debug)]
+pub struct Answers {
+    held: AtomicUsize,
+    share: Mutex<Share>,
+}
+
+impl Answers {
+    pub fn of(budget: &Arc<Budget>) -> Self {
+        Self { held: AtomicUsize::new(0), share: Mutex::new(budget.share()) }
+    }
+
+    /// Takes note of a reply. False: there is no room for it.
+    pub fn take(&self, bytes: usize) -> bool {
+        let held = self.held.load(Ordering::Relaxed) + bytes;
+        let has_room = held <= FREE || self.share().hold(held);
+        if has_room {
+            self.held.store(held, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// So many bytes of replies are written.
+    pub fn give_back(&self, bytes: usize) {
+        let before = self.held.load(Ordering::Relaxed);
+        let held = before.saturating_sub(bytes);
+        self.held.store(held, Ordering::Relaxed);
+        if before > FREE {
+            self.share().hold(held);
+        }
+    }
+
+    /// No reply is held any more.
+    pub fn clear(&self) {
+        self.give_back(usize::MAX);
+    }
+
+    fn share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_are_counted_until_they_are_written() {
+        let budget = Budget::of(100);
+        let (a, b) = (Answers::of(&budget), Answers::of(&budget));
+        assert!(a.take(FREE) && a.take(60) && !a.take(41) && a.take(40));
+        assert!(b.take(FREE) && !b.take(1), "what is free is not counted");
+        a.give_back(30);
+        assert!(b.take(30) && !b.take(1));
+        a.clear();
+        assert!(b.take(70) && !a.take(FREE + 1) && a.take(FREE));
+        drop((a, b));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn what_one_client_holds_another_cannot() {

@@ -106,14 +106,14 @@ async fn answer(
             Prepared::Other(spec, args) => {
                 batch.run(session, wire).await?;
                 let frame = session.other(spec, args).await;
-                frame.encode(session.version, &mut wire.replies);
+                put(frame, session, wire).await?;
+                session.answers.clear();
             }
             Prepared::Refused(frame) => {
                 batch.run(session, wire).await?;
-                frame.encode(session.version, &mut wire.replies);
+                put(frame, session, wire).await?;
             }
         }
-        wire.write_if_large().await?;
     }
     Ok(Ok(()))
 }
@@ -152,16 +152,27 @@ impl Batch {
         let mut calls = std::mem::take(&mut self.calls);
         if calls.len() == 1 {
             // As almost always, unless the client pipelines.
-            session.data(calls.remove(0)).await.encode(session.version, &mut wire.replies);
-            return Ok(());
+            put(session.data(calls.remove(0)).await, session, wire).await?;
+        } else {
+            for frame in join_all(calls.into_iter().map(|call| session.data(call))).await {
+                put(frame, session, wire).await?;
+            }
         }
-        for frame in join_all(calls.into_iter().map(|call| session.data(call))).await {
-            frame.encode(session.version, &mut wire.replies);
-            drop(frame);
-            wire.write_if_large().await?;
-        }
+        session.answers.clear();
         Ok(())
     }
+}
+
+/// Writes what waits once it is much, so that large replies are not all in memory twice.
+async fn put(frame: Frame, session: &Session, wire: &mut Wire) -> io::Result<()> {
+    frame.encode(session.version, &mut wire.replies);
+    drop(frame);
+    let waiting = wire.replies.len();
+    if waiting >= WRITE_SIZE {
+        wire.write().await?;
+        session.answers.give_back(waiting);
+    }
+    Ok(())
 }
 
 /// The connection, with what has come and what is to go.
@@ -211,11 +222,6 @@ impl Wire {
             }
         }
         Ok(())
-    }
-
-    /// So that large replies are not all in memory twice.
-    async fn write_if_large(&mut self) -> io::Result<()> {
-        if self.replies.len() >= WRITE_SIZE { self.write().await } else { Ok(()) }
     }
 
     /// Writes what waits, as long as the client takes something of it now and then.
