@@ -15,7 +15,8 @@ mod token;
 mod up;
 
 use crate::console::Reach;
-use crate::error::Error;
+use crate::error::{Error, USAGE};
+use crate::stdio;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -64,7 +65,10 @@ enum Command {
 
 /// Runs the command that the arguments name. The exit code is 0, or that of the error shown on stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let result = match cli.command {
         Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
@@ -81,15 +85,17 @@ pub fn main() -> ExitCode {
     result.unwrap_or_else(|error| show(&error))
 }
 
-/// What clap says, and for a flag of a command that stands before it, where it belongs.
-fn refuse(error: &clap::Error) -> ! {
-    let _ = error.print();
+/// What clap says, be it help, and for a flag of a command that stands before it, where it belongs.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if let Err(error) = stdio::taken(error.print()) {
+        return show(&error);
+    }
     let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     let stands_first = std::env::args().nth(1).is_some_and(|first| first.starts_with('-'));
     if error.kind() == ErrorKind::UnknownArgument && stands_first && console_flag(&found) {
-        anstream::eprintln!("\n  tip: flags follow the command: starling get greeting {found} ..");
+        stdio::say(format_args!("\n  tip: flags follow the command: starling get greeting {found} .."));
     }
-    std::process::exit(error.exit_code())
+    ExitCode::from(if error.exit_code() == 0 { 0 } else { USAGE })
 }
 
 fn console_flag(found: &str) -> bool {
@@ -98,7 +104,7 @@ fn console_flag(found: &str) -> bool {
 
 fn show(error: &Error) -> ExitCode {
     let red = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{red}error{red:#}: {error}");
+    stdio::say(format_args!("{red}error{red:#}: {error}"));
     ExitCode::from(error.code())
 }
 

@@ -14,6 +14,7 @@ pub use output::exit_code;
 pub use reach::Reach;
 
 use crate::error::Error;
+use crate::stdio;
 use link::Reached;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
@@ -91,20 +92,17 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
 /// Runs one command and shows its reply: typed for a person, raw for a program. Returns the exit code.
 pub fn show(link: &mut Link, call: &Call, person: bool) -> Result<u8, Error> {
     let reached = link.run(&call.words)?;
-    output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json);
+    output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json)?;
     Ok(exit_code(&reached.frame))
 }
 
 /// From the table in this program: also without a peer.
-fn help(call: &Call) -> u8 {
+fn help(call: &Call) -> Result<u8, Error> {
     match crate::commands::help_text(call.typed.get(1).map(Vec::as_slice)) {
-        Ok(text) => {
-            println!("{text}");
-            0
-        }
+        Ok(text) => stdio::text(text).map(|()| 0),
         Err(line) => {
             output::say_error(&line);
-            crate::error::USAGE
+            Ok(crate::error::USAGE)
         }
     }
 }
@@ -156,13 +154,13 @@ impl Console {
         Ok(ExitCode::from(first))
     }
 
-    /// Runs one line. Error: the peer cannot be reached.
+    /// Runs one line. Errors: the peer cannot be reached, or nobody takes the reply.
     fn line(&mut self, line: &[u8], style: Style) -> Result<Done, Error> {
         match parse(line) {
             Ok(Line::Empty) => Ok(Done::Code(0)),
-            Ok(Line::Own(words)) => Ok(self.own(&words)),
+            Ok(Line::Own(words)) => self.own(&words),
             Ok(Line::Command(call)) if call.is("quit") || call.is("exit") => Ok(Done::Quit),
-            Ok(Line::Command(call)) if call.is("help") => Ok(Done::Code(help(&call))),
+            Ok(Line::Command(call)) if call.is("help") => help(&call).map(Done::Code),
             Ok(Line::Command(call)) => self.command(&call, style).map(Done::Code),
             Err(why) => {
                 output::say_error(&why);
@@ -184,9 +182,9 @@ impl Console {
             let began = Instant::now();
             let reached = there.as_mut().unwrap_or(&mut self.link).run(&call.words)?;
             let took = began.elapsed();
-            output::show(&reached, call, style, call.json || self.json);
+            output::show(&reached, call, style, call.json || self.json)?;
             if self.time {
-                eprintln!("({})", millis(took));
+                stdio::say(format_args!("({})", millis(took)));
             }
             let code = exit_code(&reached.frame);
             first = if first == 0 { code } else { first };
@@ -206,44 +204,35 @@ impl Console {
     }
 
     /// A line for the console itself, or for the testnet around it.
-    fn own(&mut self, words: &[String]) -> Done {
+    fn own(&mut self, words: &[String]) -> Result<Done, Error> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["quit" | "q" | "exit"] => return Done::Quit,
-            ["help" | "h" | "?"] => println!("{}", self.own_help()),
+            ["quit" | "q" | "exit"] => return Ok(Done::Quit),
+            ["help" | "h" | "?"] => stdio::text(self.own_help())?,
             ["json", "on"] => self.json = true,
             ["json", "off"] => self.json = false,
             ["time", "on"] => self.time = true,
             ["time", "off"] => self.time = false,
             [] | ["json" | "time" | "quit" | "q" | "exit" | "help" | "h" | "?", ..] => {
                 output::say_error(&self.own_help());
-                return Done::Code(crate::error::USAGE);
+                return Ok(Done::Code(crate::error::USAGE));
             }
-            words => return Done::Code(self.tell_testnet(words)),
+            words => return self.tell_testnet(words).map(Done::Code),
         }
-        Done::Code(0)
+        Ok(Done::Code(0))
     }
 
-    fn tell_testnet(&self, words: &[&str]) -> u8 {
+    fn tell_testnet(&self, words: &[&str]) -> Result<u8, Error> {
         let Some(testnet) = &self.testnet else {
             output::say_error(&format!("the console knows no :{}; :help lists what it knows", words[0]));
-            return crate::error::USAGE;
+            return Ok(crate::error::USAGE);
         };
         match testnet.send(words) {
-            Ok(answer) => {
-                let text = answer.text.trim_end();
-                if answer.ok {
-                    println!("{text}");
-                    return 0;
-                }
-                output::say_error(text);
-                crate::error::FAILURE
-            }
-            Err(why) => {
-                output::say_error(&why);
-                crate::error::FAILURE
-            }
+            Ok(answer) if answer.ok => return stdio::text(answer.text.trim_end()).map(|()| 0),
+            Ok(answer) => output::say_error(answer.text.trim_end()),
+            Err(why) => output::say_error(&why),
         }
+        Ok(crate::error::FAILURE)
     }
 
     fn own_help(&self) -> String {

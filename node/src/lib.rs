@@ -24,6 +24,7 @@ pub mod render;
 pub mod resp;
 pub mod running;
 pub mod space;
+pub mod stdio;
 pub mod storage;
 pub mod transport;
 pub mod words;

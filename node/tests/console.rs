@@ -191,3 +191,43 @@ fn lines_with_a_colon_go_to_the_testnet() {
     serving.join().unwrap();
     assert!(piped(&peer, &[], ":kill p1\n").err.contains("the console knows no :kill"));
 }
+
+/// The disk is full, or the reader has gone: neither is told as done, or ends in a panic.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_nobody_takes_is_a_failure_unless_its_reader_has_gone() {
+    let peer = FakePeer::start();
+    once(&peer, &["set", "k", &"x".repeat(100_000)]);
+    let commands: [&[&str]; 12] = [
+        &["get", "k"],
+        &["get", "k", "--json"],
+        &["sadd", "k", "x", "--json"],
+        &["get", "--help"],
+        &["help"],
+        &["status", "--help"],
+        &["--version"],
+        &["config", "show"],
+        &["doctor", "--json"],
+        &["console", "-c", "get k"],
+        &["console", "-c", "help"],
+        &["console", "-c", ":help"],
+    ];
+    for args in commands {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let said_full = said(starling(&peer).args(args).stdout(full).output().unwrap());
+        assert_eq!(said_full.code, 1, "{args:?}: {}", said_full.err);
+        assert!(
+            said_full.err.contains("cannot be written to standard output"),
+            "{args:?}: {}",
+            said_full.err
+        );
+        let (reader, gone) = std::io::pipe().unwrap();
+        drop(reader);
+        let left = said(starling(&peer).args(args).stdout(gone).output().unwrap());
+        assert!(!left.err.contains("panicked") && left.code != 101, "{args:?}: {}", left.err);
+    }
+    let (reader, gone) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = starling(&peer).args(["gte", "k"]).stderr(gone).status().unwrap();
+    assert_eq!(status.code(), Some(2), "words that nobody reads are not missed");
+}

@@ -2,6 +2,7 @@
 
 use crate::config::{Options, SettingFlags, Values};
 use crate::error::Error;
+use crate::stdio;
 use clap::Subcommand;
 use serde_json::{Map, json};
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ struct Show {
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     let Command::Show(show) = args.command;
     let values = Values::resolve(&show.settings, &|name| std::env::var_os(name))?;
-    anstream::println!("{}", if show.json { as_json(&values) } else { as_table(&values) });
+    stdio::text(if show.json { as_json(&values) } else { as_table(&values) })?;
     Options::new(&values).map(|_| ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::console::{Call, Reach, call, show};
 use crate::error::Error;
+use crate::stdio;
 use crate::words::Word;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -20,8 +21,8 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
         _ => None,
     };
     if let Some(word) = help {
-        println!("{}\n\n{FLAGS}", commands::help_text(word).map_err(|line| unknown(&line))?);
-        return Ok(ExitCode::SUCCESS);
+        let text = commands::help_text(word).map_err(|line| unknown(&line))?;
+        return stdio::text(format_args!("{text}\n\n{FLAGS}")).map(|()| ExitCode::SUCCESS);
     }
     if let Some(name) = words.first().filter(|name| commands::find(name).is_none()) {
         return Err(unknown(&commands::unknown(name)));

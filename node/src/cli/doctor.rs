@@ -9,6 +9,7 @@ use crate::error::{Error, FAILURE};
 use crate::network::wall_ms;
 use crate::open_files;
 use crate::resp::tls;
+use crate::stdio;
 use anstyle::AnsiColor;
 use serde::Serialize;
 use std::path::Path;
@@ -75,25 +76,23 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     }
     findings.extend(peers::examine(args.reach.link()?));
     if args.json {
-        println!("{}", crate::render::json(&findings));
+        stdio::text(crate::render::json(&findings))?;
     } else {
-        findings.iter().for_each(show);
+        findings.iter().try_for_each(show)?;
     }
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
 }
 
-fn show(finding: &Finding) {
+fn show(finding: &Finding) -> Result<(), Error> {
     let (word, color) = match finding.verdict {
         Verdict::Ok => ("ok  ", AnsiColor::Green),
         Verdict::Warn => ("warn", AnsiColor::Yellow),
         Verdict::Fail => ("fail", AnsiColor::Red),
     };
     let style = color.on_default();
-    anstream::println!("{style}{word}{style:#}  {:<14}  {}", finding.check, finding.found);
-    if let Some(fix) = &finding.fix {
-        anstream::println!("{:22}fix: {fix}", "");
-    }
+    stdio::text(format_args!("{style}{word}{style:#}  {:<14}  {}", finding.check, finding.found))?;
+    finding.fix.iter().try_for_each(|fix| stdio::text(format_args!("{:22}fix: {fix}", "")))
 }
 
 fn configuration(options: &Options) -> Finding {

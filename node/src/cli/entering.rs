@@ -5,6 +5,7 @@ use crate::config::Options;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::network;
+use crate::stdio;
 use crate::transport::{
     Address, AskError, JoinError, Keys, addresses_of, ask_genesis, dial_text, join as show_ticket,
 };
@@ -113,7 +114,7 @@ async fn until_joined(
         if told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
             told = Some(Instant::now());
             let left = left.as_secs();
-            anstream::eprintln!("the inviter is not reached yet: {why}; trying for {left} s more");
+            stdio::say(format_args!("the inviter is not reached yet: {why}; trying for {left} s more"));
         }
         sleep(BETWEEN_TRIES.min(left)).await;
     }

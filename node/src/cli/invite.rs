@@ -4,6 +4,7 @@ use super::data;
 use crate::commands::admission::InvitePage;
 use crate::console::{Reach, ask_json};
 use crate::error::Error;
+use crate::stdio;
 use anstyle::AnsiColor;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -67,20 +68,18 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     asked.extend(args.no_addresses.then_some("noaddresses"));
     let (text, page): (String, InvitePage) = ask_json(&mut args.reach.link()?, &asked)?;
     if args.json {
-        println!("{text}");
-        return Ok(ExitCode::SUCCESS);
+        return stdio::text(text).map(|()| ExitCode::SUCCESS);
     }
     if args.quiet {
-        println!("{}", page.ticket);
-        return Ok(ExitCode::SUCCESS);
+        return stdio::text(page.ticket).map(|()| ExitCode::SUCCESS);
     }
     if args.qr {
         let colors = AnsiColor::White.on(AnsiColor::Black);
         let lines = qr(&page.ticket)?;
-        lines.lines().for_each(|line| anstream::eprintln!("{colors}{line}{colors:#}"));
+        lines.lines().for_each(|line| stdio::say(format_args!("{colors}{line}{colors:#}")));
     }
-    println!("{}", page.line());
-    anstream::eprintln!("{}", page.words());
+    stdio::text(page.line())?;
+    stdio::say(page.words());
     Ok(ExitCode::SUCCESS)
 }
 

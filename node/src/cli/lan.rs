@@ -1,6 +1,7 @@
 //! The networks that can be heard on the LAN, for `starling join` without a ticket.
 
 use crate::error::Error;
+use crate::stdio;
 use crate::transport::{Address, ask_genesis, hear};
 use futures::future::join_all;
 use serde::Serialize;
@@ -25,23 +26,23 @@ struct Network {
     address: String,
 }
 
-/// Prints what is heard. Errors: the threads for it cannot be started.
+/// Prints what is heard. Errors: the threads for it cannot be started, or nobody takes what is printed.
 pub fn list(json: bool) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new("cannot listen on the LAN").why(error))?;
-    anstream::eprintln!("listening for networks on this LAN for {} s", LISTENING.as_secs());
+    stdio::say(format_args!("listening for networks on this LAN for {} s", LISTENING.as_secs()));
     let networks = runtime.block_on(networks());
     runtime.shutdown_timeout(Duration::ZERO);
     if json {
-        println!("{}", crate::render::json(&networks));
+        stdio::text(crate::render::json(&networks))?;
     } else if networks.is_empty() {
-        anstream::eprintln!("none was heard");
+        stdio::say("none was heard");
     }
     for Network { name, id, peers, address } in networks.iter().filter(|_| !json) {
         let peers = if *peers == 1 { "1 peer".to_owned() } else { format!("{peers} peers") };
-        anstream::println!("{}  {id}  {peers}, one at {address}", crate::render::plain(name));
+        stdio::text(format_args!("{}  {id}  {peers}, one at {address}", crate::render::plain(name)))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::directory::write_atomically;
 use crate::error::Error;
 use crate::peer_handle::Facts;
 use crate::resp::tls::is_self_signed;
+use crate::stdio;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,12 +71,11 @@ impl Ready {
         let _ = fs::remove_file(self.dir.join(FILE));
     }
 
+    /// A peer that nobody listens to serves all the same.
     pub fn print(&self, json: bool) {
-        if json {
-            anstream::println!("{}", self.json());
-            return;
+        if let Err(error) = stdio::text(if json { self.json() } else { self.text() }) {
+            tracing::warn!("this peer is up, though {}", error.line());
         }
-        anstream::println!("{}", self.text());
     }
 
     fn text(&self) -> String {

@@ -4,6 +4,7 @@ use super::data;
 use crate::commands::tokens::TokenPage;
 use crate::console::{Reach, ask_json};
 use crate::error::Error;
+use crate::stdio;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -68,12 +69,11 @@ fn give(args: Create) -> Result<ExitCode, Error> {
     let words = ["token", "create", "prefix", &prefix, "allow", &allow, "ttl", &ttl, "json"];
     let (text, page): (String, TokenPage) = ask_json(&mut reach.link()?, &words)?;
     if json {
-        println!("{text}");
-        return Ok(ExitCode::SUCCESS);
+        return stdio::text(text).map(|()| ExitCode::SUCCESS);
     }
-    println!("{}", page.token);
+    stdio::text(&page.token)?;
     if !quiet {
-        anstream::eprintln!("{}", page.words());
+        stdio::say(page.words());
     }
     Ok(ExitCode::SUCCESS)
 }

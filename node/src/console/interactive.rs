@@ -4,6 +4,7 @@ use super::editor::{Assistant, history_file};
 use super::{Console, Done, Line, Style, output, parse};
 use crate::error::Error;
 use crate::resp::patience::Patience;
+use crate::stdio;
 use anstyle::AnsiColor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -19,7 +20,7 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     // Without a place to keep history the console works as well.
     let history = history_file();
     let _ = history.as_ref().map(|path| editor.load_history(path));
-    eprintln!("Starling console. Try: set greeting hello | explain get greeting | help | :help");
+    stdio::say("Starling console. Try: set greeting hello | explain get greeting | help | :help");
     give_up_on_ctrl_c(console.link.patience().clone());
     if let Err(error) = console.link.run(&["PING"]) {
         output::say_error(&error.to_string());

@@ -1,12 +1,13 @@
 //! Replies on stdout, words about them on stderr.
 
 use super::{Call, Reached, Style};
+use crate::error::Error;
 use crate::render::explain::hidden_note;
 use crate::render::plain;
 use crate::render::reply::{raw, text_or_hex, typed, value};
 use crate::resp::frame::Frame;
+use crate::stdio;
 use anstyle::AnsiColor;
-use std::io::{self, Write};
 
 /// Exit codes by the first word of an error line; they follow `etcdctl` and the rest of this program.
 pub fn exit_code(frame: &Frame) -> u8 {
@@ -20,20 +21,22 @@ pub fn exit_code(frame: &Frame) -> u8 {
     }
 }
 
-pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) {
+/// Errors: nobody takes it.
+pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<(), Error> {
     match (&reached.frame, style) {
-        (Frame::Error(line), _) if call.wants_json || json => write_out(error_json(line).as_bytes()),
+        (Frame::Error(line), _) if call.wants_json || json => stdio::bytes(error_json(line).as_bytes())?,
         (Frame::Error(line), _) => say_error(line),
-        (frame, _) if json => write_out(value(frame).to_string().as_bytes()),
-        (frame, Style::Typed) => print_typed(frame),
-        (frame, Style::Raw) => print_raw(frame),
+        (frame, _) if json => stdio::bytes(value(frame).to_string().as_bytes())?,
+        (frame, Style::Typed) => stdio::bytes(typed(frame).as_bytes())?,
+        (frame, Style::Raw) => print_raw(frame)?,
     }
     if reached.hidden > 0 {
         let key = call.typed.get(1).map(|key| plain(&text_or_hex(key))).unwrap_or_default();
         let hidden = u32::try_from(reached.hidden).unwrap_or(u32::MAX);
         let dim = anstyle::Style::new().dimmed();
-        anstream::eprintln!("{dim}note: {}{dim:#}", hidden_note(hidden, &key));
+        stdio::say(format_args!("{dim}note: {}{dim:#}", hidden_note(hidden, &key)));
     }
+    Ok(())
 }
 
 /// So that a program that asked for JSON gets a line of it for each command, whatever came of it.
@@ -42,22 +45,11 @@ fn error_json(line: &str) -> String {
     serde_json::json!({ "error": { "code": code, "text": text } }).to_string()
 }
 
-/// As `redis-cli` shows replies at a terminal.
-pub fn print_typed(frame: &Frame) {
-    write_out(typed(frame).as_bytes());
-}
-
 /// As `redis-cli` writes replies into a pipe.
-pub fn print_raw(frame: &Frame) {
+fn print_raw(frame: &Frame) -> Result<(), Error> {
     let mut bytes = Vec::new();
     raw(frame, &mut bytes);
-    write_out(&bytes);
-}
-
-/// A reader that has gone away (`| head`) wants no more; that is no failure.
-fn write_out(bytes: &[u8]) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    stdio::bytes(&bytes)
 }
 
 /// An error line. Failures of operations come in parts, why, state and hint: a line each.
@@ -69,7 +61,7 @@ pub fn say_error(line: &str) {
     let line = line.strip_prefix("ERR ").unwrap_or(&line).to_owned();
     let failed = ["QUORUM ", "TIMEOUT ", "BUSY ", "NOTREADY "].iter().any(|code| line.starts_with(code));
     let text = if failed { line.replace("; ", "\n  ") } else { line };
-    anstream::eprintln!("{red}error{red:#}: {text}");
+    stdio::say(format_args!("{red}error{red:#}: {text}"));
 }
 
 #[cfg(test)]
