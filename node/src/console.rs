@@ -242,7 +242,7 @@ impl Console {
              :time on|off      how long each command took\n\
              5 incr k          run a command five times\n\
              @host:port get k  run one command at another peer\n\
-             get k --r 1       how many copies to read, --w 3: to write; --json: the reply as JSON\n\
+             get k --r 1       how many copies to read, --w 3: to write; --json: the reply as JSON; flags go last\n\
              help              the commands of the store",
         );
         if self.testnet.is_some() {

@@ -116,6 +116,27 @@ fn every_data_command_is_a_command_of_its_own() {
 }
 
 #[test]
+fn a_flag_before_the_arguments_is_no_data() {
+    let peer = FakePeer::start();
+    for args in [
+        &["sadd", "--w", "3", "team", "ada"][..],
+        &["sadd", "--w=3", "team", "ada"],
+        &["get", "--json", "greeting"],
+        &["get", "--r"],
+    ] {
+        let said = once(&peer, args);
+        assert_eq!((said.out.as_str(), said.code), ("", 2), "{args:?}");
+        let hint = format!("starling {} -- {}", args[0], args[1]);
+        assert!(said.err.contains("flags go last") && said.err.contains(&hint), "{}", said.err);
+    }
+    assert_eq!(once(&peer, &["dbsize"]).out, "0\n");
+    assert_eq!(once(&peer, &["sadd", "--", "--w", "3"]).out, "1\n");
+    assert_eq!(once(&peer, &["smembers", "--", "--w"]).out, "3\n");
+    assert!(once(&peer, &["explain", "--json", "get", "k"]).out.starts_with('{'));
+    assert!(once(&peer, &["get", "--help"]).out.contains("they go last; what comes after -- is data"));
+}
+
+#[test]
 fn status_where_and_explain_are_text_or_json() {
     let peer = FakePeer::start();
     assert!(once(&peer, &["status"]).out.contains("4 of 5 alive"));

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 const FLAGS: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON; \
                      --connect HOST:PORT   another peer; --token TOKEN   log in with a token; \
-                     --tls, --tls-ca FILE   encrypt";
+                     --tls, --tls-ca FILE   encrypt\n         \
+                     they go last; what comes after -- is data";
 
 pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     let (reach, words) = reach_flags(words.iter().map(|word| word.as_encoded_bytes().to_vec()).collect())?;
@@ -68,6 +69,23 @@ fn reach_flags(words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
     Ok((reach, rest))
 }
 
+/// A flag where the key belongs would else be the key, and what was to follow it the data.
+fn refuse_early_flag(call: &Call, given: Option<&[u8]>) -> Result<(), Error> {
+    // Else it was taken as the flag that it is, or follows `--`.
+    let [name, first, ..] = call.typed.as_slice() else { return Ok(()) };
+    if given != Some(first) {
+        return Ok(());
+    }
+    let (name, first) = (String::from_utf8_lossy(name), String::from_utf8_lossy(first));
+    let flag = first.split_once('=').map_or(&*first, |(flag, _)| flag);
+    if !["--r", "--w", "--json"].contains(&flag) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{first} stands before what {name} is about"))
+        .why("flags go last; there it would be taken for data")
+        .hint(format!("move it to the end; if it is data: starling {name} -- {first} ..")))
+}
+
 /// A flag that is misspelt would else be sent as data, to whichever peer is found.
 fn refuse_wrong_number(call: &Call) -> Result<(), Error> {
     let name = call.typed.first().map(Vec::as_slice).unwrap_or_default();
@@ -76,7 +94,7 @@ fn refuse_wrong_number(call: &Call) -> Result<(), Error> {
     };
     Err(Error::usage(format!("wrong number of arguments for {}", spec.name))
         .why(format!("it is used so: {}", spec.synopsis()))
-        .hint("flags follow the command: --connect HOST:PORT, --token TOKEN, --tls, --tls-ca FILE, --r N, --w N, --json"))
+        .hint("flags go last, and there are these: --connect HOST:PORT, --token TOKEN, --tls, --tls-ca FILE, --r N, --w N, --json; what comes after -- is data"))
 }
 
 pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
@@ -85,8 +103,10 @@ pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
 
 /// Runs one command; typed replies for a person, raw ones into a pipe.
 pub fn once(reach: &Reach, words: Vec<Vec<u8>>) -> Result<ExitCode, Error> {
+    let first = words.get(1).cloned();
     let words = words.into_iter().map(|bytes| Word { bytes, quoted: false }).collect();
     let call = call(words).map_err(Error::usage)?;
+    refuse_early_flag(&call, first.as_deref())?;
     refuse_wrong_number(&call)?;
     show(&mut reach.link()?, &call, std::io::stdout().is_terminal()).map(ExitCode::from)
 }
