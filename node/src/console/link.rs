@@ -3,7 +3,7 @@
 use super::reach::Reach;
 use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
-use crate::resp::client::{Client, Login};
+use crate::resp::client::{Client, Login, OPENING, is_silent};
 use crate::resp::frame::Frame;
 use crate::resp::patience::Patience;
 use crate::resp::tls::{self, Trust};
@@ -28,12 +28,23 @@ pub struct Link {
     /// The last QUORUM that was accepted: a connection that is made again begins with it.
     quorum: Option<Vec<Vec<u8>>>,
     patience: Patience,
-    /// What to do where no peer is reached.
-    start_hint: &'static str,
+    hints: &'static Hints,
 }
 
-const START_ONE: &str = "start one with: starling up   or name another: --connect HOST:PORT";
-const START_AGAIN: &str = ":status lists the peers; :restart p1 starts one again, @p2 get k asks another";
+/// What to do where no peer is reached, or one that does not answer.
+struct Hints {
+    start: &'static str,
+    wake: &'static str,
+}
+
+const ALONE: Hints = Hints {
+    start: "start one with: starling up   or name another: --connect HOST:PORT",
+    wake: "see its process and its log, and start it again if it stays so; or name another: --connect HOST:PORT",
+};
+const IN_TESTNET: Hints = Hints {
+    start: ":status lists the peers; :restart p1 starts one again, @p2 get k asks another",
+    wake: ":status lists the peers; :resume p1 lets a paused one go on, @p2 get k asks another",
+};
 
 /// A reply, and what was noted beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +58,18 @@ impl Link {
     /// `address`: host and port; `reach`: how. Nothing is sent yet.
     pub fn to(address: String, reach: &Reach) -> Self {
         let patience = Patience::default();
-        Self { address, reach: reach.clone(), client: None, quorum: None, patience, start_hint: START_ONE }
+        Self { address, reach: reach.clone(), client: None, quorum: None, patience, hints: &ALONE }
     }
 
     /// Among peers that the console itself can start again.
     pub fn in_testnet(self) -> Self {
-        Self { start_hint: START_AGAIN, ..self }
+        Self { hints: &IN_TESTNET, ..self }
     }
 
     /// To another peer in the same way.
     pub fn beside(&self, address: String) -> Self {
-        let (patience, start_hint) = (self.patience.clone(), self.start_hint);
-        Self { patience, start_hint, ..Self::to(address, &self.reach) }
+        let (patience, hints) = (self.patience.clone(), self.hints);
+        Self { patience, hints, ..Self::to(address, &self.reach) }
     }
 
     /// Ends its waits, and those of the links beside it.
@@ -74,7 +85,7 @@ impl Link {
     /// peer that restarted: then it is made again, but a command is never sent twice by itself.
     pub fn run<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Result<Reached, Error> {
         if let Some(client) = &mut self.client
-            && client.call(&["PING"]).is_err()
+            && self.patience.shortened(OPENING, || client.call(&["PING"])).is_err()
         {
             self.client = None;
         }
@@ -105,7 +116,8 @@ impl Link {
         let unreachable = |error| self.unreachable(&error);
         let mut client = Client::connect(&self.address, login.as_ref(), trust.as_ref(), &self.patience)
             .map_err(unreachable)?;
-        let answer = self.quorum.as_ref().map(|quorum| client.call(quorum)).transpose();
+        let ask = |quorum: &Vec<Vec<u8>>| self.patience.shortened(OPENING, || client.call(quorum));
+        let answer = self.quorum.as_ref().map(ask).transpose();
         match answer.map_err(unreachable)? {
             Some(Frame::Error(line)) => Err(self.other_quorum(&line)),
             _ => Ok(client),
@@ -176,6 +188,14 @@ impl Link {
         if let Some((why, hint)) = tls::failed(error) {
             return Error::new(format!("no secure connection to {}", self.address)).why(why).hint(hint);
         }
+        if is_silent(error) {
+            return Error::new(format!(
+                "the peer at {} takes connections, but does not answer",
+                self.address
+            ))
+            .why("it is paused, overloaded or stuck; nothing of this command was sent")
+            .hint(self.hints.wake);
+        }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
             io::ErrorKind::TimedOut => "nobody answered in time".into(),
@@ -183,7 +203,7 @@ impl Link {
         };
         Error::new(format!("no peer can be reached at {}", self.address))
             .why(why)
-            .hint(self.start_hint)
+            .hint(self.hints.start)
             .with_code(FAILURE)
     }
 
@@ -313,6 +333,18 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_connections_and_says_nothing_is_not_told_as_one_that_is_not_there() {
+        // The system takes them, as for a process that is stopped.
+        let stopped = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut link = Link::to(stopped.local_addr().unwrap().to_string(), &Reach::default());
+        let patience = link.patience().clone();
+        let error = patience.at_most(Duration::from_millis(1), || link.run(&["PING"]).unwrap_err());
+        let text = error.to_string();
+        assert!(text.contains("takes connections, but does not answer"), "{text}");
+        assert!(text.contains("paused") && !text.contains("starling up"), "{text}");
+    }
+
+    #[test]
     fn who_cannot_be_reached_is_named_with_what_to_do() {
         // Bound and closed again: nobody listens there.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -320,6 +352,7 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(&free.to_string()) && text.contains("starling up"), "{text}");
         assert_eq!(error.code(), FAILURE);
+        assert!(!text.contains("takes connections"), "{text}");
         let link = Link::to("127.0.0.1:1".into(), &Reach::default()).in_testnet();
         let error = link.beside(free.to_string()).run(&["PING"]).unwrap_err().to_string();
         assert!(error.contains(":restart") && !error.contains("starling up"), "{error}");

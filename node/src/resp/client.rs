@@ -9,10 +9,29 @@ use std::time::Duration;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a peer may take to answer what needs no other peer and no disk, such as a greeting.
+pub const OPENING: Duration = Duration::from_secs(5);
 /// The first byte of what TLS answers to one who does not speak it (RFC 8446, section 5.1). No reply begins so.
 const TLS_ALERT: u8 = 21;
 /// Bytes read at once.
 const READ_SIZE: usize = 64 * 1024;
+
+/// A connection came about, and then nothing more.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer to the greeting")]
+struct Silent;
+
+/// Whether somebody took the connection and did not answer.
+pub fn is_silent(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<Silent>())
+}
+
+fn silent(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(io::ErrorKind::TimedOut, Silent),
+        _ => error,
+    }
+}
 
 /// Who a client says it is.
 pub struct Login {
@@ -39,6 +58,16 @@ impl Client {
         patience: &Patience,
     ) -> io::Result<Self> {
         let stream = open(address)?;
+        patience.shortened(OPENING, || Self::begin(stream, address, login, trust, patience)).map_err(silent)
+    }
+
+    fn begin(
+        stream: TcpStream,
+        address: &str,
+        login: Option<&Login>,
+        trust: Option<&Trust>,
+        patience: &Patience,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let stream = Patient::new(stream, patience)?;
         let stream: Box<dyn Connection> = match trust {

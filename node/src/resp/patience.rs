@@ -57,6 +57,12 @@ impl Patience {
         result
     }
 
+    /// Runs what shall wait for less than it may now, if that is more than this.
+    pub fn shortened<T>(&self, longest: Duration, run: impl FnOnce() -> T) -> T {
+        let now = Duration::from_millis(self.0.longest_ms.load(Ordering::SeqCst));
+        self.at_most(longest.min(now), run)
+    }
+
     fn check(&self, since: Instant) -> io::Result<()> {
         if self.0.given_up.load(Ordering::SeqCst) {
             return Err(io::Error::other(GivenUp));
@@ -149,5 +155,9 @@ mod tests {
         let error = patience.at_most(Duration::from_millis(1), || stream.read(&mut [0; 8]).unwrap_err());
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(!Patience::was_lost(&error));
+        let mut shortened = || patience.shortened(Duration::from_millis(1), || stream.read(&mut [0; 8]));
+        assert_eq!(shortened().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let longer = || patience.shortened(REPLY, || patience.0.longest_ms.load(Ordering::SeqCst));
+        assert_eq!(patience.at_most(Duration::from_millis(1), longer), 1, "what is shorter already stays so");
     }
 }
