@@ -907,6 +907,34 @@ fn a_value_that_is_too_long_is_answered_although_all_of_it_is_sent() {
     assert!(answer.starts_with("-ERR Protocol error: "), "{answer}");
 }
 
+#[test]
+fn clients_are_listed_by_what_was_asked_for() {
+    let peer = FakePeer::start();
+    let (mut first, mut second) = (Client::of(&peer), Client::of(&peer));
+    let (Frame::Int(one), Frame::Int(two)) = (first.call("client id"), second.call("client id")) else {
+        panic!()
+    };
+    let mut listed = |filter: &str| {
+        let ids = first.text(&format!("client list{filter}"));
+        ids.lines().map(|line| line.split([' ', '=']).nth(1).unwrap().parse().unwrap()).collect::<Vec<i64>>()
+    };
+    assert_eq!(listed(""), [one, two]);
+    assert_eq!(listed(" type normal"), [one, two]);
+    assert!(listed(" TYPE pubsub").is_empty());
+    assert_eq!(listed(&format!(" id {two} 999")), [two]);
+    assert_eq!(listed(&format!(" ID {two} {one}")), [one, two]);
+    for (filter, line) in [
+        ("id", "ERR syntax error"),
+        ("type", "ERR syntax error"),
+        ("type normal x", "ERR syntax error"),
+        ("nonsense 1", "ERR syntax error"),
+        ("type nonsense", "ERR Unknown client type 'nonsense'"),
+        ("id x", "ERR Invalid client ID"),
+    ] {
+        assert_eq!(first.error(&format!("client list {filter}")), line);
+    }
+}
+
 /// A pipeline that asks for more than the port may hold, and does not read: what fits is answered, what does not is
 /// refused, and all of it is there again once it was read.
 #[test]

@@ -4,6 +4,7 @@ use super::session::{ClientFacts, Quorum, Session};
 use super::{Arguments, BASE, Group, Run, Spec, refused, shown, subcommand, unknown_subcommand, upper};
 use crate::resp::frame::{Frame, Version};
 use starling_protocol::admission::token::Token;
+use std::collections::BTreeSet;
 
 const LOCAL: Spec = Spec { group: Group::Connection, ..BASE };
 /// Longest name that a client may give itself or its library.
@@ -62,7 +63,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "client",
         arity: -2,
-        usage: "ID | INFO | LIST | GETNAME | SETNAME name | SETINFO LIB-NAME|LIB-VER value | NO-EVICT ON|OFF | \
+        usage: "ID | INFO | LIST [TYPE type | ID id ...] | GETNAME | SETNAME name | SETINFO LIB-NAME|LIB-VER value | NO-EVICT ON|OFF | \
                 NO-TOUCH ON|OFF | NOTES ON|OFF",
         summary: "About this connection and the others",
         caveat: "NOTES ON (ours, RESP3): replies that do not show concurrent values carry the attribute 'hidden'",
@@ -226,7 +227,13 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
     match (word.as_str(), args.as_slice(), on.as_deref()) {
         ("ID", [], _) => id(session),
         ("INFO", [], _) => Frame::Verbatim(clients(session, |id| id == session.id)),
-        ("LIST", _, _) => Frame::Verbatim(clients(session, |id| id == session.id || !session.is_scoped())),
+        ("LIST", filter, _) => match listed(filter) {
+            Ok(listed) => Frame::Verbatim(clients(session, |id| {
+                listed.as_ref().is_none_or(|ids| ids.contains(&id))
+                    && (id == session.id || !session.is_scoped())
+            })),
+            Err(line) => Frame::error(line),
+        },
         ("GETNAME", [], _) => match session.server.clients().get(&session.id) {
             Some(facts) if !facts.name.is_empty() => Frame::bulk(&*facts.name),
             _ => Frame::Null,
@@ -253,6 +260,23 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
             "CLIENT LIST shows who is connected",
         )),
         _ => unknown_subcommand("client", &word),
+    }
+}
+
+/// Which clients are to be listed; `None`: all. Filters, and errors, as Redis has them.
+fn listed(filter: &[Vec<u8>]) -> Result<Option<BTreeSet<u64>>, String> {
+    let [name, values @ ..] = filter else { return Ok(None) };
+    match (upper(name).as_str(), values) {
+        ("TYPE", [kind]) => match upper(kind).as_str() {
+            "NORMAL" => Ok(None),
+            "MASTER" | "REPLICA" | "SLAVE" | "PUBSUB" => Ok(Some(BTreeSet::new())),
+            _ => Err(format!("ERR Unknown client type '{}'", shown(kind))),
+        },
+        ("ID", [_, ..]) => {
+            let ids = values.iter().map(|id| std::str::from_utf8(id).ok()?.parse().ok());
+            ids.collect::<Option<_>>().map(Some).ok_or_else(|| "ERR Invalid client ID".into())
+        }
+        _ => Err("ERR syntax error".into()),
     }
 }
 
