@@ -9,6 +9,7 @@ use anstyle::AnsiColor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
+use starling_protocol::admission::token::Token;
 use std::process::ExitCode;
 
 /// Lines of history that are kept.
@@ -32,7 +33,9 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
         console.link.patience().begin();
         match line {
             Ok(line) => {
-                let _ = editor.add_history_entry(line.as_str());
+                if !tells_secret(&line) {
+                    let _ = editor.add_history_entry(line.as_str());
+                }
                 if !meant(&line, &mut editor) {
                     continue;
                 }
@@ -50,6 +53,20 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     }
     let _ = history.as_ref().map(|path| editor.append_history(path));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a password or a token stands in it: it is not to lie in a file of lines that were typed.
+fn tells_secret(line: &str) -> bool {
+    let is_auth = |word: &[u8]| word.eq_ignore_ascii_case(b"auth");
+    let Ok(Line::Command(call)) = parse(line.as_bytes()) else {
+        // It cannot be read as it stands, and may be what was meant to be one.
+        let mut words = line.split([' ', '"', '\'']).map(str::as_bytes);
+        return words.any(|word| is_auth(word) || Token::is_like(word));
+    };
+    let logs_in = |words: &[Vec<u8>]| words.iter().any(|word| is_auth(word));
+    call.is("auth")
+        || call.is("hello") && logs_in(&call.typed)
+        || call.typed.iter().any(|word| Token::is_like(word))
 }
 
 /// Asks once before what cannot be taken back.
@@ -130,6 +147,26 @@ fn coloured(text: &str, colour: AnsiColor) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_and_tokens_are_not_kept() {
+        for line in [
+            "auth secret",
+            "  AUTH default secret",
+            "@p2 auth secret",
+            "hello 3 auth default secret",
+            "token revoke stk1abc",
+            "TOKEN revoke 'STK1abc'",
+            "auth \"my sec",
+            "hello 3 AUTH default 'my",
+            "token revoke 'stk1abc",
+        ] {
+            assert!(tells_secret(line), "{line}");
+        }
+        for line in ["get auth", "hello 3", "help auth", "token revoke 7f", "get 'a", ":time on", ""] {
+            assert!(!tells_secret(line), "{line}");
+        }
+    }
 
     #[test]
     fn only_what_cannot_be_taken_back_is_asked_about() {
