@@ -325,7 +325,15 @@ fn a_scan_goes_through_all_keys_and_tells_when_it_is_done() {
     assert_eq!(all(" MATCH user:1*").0, 11);
     assert_eq!(all(" TYPE set COUNT 20").0, 1);
     assert!(client.error("scan 12345").contains("begin again at 0"));
-    assert!(client.error("scan x").starts_with("ERR a cursor cannot be"));
+    for (line, error) in [
+        ("scan x", "ERR invalid cursor"),
+        ("scan -1", "ERR invalid cursor"),
+        ("scan 0 count 0", "ERR syntax error"),
+        ("scan 0 count -5", "ERR syntax error"),
+        ("scan 0 count abc", "ERR value is not an integer or out of range"),
+    ] {
+        assert_eq!(client.error(line), error, "{line}");
+    }
     assert!(client.error("scan 0 MATCH").starts_with("ERR syntax error"));
 }
 

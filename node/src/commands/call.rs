@@ -51,11 +51,14 @@ pub fn wrong_arity_of(name: &str) -> String {
     find(name.as_bytes()).map(wrong_arity).unwrap_or_else(|| refused::unknown(name.as_bytes()))
 }
 
-/// A signed 64-bit number, as Redis reads one.
+/// A signed 64-bit number, as Redis reads one: only as it would itself be written, so not `007`, `+7` or `-0`.
 pub fn integer(word: &[u8]) -> Result<i64, String> {
-    let text = std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+'));
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| "ERR value is not an integer or out of range".into())
+    let number = match word {
+        [b'0'] => Some(0),
+        [b'0' | b'+', ..] | [b'-', b'0', ..] => None,
+        _ => std::str::from_utf8(word).ok().and_then(|text| text.parse().ok()),
+    };
+    number.ok_or_else(|| "ERR value is not an integer or out of range".into())
 }
 
 /// A word that must be a number of that kind; `what` names it in the error line.
@@ -121,6 +124,16 @@ fn is_error(reply: &Reply) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_one_only_as_it_would_be_written() {
+        for (word, number) in [("0", 0), ("-7", -7), ("9223372036854775807", i64::MAX)] {
+            assert_eq!(integer(word.as_bytes()), Ok(number));
+        }
+        for word in ["007", "-0", "+7", " 7", "7 ", "", "-", "0x7", "9223372036854775808"] {
+            assert!(integer(word.as_bytes()).is_err(), "{word:?}");
+        }
+    }
 
     #[test]
     fn a_key_that_cannot_be_read_is_not_told_as_one_that_is_not_there() {

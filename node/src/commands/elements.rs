@@ -69,17 +69,23 @@ fn options(of: Of, words: &[ByteBuf]) -> Result<Options, String> {
     Ok(options)
 }
 
-fn count(word: &[u8]) -> Result<u32, String> {
+/// How many a scan is to look at, up to what is told in one answer.
+pub fn count(word: &[u8]) -> Result<u32, String> {
     match integer(word)? {
         ..1 => Err("ERR syntax error".into()),
         count => Ok(u32::try_from(count).unwrap_or(PAGE_MAX).min(PAGE_MAX)),
     }
 }
 
+/// The number by which a scan goes on.
+pub fn cursor(word: &[u8]) -> Result<u64, String> {
+    let number = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| "ERR invalid cursor".into())
+}
+
 fn asked(session: &Session, of: Of, args: Arguments) -> Result<Asked, String> {
     let (key, words) = key_and_rest(args);
-    let number = std::str::from_utf8(&words[0]).ok().and_then(|text| text.parse().ok());
-    let number = number.ok_or("ERR invalid cursor")?;
+    let number = cursor(&words[0])?;
     let options = options(of, &words[1..])?;
     let after = session.server.cursors().elements(number, of, &key).ok_or(
         "ERR this peer does not know that cursor of this key, or has forgotten it; begin again at 0, and go on \

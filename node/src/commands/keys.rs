@@ -1,10 +1,10 @@
 //! Commands on keys of any type, and scans.
 
-use super::call::{key_and_rest, only, parsed, sum};
+use super::call::{key_and_rest, only, sum};
 use super::cursors::Place;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
-use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, upper};
+use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, elements, upper};
 use crate::glob;
 use crate::resp::frame::Frame;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -155,7 +155,7 @@ fn scan_options(words: &[Vec<u8>]) -> Result<ScanOptions, String> {
         };
         match upper(name).as_str() {
             "MATCH" => options.pattern = Some(value.clone()),
-            "COUNT" => options.count = parsed::<usize>("COUNT", value)?.clamp(1, COUNT_MAX),
+            "COUNT" => options.count = (elements::count(value)? as usize).min(COUNT_MAX),
             "TYPE" => options.kind = Some(upper(value).to_ascii_lowercase()),
             _ => return Err("ERR syntax error; SCAN knows MATCH, COUNT and TYPE".into()),
         }
@@ -164,7 +164,7 @@ fn scan_options(words: &[Vec<u8>]) -> Result<ScanOptions, String> {
 }
 
 async fn scan(session: &mut Session, args: Arguments) -> Frame {
-    let number = match parsed::<u64>("a cursor", &args[0]) {
+    let number = match elements::cursor(&args[0]) {
         Ok(number) => number,
         Err(line) => return Frame::error(line),
     };
