@@ -101,7 +101,7 @@ impl Options {
     pub fn new(values: &Values) -> Result<Self, Error> {
         Ok(Self {
             dir: required(values, "dir", "a directory")?,
-            name: short(values, "name")?,
+            name: name(values)?,
             resp: socket(values, "resp")?,
             password: values.text("password-file").map(|at| Password::load(Path::new(at))).transpose()?,
             password_file: values.text("password-file").map(PathBuf::from),
@@ -152,6 +152,15 @@ fn short(values: &Values, key: &str) -> Result<String, Error> {
         return Err(values.refuse(key, text, format!("plain text of at most {NAME_MAX} bytes")));
     }
     Ok(text.to_owned())
+}
+
+/// People tell peers apart by it.
+fn name(values: &Values) -> Result<String, Error> {
+    let name = short(values, "name")?;
+    if name.trim().is_empty() {
+        return Err(values.refuse("name", &name, "a name that people can read"));
+    }
+    Ok(name)
 }
 
 fn socket(values: &Values, key: &str) -> Result<SocketAddr, Error> {

@@ -123,6 +123,8 @@ fn what_cannot_be_used_is_refused_with_its_place() {
         (refused(&[], &[("STARLING_MDNS", "perhaps")], ""), "true or false"),
         (refused(&["--join", "box"], &[], ""), "--join: \"box\" is neither host:port"),
         (refused(&["--name", &"x".repeat(65)], &[], ""), "at most 64 bytes"),
+        (refused(&["--name", ""], &[], ""), "a name that people can read"),
+        (refused(&["--name", " "], &[], ""), "a name that people can read"),
         (refused(&["--durability", "none"], &[], ""), "synced or interval"),
         (refused(&["--faults"], &[("STARLING_BLOCK", "p1")], ""), "a peer id"),
         (refused(&["--log-format", "xml"], &[], ""), "auto, human or json"),
