@@ -7,6 +7,7 @@ use crate::resp::client::{Client, Login, OPENING, is_silent};
 use crate::resp::frame::Frame;
 use crate::resp::patience::Patience;
 use crate::resp::tls::{self, Trust};
+use starling_protocol::admission::token::Token;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -148,8 +149,11 @@ impl Link {
 
     /// A token, or the password where one is to be found.
     fn login(&self) -> Result<Option<Login>, Error> {
-        if let Some(token) = &self.reach.token {
-            return Ok(Some(Login { user: "token", secret: token.trim().to_owned() }));
+        if let Some(token) = self.reach.token.as_deref().map(str::trim) {
+            if !Token::is_like(token.as_bytes()) {
+                return Err(no_token());
+            }
+            return Ok(Some(Login { user: "token", secret: token.to_owned() }));
         }
         Ok(password(&self.address)?.map(|secret| Login { user: "default", secret }))
     }
@@ -224,6 +228,13 @@ impl Link {
             .hint("read the key to see; the next command connects again")
             .with_code(code)
     }
+}
+
+/// It may be a password, and is not shown.
+fn no_token() -> Error {
+    Error::usage("what was given as a token is none")
+        .why("a token begins with stk1")
+        .hint("copy the whole line that `starling token create` has printed; a password is named by its file: STARLING_PASSWORD_FILE=FILE")
 }
 
 /// The object that a command answers, as text and read. Errors: the peer cannot be reached, refuses, or is
@@ -342,6 +353,15 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("takes connections, but does not answer"), "{text}");
         assert!(text.contains("paused") && !text.contains("starling up"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_before_anybody_is_asked() {
+        let reach = Reach { token: Some("my secret".into()), ..Reach::default() };
+        let error = Link::to("127.0.0.1:1".into(), &reach).run(&["PING"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("a token begins with stk1") && !text.contains("secret"), "{text}");
+        assert_eq!(error.code(), crate::error::USAGE);
     }
 
     #[test]
