@@ -75,7 +75,8 @@ fn network(status: &StatusPage) -> Finding {
         return Finding::fail(CHECK, format!("this peer is out of it: {}", plain(why)), fix);
     }
     let StatusPage { alive, all, n, .. } = status;
-    let found = format!("{alive} of {all} peers are alive, each key is kept by {n}");
+    let found =
+        format!("{alive} of {all} peers are alive, each key is kept by {}", kept_by(*all, (*n).into()));
     match () {
         () if *alive == 1 && *all > 1 => {
             Finding::fail(CHECK, found, "see that the others run, and that no firewall is between")
@@ -93,6 +94,11 @@ fn network(status: &StatusPage) -> Finding {
         }
         () => Finding::ok(CHECK, found),
     }
+}
+
+/// No more than there are.
+fn kept_by(all: usize, wanted: usize) -> String {
+    if all < wanted { format!("{all} where {wanted} are wanted") } else { wanted.to_string() }
 }
 
 /// Whether others can reach this peer.
@@ -204,6 +210,12 @@ fn start_trying(member: &MemberLine) -> thread::JoinHandle<bool> {
 mod tests {
     use super::super::Verdict;
     use super::*;
+
+    #[test]
+    fn no_key_is_told_to_be_kept_by_more_peers_than_there_are() {
+        assert_eq!(kept_by(1, 3), "1 where 3 are wanted");
+        assert_eq!((kept_by(3, 3), kept_by(5, 3)), ("3".into(), "3".into()));
+    }
 
     #[test]
     fn clocks_are_judged_by_how_far_they_are_apart() {
