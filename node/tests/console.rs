@@ -160,6 +160,19 @@ fn hidden_values_are_noted_on_stderr() {
 }
 
 #[test]
+fn what_a_connection_was_made_with_is_there_again_after_it_was_given_up() {
+    let peer = FakePeer::start();
+    once(&peer, &["set", "k", "hola"]);
+    peer.write_elsewhere("k", Data::Set { value: bytes("bonjour") });
+    for ended in ["reset", "RESET", "hello 2", "quorum 1 1\nhello 2"] {
+        let said = piped(&peer, &[], &format!("{ended}\nhset h f 1\n:json on\nhgetall h\nget k\n"));
+        assert!(said.out.ends_with("\n{\"f\":\"1\"}\n\"bonjour\"\n"), "{ended}: {}", said.out);
+        assert!(said.err.contains("1 concurrent value hidden"), "{ended}: {}", said.err);
+    }
+    assert_eq!(peer.asked(), (Some(1), Some(1)), "the quorum stays after HELLO");
+}
+
+#[test]
 fn a_peer_that_is_not_there_is_named_with_what_to_do() {
     let peer = FakePeer::start();
     let mut command = starling(&peer);

@@ -125,14 +125,16 @@ impl Link {
         }
     }
 
-    /// What was asked for on this connection holds on the next one too; RESET ends it as it does there.
+    /// What was asked for on this connection holds on the next one too; RESET ends it as it does there. After that,
+    /// and in RESP2, replies lack what the console shows, such as notes: so the next command connects anew.
     fn remember<A: AsRef<[u8]>>(&mut self, words: &[A], answer: &Frame) {
         let is = |at: usize, text: &[u8]| {
             words.get(at).is_some_and(|word: &A| word.as_ref().eq_ignore_ascii_case(text))
         };
         match words.len() {
             _ if matches!(answer, Frame::Error(_)) => {}
-            1 if is(0, b"RESET") => self.quorum = None,
+            1 if is(0, b"RESET") => (self.quorum, self.client) = (None, None),
+            _ if is(0, b"HELLO") && is(1, b"2") => self.client = None,
             2 if is(0, b"QUORUM") => self.quorum = None,
             3 if is(0, b"QUORUM") => {
                 self.quorum = Some(words.iter().map(|word| word.as_ref().to_vec()).collect());
