@@ -14,7 +14,7 @@ mod stop;
 mod token;
 mod up;
 
-use crate::console::Reach;
+use crate::console::{Reach, error_json};
 use crate::error::{Error, USAGE};
 use crate::stdio;
 use clap::error::{ContextKind, ErrorKind};
@@ -69,6 +69,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    let json = cli.command.wants_json();
     let result = match cli.command {
         Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
@@ -82,7 +83,26 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Data(words) => data::run(&words),
     };
-    result.unwrap_or_else(|error| show(&error))
+    match result {
+        Ok(code) => code,
+        Err(error) if json => show_json(&error),
+        Err(error) => show(&error),
+    }
+}
+
+impl Command {
+    /// Whether one JSON value is wanted, whatever it is. Of a peer that starts one line is: that it is ready.
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Invite(args) => args.json,
+            Self::Invites(args) => args.json,
+            Self::Token(args) => args.wants_json(),
+            Self::Tokens(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Data(words) => data::wants_json(words),
+            Self::Up(_) | Self::Join(_) | Self::Doctor(_) | Self::Config(_) | Self::Console(_) => false,
+        }
+    }
 }
 
 /// What clap says, be it help, and for a flag of a command that stands before it, where it belongs.
@@ -100,6 +120,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn console_flag(found: &str) -> bool {
     Reach::FLAGS.contains(&found) || ["--tls", "--json", "--r", "--w"].contains(&found)
+}
+
+/// As errors of peers are shown to who asked for JSON.
+fn show_json(error: &Error) -> ExitCode {
+    match stdio::text(error_json(&error.as_line())) {
+        Ok(()) => ExitCode::from(error.code()),
+        Err(lost) => show(&lost),
+    }
 }
 
 fn show(error: &Error) -> ExitCode {

@@ -10,7 +10,7 @@ mod testnet;
 
 pub use line::{Call, Line, call, parse};
 pub use link::{Link, ask_json};
-pub use output::exit_code;
+pub use output::{error_json, exit_code};
 pub use reach::Reach;
 
 use crate::error::Error;

@@ -16,17 +16,25 @@ pub struct Error {
     why: Option<String>,
     hint: Option<String>,
     code: u8,
+    /// By which programs know it, as they know the errors of peers.
+    name: String,
 }
 
 impl Error {
     /// `what` happened, in one sentence without a full stop.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), why: None, hint: None, code: FAILURE }
+        Self { what: what.into(), why: None, hint: None, code: FAILURE, name: "ERR".into() }
     }
 
     /// The user asked for something that cannot be.
     pub fn usage(what: impl Into<String>) -> Self {
         Self { code: USAGE, ..Self::new(what) }
+    }
+
+    /// What a peer has said, or would say: its first word is the name.
+    pub fn of_line(line: &str) -> Self {
+        let name = line.split(' ').next().unwrap_or_default().to_owned();
+        Self { name, ..Self::new(line.strip_prefix("ERR ").unwrap_or(line)) }
     }
 
     pub fn why(self, why: impl fmt::Display) -> Self {
@@ -40,6 +48,17 @@ impl Error {
 
     pub fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
+    }
+
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// As a peer says it: the name, and the rest in one line.
+    pub fn as_line(&self) -> String {
+        let what = self.what.strip_prefix(&self.name).unwrap_or(&self.what).trim_start();
+        let said = [Some(what), self.why.as_deref(), self.hint.as_deref()];
+        format!("{} {}", self.name, said.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
     /// What happened and why, where there is one line for it.

@@ -125,9 +125,10 @@ fn a_flag_before_the_arguments_is_no_data() {
         &["get", "--r"],
     ] {
         let said = once(&peer, args);
-        assert_eq!((said.out.as_str(), said.code), ("", 2), "{args:?}");
+        assert_eq!(said.code, 2, "{args:?}");
+        let words = said.out + &said.err;
         let hint = format!("starling {} -- {}", args[0], args[1]);
-        assert!(said.err.contains("flags go last") && said.err.contains(&hint), "{}", said.err);
+        assert!(words.contains("flags go last") && words.contains(&hint), "{words}");
     }
     assert_eq!(once(&peer, &["dbsize"]).out, "0\n");
     assert_eq!(once(&peer, &["sadd", "--", "--w", "3"]).out, "1\n");
@@ -146,6 +147,34 @@ fn status_where_and_explain_are_text_or_json() {
     let found: serde_json::Value = serde_json::from_str(&once(&peer, &["where", "k", "--json"]).out).unwrap();
     assert_eq!(found["owners"][2]["name"], "p3");
     assert!(once(&peer, &["explain", "get", "k"]).out.contains("verdict"));
+}
+
+#[test]
+fn who_asks_for_json_gets_it_whatever_fails() {
+    let peer = FakePeer::start();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let cases: [(&[&str], &str, &str, i32); 8] = [
+        (&["multi", "--json"], "NOTSUPPORTED", "MULTI", 2),
+        (&["gte", "k", "--json"], "ERR", "did you mean 'get'", 2),
+        (&["get", "--json"], "ERR", "wrong number of arguments", 2),
+        (&["get", "k", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
+        (&["get", "k", "--json", "--token", "abc"], "ERR", "begins with stk1", 2),
+        (&["status", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
+        (&["tokens", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
+        (&["invite", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
+    ];
+    for (args, code, text, exit) in cases {
+        let said = once(&peer, args);
+        let found: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+        assert_eq!(
+            (found["error"]["code"].as_str(), said.code),
+            (Some(code), exit),
+            "{args:?}: {}",
+            said.out
+        );
+        assert!(found["error"]["text"].as_str().unwrap().contains(text), "{args:?}: {}", said.out);
+    }
+    assert_eq!(once(&peer, &["gte", "--", "--json"]).out, "", "there it is data");
 }
 
 #[test]

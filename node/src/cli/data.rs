@@ -2,7 +2,7 @@
 
 use crate::commands;
 use crate::console::{Call, Reach, call, show};
-use crate::error::Error;
+use crate::error::{Error, USAGE};
 use crate::stdio;
 use crate::words::Word;
 use std::ffi::OsString;
@@ -31,10 +31,15 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     once(&reach, words)
 }
 
+/// Whether the answer is wanted as JSON, whatever it is.
+pub fn wants_json(words: &[OsString]) -> bool {
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
 /// An error line of the table, without the code that stands before it for programs.
 fn unknown(line: &str) -> Error {
-    let said = line.strip_prefix("ERR ").unwrap_or(line);
-    Error::usage(said)
+    Error::of_line(line)
+        .with_code(USAGE)
         .hint("starling --help lists the commands of this program, starling help those of the store")
 }
 

@@ -35,7 +35,7 @@ pub struct Args {
     qr: bool,
     /// One JSON object
     #[arg(long, conflicts_with = "quiet")]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -53,7 +53,7 @@ enum Command {
 pub struct List {
     /// One JSON array
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     reach: Reach,
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub struct Args {
     /// One JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     reach: Reach,
 }

@@ -51,9 +51,15 @@ struct Create {
 pub struct List {
     /// One JSON array
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     reach: Reach,
+}
+
+impl Args {
+    pub fn wants_json(&self) -> bool {
+        matches!(&self.command, Command::Create(create) if create.json)
+    }
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Error> {

@@ -177,6 +177,11 @@ impl Link {
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {
+        let name = if error.kind() == io::ErrorKind::PermissionDenied { "NOAUTH" } else { "UNREACHABLE" };
+        self.why_unreachable(error).named(name)
+    }
+
+    fn why_unreachable(&self, error: &io::Error) -> Error {
         if Patience::was_lost(error) {
             return Error::new(format!("given up before {} had answered", self.address))
                 .why("it is slow, paused or cut off; nothing of this command was sent")
@@ -216,19 +221,21 @@ impl Link {
     fn broken(&self, error: &io::Error) -> Error {
         if Patience::was_lost(error) {
             return Error::new("given up before the reply")
+                .named("TIMEOUT")
                 .why("a write may or may not have been done")
                 .hint("read the key to see; the next command connects again")
                 .with_code(GIVEN_UP);
         }
-        let (why, code) = match error.kind() {
-            io::ErrorKind::TimedOut => ("no answer came in time".into(), TIMED_OUT),
-            io::ErrorKind::UnexpectedEof => ("the peer closed the connection".into(), FAILURE),
-            _ => (error.to_string(), FAILURE),
+        let (why, code, name) = match error.kind() {
+            io::ErrorKind::TimedOut => ("no answer came in time".into(), TIMED_OUT, "TIMEOUT"),
+            io::ErrorKind::UnexpectedEof => ("the peer closed the connection".into(), FAILURE, "BROKEN"),
+            _ => (error.to_string(), FAILURE, "BROKEN"),
         };
         Error::new(format!("the connection to {} broke before the reply", self.address))
             .why(format!("{why}; a write may or may not have been done"))
             .hint("read the key to see; the next command connects again")
             .with_code(code)
+            .named(name)
     }
 }
 
@@ -248,7 +255,7 @@ pub fn ask_json<T: serde::de::DeserializeOwned>(
     let strange = |why: &str| Error::new("the peer's answer makes no sense").why(why);
     let text = match link.run(words)?.frame {
         Frame::Bulk(text) => text,
-        Frame::Error(line) => return Err(Error::new(line.strip_prefix("ERR ").unwrap_or(&line).to_owned())),
+        Frame::Error(line) => return Err(Error::of_line(&line)),
         _ => return Err(strange("it is of another version")),
     };
     let read = serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))?;

@@ -40,7 +40,7 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<
 }
 
 /// So that a program that asked for JSON gets a line of it for each command, whatever came of it.
-fn error_json(line: &str) -> String {
+pub fn error_json(line: &str) -> String {
     let (code, text) = line.split_once(' ').unwrap_or((line, ""));
     serde_json::json!({ "error": { "code": code, "text": text } }).to_string()
 }
