@@ -2,14 +2,14 @@
 #![cfg(unix)]
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Far more than anything here takes; reached only when it never comes.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A peer that is ready. Killed when it goes out of scope.
 struct Peer {
@@ -53,11 +53,17 @@ impl Peer {
     }
 }
 
+/// Up to its end, or that of the connection.
 fn line_of(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
-    while !line.ends_with(b"\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
-        line.extend_from_slice(&byte);
+    while !line.ends_with(b"\n") {
+        match stream.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => line.extend_from_slice(&byte),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("a client is neither served nor refused: {error}"),
+        }
     }
     String::from_utf8(line).unwrap()
 }
