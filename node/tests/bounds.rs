@@ -33,6 +33,7 @@ impl Peer {
             dir.display()
         );
         let mut command = Command::new("sh");
+        command.env("STARLING_KEEP_FREE_MIB", "0");
         command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut ready = String::new();
