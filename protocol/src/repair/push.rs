@@ -7,7 +7,7 @@ use crate::store::Question;
 use crate::time::{Duration, Time};
 use starling_crdt::Event;
 use starling_crdt::{Missing, Piece};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// What has not moved for this long is given up; the next comparison begins it anew.
@@ -54,7 +54,7 @@ impl Repair {
         while self.pushes.len() < self.config.repairs_max {
             let sated = self.sated();
             let ready = |(key, whole): &(&(PartitionId, PeerId), &bool)| {
-                let room = sated != Some(key.1) && (!**whole || self.has_room_for(key.1));
+                let room = !sated.contains(&key.1) && (!**whole || self.has_room_for(key.1));
                 room && !self.pushes.contains_key(*key)
             };
             let behind = |begun| self.todo.range((Bound::Excluded(begun), Bound::Unbounded)).find(ready);
@@ -66,13 +66,13 @@ impl Repair {
         }
     }
 
-    /// Who is sent three quarters of all that may be on its way at once, if anybody is: one that never acknowledges keeps
-    /// what it is sent under way for `STALLED`.
-    fn sated(&self) -> Option<PeerId> {
-        let most = (self.config.repairs_max * 3 / 4).max(1);
+    /// Who is sent three times as much as may still be begun: one alone gets three quarters of all, and there is some
+    /// left for others when several do not acknowledge, which keeps what they are sent under way for `STALLED`.
+    fn sated(&self) -> BTreeSet<PeerId> {
+        let free = self.config.repairs_max.saturating_sub(self.pushes.len());
         let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
         self.pushes.keys().for_each(|(_, to)| *counts.entry(*to).or_default() += 1);
-        counts.into_iter().find(|(_, count)| *count >= most).map(|(peer, _)| peer)
+        counts.into_iter().filter(|(_, count)| *count >= 3 * free).map(|(peer, _)| peer).collect()
     }
 
     fn begin_push(&mut self, scene: &Scene<'_>, key: (PartitionId, PeerId), whole: bool) {
@@ -202,7 +202,7 @@ impl Repair {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
         }
-        if scene.is_low && events.iter().any(|event| !event.puts.is_empty()) {
+        if scene.is_low && self.misses(partition, &events) {
             marked!(NoRoom);
             return self.not_taken(scene, partition, from);
         }
