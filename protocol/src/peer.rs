@@ -134,7 +134,7 @@ impl Peer {
             Input::Discovered { peer, addresses } => {
                 self.gossip(now, |membership, out| membership.discovered(peer, addresses, out))
             }
-            Input::Room { is_low } => self.is_low = is_low,
+            Input::Room { is_low } => self.room_changed(is_low),
             Input::Listening { addresses } => {
                 self.gossip(now, |membership, out| membership.listening(now.time, addresses, out))
             }
@@ -226,6 +226,13 @@ impl Peer {
         self.route_coordinator(now);
     }
 
+    fn room_changed(&mut self, is_low: bool) {
+        self.is_low = is_low;
+        if !is_low {
+            self.repair.room_again();
+        }
+    }
+
     fn timeout(&mut self, now: Now) {
         let due = |time: Option<Time>| time.is_some_and(|time| time <= now.time);
         let acts = due(self.membership.next_timeout());
@@ -272,7 +279,8 @@ impl Peer {
     fn with_repair(&mut self, now: Now, act: impl FnOnce(&mut Repair, &repair::Scene<'_>)) {
         let map = atlas::Atlas::new(self.me, &self.membership, &self.placement);
         let step = self.membership.me().standing.step;
-        let (w, is_low) = (self.genesis.w, self.is_low);
+        // Who comes is to be filled, or all others would wait for it; without room for that, it stops.
+        let (w, is_low) = (self.genesis.w, self.is_low && step == Step::Member);
         let scene = repair::Scene { now, me: self.me, step, w, is_low, map: &map };
         act(&mut self.repair, &scene);
         self.route_repair(now);

@@ -193,6 +193,8 @@ pub struct Repair {
     surveyed: bool,
     /// Given up as damaged, and not filled again yet.
     refilling: BTreeSet<PartitionId>,
+    /// Something of these was not taken since the disk is nearly full.
+    missed: BTreeSet<PartitionId>,
     /// When a read last sent a partition to repair.
     differed: BTreeMap<PartitionId, Time>,
     /// Under which view, and why.
@@ -239,6 +241,7 @@ impl Repair {
             scrub: scrub::Round::default(),
             surveyed: false,
             refilling: BTreeSet::new(),
+            missed: BTreeSet::new(),
             differed: BTreeMap::new(),
             pending: BTreeMap::new(),
             last: 0,

@@ -91,7 +91,7 @@ impl Peer {
             self.coordinator.write(now, begin);
         } else {
             let candidates = self.issuers(now, &begin);
-            if candidates.is_empty() {
+            if candidates.is_empty() && !self.takes(&begin.command) {
                 return self.done(begin.client, Err(no_room()));
             }
             self.coordinator.forward(now, begin, candidates);
@@ -154,12 +154,14 @@ impl Peer {
         self.route_coordinator(now);
     }
 
-    /// True if this peer has lost what it held, and another owner is alive that has not, for all we know.
+    /// True if this peer has lost what it held, or has not taken what came, and another owner is alive that has, for all
+    /// we know.
     fn is_worst(&self, seats: &Seats) -> bool {
         let has_lost = |peer| self.repair.is_told_unfilled(seats.partition, peer);
         let is_fit =
             |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive && !has_lost(seat.peer);
-        self.repair.is_refilling(seats.partition) && seats.old.iter().any(is_fit)
+        let lacks = self.repair.is_refilling(seats.partition) || self.repair.has_missed(seats.partition);
+        lacks && seats.old.iter().any(is_fit)
     }
 
     fn scan(&mut self, now: Now, id: RequestId, cursor: ScanCursor, limit: u16) -> Option<Response> {

@@ -64,9 +64,9 @@ impl Peer {
     }
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
-        if let Call::Apply { op, event, .. } = &call
+        if let Call::Apply { op, partition, event, .. } = &call
             && self.is_low
-            && !event.puts.is_empty()
+            && self.repair.misses(*partition, std::slice::from_ref(event))
         {
             let call = Call::Refused { op: *op, why: Refusal::Busy };
             return self.send(from, Message::Call(call));

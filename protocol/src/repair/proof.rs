@@ -7,7 +7,8 @@ use crate::member::Step;
 use crate::message::Repair as Message;
 use crate::seats::{Seat, Seats};
 use crate::store::Question;
-use starling_crdt::Context;
+use starling_crdt::{Cell, Context, Event, Field};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Repair {
@@ -19,12 +20,48 @@ impl Repair {
         let is_new = others == seats.old.len() || self.came.contains(&seats.partition);
         let needed = seats.old.len().saturating_sub(w.into()) + usize::from(is_new);
         let by = self.proven.get(&seats.partition).map_or(0, |by| by.len());
-        by >= needed.min(others) && self.surveyed && !self.is_refilling(seats.partition)
+        let is_whole = !self.is_refilling(seats.partition) && !self.has_missed(seats.partition);
+        by >= needed.min(others) && self.surveyed && is_whole
     }
 
     /// Whether what was here was given up, and has not been filled again.
     pub fn is_refilling(&self, partition: PartitionId) -> bool {
         self.refilling.contains(&partition)
+    }
+
+    /// Whether something of it was not taken, for want of room.
+    pub fn has_missed(&self, partition: PartitionId) -> bool {
+        self.missed.contains(&partition)
+    }
+
+    /// The disk is nearly full: true if these events are not to be taken. What only removes is, unless what it removes may
+    /// have been missed: it would wait here for that, all of it apart.
+    pub fn misses(&mut self, partition: PartitionId, events: &[impl Borrow<Event>]) -> bool {
+        let brings = |(cell, _): &(Cell, _)| !matches!(cell.field, Field::Base { .. });
+        let misses = self.has_missed(partition) || events.iter().any(|e| e.borrow().puts.iter().any(brings));
+        if misses {
+            self.note_missed(partition);
+        }
+        misses
+    }
+
+    pub(super) fn note_missed(&mut self, partition: PartitionId) {
+        if self.missed.insert(partition) {
+            self.forget_proof(partition);
+        }
+    }
+
+    fn forget_proof(&mut self, partition: PartitionId) {
+        self.proven.remove(&partition);
+        self.told.remove(&partition);
+        self.unproven.insert(partition);
+        // What others hold of it has to be heard anew, even if it is the same as before.
+        self.same.clear();
+    }
+
+    /// There is room again. What was missed is proven anew, by what is told from now on.
+    pub fn room_again(&mut self) {
+        std::mem::take(&mut self.missed).into_iter().for_each(|partition| self.forget_proof(partition));
     }
 
     /// Whether another has told that its copy is on its way to be whole.
@@ -60,8 +97,9 @@ impl Repair {
     /// What was told of a partition may have come since: while clients write, something is always on its way. Its
     /// other owners, one at a time, are asked what they hold.
     pub(super) fn seek_proof(&mut self, scene: &Scene<'_>) {
-        // On the way in, all owners are asked anyway; on the way out, others issue what is written.
-        if self.unproven.is_empty() || scene.step != Step::Member {
+        // On the way in, all owners are asked anyway; on the way out, others issue what is written. Without room, what
+        // they told would be sent in vain.
+        if self.unproven.is_empty() || scene.step != Step::Member || scene.is_low {
             return;
         }
         let mut unproven = std::mem::take(&mut self.unproven);

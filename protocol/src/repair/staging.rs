@@ -62,6 +62,7 @@ impl Repair {
             return self.report_to(scene, from, vec![partition]);
         }
         if scene.is_low {
+            self.note_missed(partition);
             self.staging.remove(&key);
             return self.not_taken(scene, partition, from);
         }

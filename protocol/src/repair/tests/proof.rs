@@ -1,4 +1,5 @@
 use super::*;
+use starling_crdt::{Cell, Field, Key, Target};
 
 const FOUR: Fixed = Fixed { four: true, ..TWO };
 /// As `FOUR`, but for this peer.
@@ -134,4 +135,31 @@ fn a_copy_on_its_way_to_be_whole_proves_nothing() {
     }
     tick(&mut repair, &FOUR, 1);
     assert!(!is_proven(&repair, &FOUR));
+}
+
+#[test]
+fn what_was_not_taken_for_want_of_room_is_proven_anew_when_there_is_some() {
+    let mut repair = begun(&FOUR);
+    for other in [OTHER, COMING] {
+        hear(&mut repair, &FOUR, other, 1, 1);
+    }
+    assert!(is_proven(&repair, &FOUR));
+    let removes = |dot| Event { drops: vec![(Target::Key(Key::from("k")), seen(1))], ..event(dot) };
+    assert!(!repair.misses(0, &[removes(2)]) && is_proven(&repair, &FOUR), "a removal takes no room");
+    let mut brings = event(3);
+    brings.puts.push((Cell { key: Key::from("k"), field: Field::Register }, None));
+    assert!(repair.misses(0, &[brings]) && !is_proven(&repair, &FOUR));
+    assert!(repair.misses(0, &[removes(4)]), "it would wait for what was not taken");
+
+    let low = Scene { is_low: true, ..scene(&FOUR) };
+    repair.next_tick = Time(0);
+    repair.timeout(&low);
+    let asks = |out: &Out| matches!(out, Out::Send { message: Message::Ask { .. }, .. });
+    assert!(!repair.drain().iter().any(asks), "it would be sent in vain");
+    repair.room_again();
+    for other in [OTHER, COMING] {
+        assert!(!is_proven(&repair, &FOUR));
+        hear(&mut repair, &FOUR, other, 3, 3);
+    }
+    assert!(is_proven(&repair, &FOUR));
 }
