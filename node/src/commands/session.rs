@@ -320,6 +320,10 @@ fn too_large() -> Failure {
     }
 }
 
+pub fn no_room_frame() -> Frame {
+    failure_frame(&no_room())
+}
+
 fn no_room() -> Failure {
     Failure {
         kind: FailureKind::Busy,

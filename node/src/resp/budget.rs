@@ -90,9 +90,13 @@ impl Answers {
         }
     }
 
-    /// No reply is held any more.
-    pub fn clear(&self) {
-        self.give_back(usize::MAX);
+    /// So many bytes of replies are left, as they will be written.
+    pub fn leave(&self, bytes: usize) {
+        let before = self.held.swap(bytes, Ordering::Relaxed);
+        if before > FREE || bytes > FREE {
+            // What is more than was asked for is errors and the like.
+            self.share().hold(bytes);
+        }
     }
 
     fn share(&self) -> MutexGuard<'_, Share> {
@@ -112,7 +116,9 @@ mod tests {
         assert!(b.take(FREE) && !b.take(1), "what is free is not counted");
         a.give_back(30);
         assert!(b.take(30) && !b.take(1));
-        a.clear();
+        a.leave(FREE + 5);
+        assert!(!b.take(70 - 5 + 1), "some is left");
+        a.leave(0);
         assert!(b.take(70) && !a.take(FREE + 1) && a.take(FREE));
         drop((a, b));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);

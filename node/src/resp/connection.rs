@@ -5,7 +5,7 @@ use super::frame::Frame;
 use super::lobby::Waiting;
 use super::request::{COMMAND_MAX, RequestReader};
 use super::stream::{Moved, Stream};
-use crate::commands::session::Session;
+use crate::commands::session::{Session, no_room_frame};
 use crate::commands::{DataCall, Prepared};
 use futures::future::join_all;
 use serde_bytes::ByteBuf;
@@ -45,6 +45,7 @@ pub async fn run(
             return wire.part(&mut waiting).await;
         }
         wire.write().await?;
+        session.answers.leave(0);
         if session.closing || *stopped.borrow() {
             return wire.stream.shutdown().await;
         }
@@ -106,8 +107,7 @@ async fn answer(
             Prepared::Other(spec, args) => {
                 batch.run(session, wire).await?;
                 let frame = session.other(spec, args).await;
-                put(frame, session, wire).await?;
-                session.answers.clear();
+                put_counted(frame, session, wire).await?;
             }
             Prepared::Refused(frame) => {
                 batch.run(session, wire).await?;
@@ -158,15 +158,33 @@ impl Batch {
                 put(frame, session, wire).await?;
             }
         }
-        session.answers.clear();
+        session.answers.leave(wire.replies.len());
         Ok(())
     }
+}
+
+/// The reply to what is no command on keys; some of these are long, such as a page of keys.
+async fn put_counted(frame: Frame, session: &Session, wire: &mut Wire) -> io::Result<()> {
+    let before = wire.replies.len();
+    frame.encode(session.version, &mut wire.replies);
+    drop(frame);
+    if wire.replies.len() > WRITE_SIZE && !session.answers.take(wire.replies.len() - before) {
+        wire.replies.truncate(before);
+        no_room_frame().encode(session.version, &mut wire.replies);
+    }
+    write_if_large(session, wire).await?;
+    session.answers.leave(wire.replies.len());
+    Ok(())
 }
 
 /// Writes what waits once it is much, so that large replies are not all in memory twice.
 async fn put(frame: Frame, session: &Session, wire: &mut Wire) -> io::Result<()> {
     frame.encode(session.version, &mut wire.replies);
     drop(frame);
+    write_if_large(session, wire).await
+}
+
+async fn write_if_large(session: &Session, wire: &mut Wire) -> io::Result<()> {
     let waiting = wire.replies.len();
     if waiting >= WRITE_SIZE {
         wire.write().await?;
