@@ -16,6 +16,7 @@ const TABLES_MAX: usize = 900;
 const PART: usize = 4;
 /// With fewer, 32 clients would be too many.
 const LEAST: usize = 192;
+
 /// Raises the limit to what the system lets this process have, and tells it. `None`: there is no limit.
 #[cfg(unix)]
 pub fn raise() -> Option<usize> {
@@ -66,21 +67,23 @@ pub fn share_out(limit: Option<usize>, port: &mut Port, peers: &mut Limits) -> R
             .why(format!("a peer needs {LEAST} at least, for storage, clients and other peers"))
             .hint("raise the limit: ulimit -n 65536, or LimitNOFILE=65536 of its systemd unit"));
     }
-    let share = limit / PART;
-    let all = connections(peers);
+    // What clients leave, they may have.
+    let share = (limit / PART).max(limit.saturating_sub(OWN + tables_of(limit) + port.clients));
+    let (all, mut told) = (connections(peers), Vec::new());
     if all > share {
+        told.push(format!("{share} connections with other peers, not {all}"));
         shrink(peers, |wanted| (wanted as usize * share / all).max(1) as u32);
     }
     let left = limit - OWN - tables_of(limit) - connections(peers);
-    if port.clients <= left {
-        return Ok(None);
+    if port.clients > left {
+        told.push(format!("{left} clients, not {}", port.clients));
+        port.clients = left;
+        // Else those who have not logged in could take every place.
+        port.pending = port.pending.min(left / 2);
     }
-    let asked = std::mem::replace(&mut port.clients, left);
-    // Else those who have not logged in could take every place.
-    port.pending = port.pending.min(left / 2);
-    Ok(Some(format!(
-        "{left} clients at most are served at once, not {asked}: this process may have {limit} files open"
-    )))
+    let most = told.join(" and ");
+    let why = || format!("at most {most} at once: this process may have {limit} files open");
+    Ok((!told.is_empty()).then(why))
 }
 
 /// At most: one file each.
