@@ -33,6 +33,11 @@ impl Disk {
     pub fn of(_: &Path) -> Option<Self> {
         None
     }
+
+    /// What is kept free of it, in bytes, where so much is to be.
+    pub fn kept(&self, keep: u64) -> u64 {
+        keep.min(self.total / PART)
+    }
 }
 
 pub struct Space {
@@ -60,9 +65,9 @@ impl Space {
         (std::mem::replace(&mut self.is_low, is_low) != is_low).then(|| self.tell(disk))
     }
 
-    fn is_low(&self, Disk { free, total }: Disk) -> bool {
-        let keep = self.keep.min(total / PART);
-        free < if self.is_low { keep + keep / SLACK } else { keep }
+    fn is_low(&self, disk: Disk) -> bool {
+        let keep = disk.kept(self.keep);
+        disk.free < if self.is_low { keep + keep / SLACK } else { keep }
     }
 
     fn tell(&self, Disk { free, .. }: Disk) -> bool {

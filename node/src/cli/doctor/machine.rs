@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 /// A sync that takes longer makes every write slow.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
-/// Free space below which a warning is due, and below which a peer takes no more by default (`--keep-free-mib`).
+/// Free space below which a warning is due; on a small disk, a quarter of it.
 const LITTLE: u64 = 2 * 1024 * 1024 * 1024;
-const NONE: u64 = 512 * 1024 * 1024;
 const MEBIBYTE: u64 = 1024 * 1024;
 /// A certificate that ends sooner is worth a word, in milliseconds.
 const SOON_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-pub fn examine(dir: &Path) -> Vec<Finding> {
+/// `keep_free`: bytes of the disk, as a peer keeps them free.
+pub fn examine(dir: &Path, keep_free: u64) -> Vec<Finding> {
     if !dir.exists() {
         let found = format!("{} does not exist yet", dir.display());
         return vec![Finding::warn("disk", found, "starling up, or starling join, creates it")];
     }
     let mut findings = vec![disk(dir)];
-    findings.extend(space(dir));
+    findings.extend(Disk::of(dir).map(|disk| space_left(disk, keep_free)));
     findings.extend(clock_and_certificate(dir));
     findings
 }
@@ -60,18 +60,18 @@ fn time_sync(dir: &Path) -> io::Result<Duration> {
     written.and_then(|took| removed.map(|()| took))
 }
 
-fn space(dir: &Path) -> Option<Finding> {
-    Disk::of(dir).map(|disk| space_left(disk.free))
-}
-
-fn space_left(free: u64) -> Finding {
-    let found = format!("{} MiB are free", free / MEBIBYTE);
+fn space_left(disk: Disk, keep_free: u64) -> Finding {
+    let found = format!("{} MiB are free", disk.free / MEBIBYTE);
     let fix = "free some space, or move the data directory to a larger disk and name it with --dir";
-    match free {
-        0..NONE => Finding::fail("space", found, fix),
-        NONE..LITTLE => Finding::warn("space", found, fix),
-        _ => Finding::ok("space", found),
+    let keep = disk.kept(keep_free);
+    if disk.free < keep {
+        let found = format!("{found}, less than the {} MiB that are kept: no more is taken", keep / MEBIBYTE);
+        return Finding::fail("space", found, fix);
     }
+    if disk.free < LITTLE.min(disk.total / 4) {
+        return Finding::warn("space", found, fix);
+    }
+    Finding::ok("space", found)
 }
 
 fn clock_and_certificate(dir: &Path) -> Vec<Finding> {
@@ -124,6 +124,10 @@ mod tests {
     use super::super::Verdict;
     use super::*;
 
+    fn of_size(free: u64, total: u64) -> Disk {
+        Disk { free, total }
+    }
+
     #[test]
     fn a_healthy_directory_has_nothing_to_fix() {
         let home = tempfile::tempdir().unwrap();
@@ -137,8 +141,11 @@ mod tests {
         let nowhere = disk(Path::new("/nowhere/at/all"));
         let cases = [
             (nowhere, Verdict::Fail),
-            (space_left(MEBIBYTE), Verdict::Fail),
-            (space_left(LITTLE - 1), Verdict::Warn),
+            (space_left(of_size(LITTLE, 1 << 40), LITTLE + 1), Verdict::Fail),
+            (space_left(of_size(LITTLE - 1, 1 << 40), 512 * MEBIBYTE), Verdict::Warn),
+            (space_left(of_size(127 * MEBIBYTE, 1 << 30), 512 * MEBIBYTE), Verdict::Fail),
+            (space_left(of_size(128 * MEBIBYTE, 1 << 30), 512 * MEBIBYTE), Verdict::Warn),
+            (space_left(of_size(1, 1 << 40), 0), Verdict::Warn),
             (clock(1, 2), Verdict::Fail),
             (certificate(Err(Refusal::Expired), 0), Verdict::Fail),
             (certificate(Err(Refusal::NotYetValid), 0), Verdict::Fail),
@@ -148,7 +155,9 @@ mod tests {
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.fix.is_some(), "{finding:?}");
         }
-        for fine in [space_left(LITTLE), clock(2, 2), certificate(Ok(SOON_MS), 0)] {
+        for fine in
+            [space_left(of_size(LITTLE, 1 << 40), 512 * MEBIBYTE), clock(2, 2), certificate(Ok(SOON_MS), 0)]
+        {
             assert_eq!(fine.verdict, Verdict::Ok, "{fine:?}");
         }
     }

@@ -51,7 +51,7 @@ fn clocks(found: Option<&ClockLine>) -> Finding {
     let apart = found.ahead_ms.unsigned_abs();
     let others = match found.peers {
         1 => "the other peer's".to_owned(),
-        peers => format!("the median of {peers} others'"),
+        peers => format!("the median of {peers} others' and its own"),
     };
     let text = format!("this peer's is {} {side} {others}", in_words(apart));
     match apart {
@@ -230,7 +230,7 @@ mod tests {
         ] {
             assert_eq!(found(ahead_ms).verdict, verdict, "{ahead_ms}");
         }
-        assert_eq!(found(-20_000).found, "this peer's is 20 s behind the median of 3 others'");
+        assert_eq!(found(-20_000).found, "this peer's is 20 s behind the median of 3 others' and its own");
         assert_eq!(clocks(None).verdict, Verdict::Ok);
     }
 }
