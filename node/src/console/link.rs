@@ -204,7 +204,7 @@ impl Link {
                 "the peer at {} takes connections, but does not answer",
                 self.address
             ))
-            .why("it is paused, overloaded or stuck; nothing of this command was sent")
+            .why("it is starting still, or paused, overloaded or stuck; nothing of this command was sent")
             .hint(self.hints.wake);
         }
         let why = match error.kind() {

@@ -270,11 +270,12 @@ impl Driver {
 
     fn named_failed(&mut self, attempt: ConnectionId, error: &DialError) {
         let Some(at) = self.named.iter().position(|named| named.attempts.contains(&attempt)) else { return };
-        if matches!(error, DialError::LocalPeerId { .. }) {
+        let named = &mut self.named[at];
+        // It leads to this peer itself. Where it has led to another it may do so again.
+        if matches!(error, DialError::LocalPeerId { .. }) && named.led_to.is_none() {
             self.named.remove(at);
             return;
         }
-        let named = &mut self.named[at];
         named.attempts.retain(|other| *other != attempt);
         if named.tries == 1 {
             let address = named.addresses[0].to_string();
