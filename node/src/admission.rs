@@ -35,7 +35,8 @@ pub use tokens::TokenRecord;
 /// How long a certificate counts. Long, because a store whose peers all expire on one day is worse than
 /// one from which a lost peer must be taken by hand: that is what revocations are for.
 const CERTIFICATE_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// Most peers whose certificates are remembered, as many as there may be members; of more, none is.
+/// Most peers whose certificates are remembered, as many as there may be members. For one more another is forgotten,
+/// and has to show its own again after the next revocation.
 const MET_MAX: usize = 4096;
 /// Most peers that have refused this one which are remembered.
 const REFUSALS_MAX: usize = 16;
