@@ -139,6 +139,9 @@ impl Forward {
         if self.done.is_some() {
             return Next::Keep;
         }
+        if how == AnswerKind::Refused && !self.begin.command.grows() {
+            self.forget_stand_ins();
+        }
         if alone && how == AnswerKind::Refused && !self.candidates.is_empty() {
             marked!(IssuerRefused);
             return self.ask_next(scene);
@@ -148,6 +151,12 @@ impl Forward {
             _ if alone => self.fail(scene),
             _ => Next::Keep,
         }
+    }
+
+    /// Where an owner answers, one that holds nothing would only find nothing to remove, and say so.
+    fn forget_stand_ins(&mut self) {
+        let Self { begin, candidates, .. } = self;
+        candidates.retain(|candidate| begin.seats.owns(candidate.peer));
     }
 
     pub fn seats(&self) -> &Seats {

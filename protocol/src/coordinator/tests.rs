@@ -202,6 +202,26 @@ fn one_that_refuses_is_followed_at_once() {
     assert_eq!(handed.asked().len(), 1);
 }
 
+#[test]
+fn where_owners_refuse_a_removal_nobody_stands_in_who_has_nothing_to_remove() {
+    for (command, asked) in [(Command::Del, 0), (Command::Set { value: ByteBuf::from("v") }, 1)] {
+        let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+        let there = Some(Moment { life: 7, time: Time(1_000_000) });
+        let stranger = PeerId([9; 32]);
+        let candidates = [OWNER, stranger].map(|peer| Candidate { peer, there }).to_vec();
+        let owner = vec![Seat { peer: OWNER, health: Health::Alive }];
+        let seats = Seats { old: owner.clone(), new: owner, ..seats(view(1)) };
+        coordinator.forward(Now::default(), begin(command, seats), candidates);
+        coordinator.drain();
+        let refused = Call::Refused { op: OpId(coordinator.last), why: Refusal::Busy };
+        coordinator.answered(Now::default(), OWNER, refused);
+        let out = coordinator.drain();
+        let sent = out.iter().filter(|out| matches!(out, Out::Send { .. })).count();
+        let failed: Vec<_> = out.into_iter().filter_map(failed_with).collect();
+        assert_eq!((sent, failed.len()), (asked, 1 - asked), "{failed:?}");
+    }
+}
+
 /// An owner that is silent would keep all that the others have acknowledged under way.
 #[test]
 fn writes_that_are_done_for_their_clients_make_room_for_others() {
