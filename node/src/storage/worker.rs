@@ -84,8 +84,14 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
     /// True if it is time for a commit.
     fn carry_out(&mut self, Ask { id, question, size }: Ask) -> Result<bool, StorageError> {
         self.shared.questions.fetch_add(1, Ordering::Relaxed);
-        if matches!(question, Question::Scrub { .. }) {
+        // What is reported others count on, and let go what they hold themselves: that is never waived.
+        let reports = matches!(question, Question::Contexts { .. } | Question::Survey);
+        let reports = reports && self.durability != Durability::Synced;
+        if reports || matches!(question, Question::Scrub { .. }) {
             self.commit()?;
+        }
+        if reports {
+            self.sync()?;
         }
         let mut store = self.shared.store();
         store.carry_out(&self.shared.reads, id, &question, &mut self.early)?;

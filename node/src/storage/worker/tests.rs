@@ -214,6 +214,16 @@ fn at_an_interval_answers_do_not_wait_for_the_sync_which_comes_in_time_and_at_th
     assert_eq!((played.times("commit"), played.times("sync")), (2, 2), "due after each");
 }
 
+/// Whoever stood in for us lets go of what we report to hold, however long ago it was acknowledged.
+#[test]
+fn at_an_interval_too_what_is_reported_is_synced_before() {
+    let contexts = || Question::Contexts { partitions: vec![0] };
+    let questions = [contexts(), set("a", 1), read("a"), contexts(), set("b", 1)];
+    let played = play(disk(), Durability::Interval(Duration::MAX), questions);
+    let expected = "contexts 1, executed 2, commit, synced 2, read 3, sync, contexts 4, executed 5, commit, synced 5, sync";
+    assert_eq!(played.journal.join(", "), expected);
+}
+
 #[test]
 fn an_idle_thread_syncs_when_it_is_due() {
     let (asks, asked) = mpsc::channel();
