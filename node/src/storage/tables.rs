@@ -197,7 +197,11 @@ fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
 fn failure(e: fjall::Error) -> StorageError {
     StorageError(match e {
         fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => return refused(e),
-        fjall::Error::Poisoned => "the disk refused an earlier write, or tables could not be merged".into(),
+        fjall::Error::Poisoned => {
+            "the disk refused an earlier write, or tables could not be merged; if it comes \
+                                   again after each start, its files are damaged"
+                .into()
+        }
         fjall::Error::Locked => "another process has it open".into(),
         fjall::Error::InvalidVersion(_) => "another version of the storage engine has written it".into(),
         damage => format!("its files are damaged ({damage:?})"),
