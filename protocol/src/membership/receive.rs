@@ -58,11 +58,11 @@ impl Membership {
         for record in own {
             self.claimed(now, from, record, &mut heard, out);
         }
-        // Of one that sends what no honest one does, no more is looked at: each signature takes a while.
         if let Some(known) = self.table.other(from) {
             // Another process with its key, or a start that others have outdone: it hears what is held of it.
             heard.about_them |= sent.is_some_and(|sent| sent.life != known.life);
             for record in others {
+                // Of one that sends what no honest one does, no more is looked at: each signature takes a while.
                 if heard.misbehaved.is_some() {
                     break;
                 }

@@ -76,13 +76,9 @@ impl Repair {
         self.ask_store(Pending::Survey, Question::Contexts { partitions: vec![partition] });
         self.mine.remove(&partition);
         self.fresh.remove(&partition);
-        self.told.remove(&partition);
-        self.proven.remove(&partition);
-        self.unproven.insert(partition);
+        self.forget_proof(partition);
         self.cut.remove(&partition);
         self.refilling.remove(&partition);
-        // What others hold of it has to be heard anew, even if it comes to be the same as before.
-        self.same.clear();
         self.coming.forget_partition(partition);
     }
 }

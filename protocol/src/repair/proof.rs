@@ -51,7 +51,7 @@ impl Repair {
         }
     }
 
-    fn forget_proof(&mut self, partition: PartitionId) {
+    pub(super) fn forget_proof(&mut self, partition: PartitionId) {
         self.proven.remove(&partition);
         self.told.remove(&partition);
         self.unproven.insert(partition);
@@ -85,10 +85,13 @@ impl Repair {
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         // What comes to it while others own it passes us by; and one that holds it for others, or is to own it, has seen
         // only what it was handed.
-        let is_owner = || scene.map.seats(partition).old.iter().any(|seat| seat.peer == from);
-        if scene.map.owns(scene.me, partition) && self.is_filled_from(scene, partition, from) && is_owner() {
+        if !scene.map.owns(scene.me, partition) || !self.is_filled_from(scene, partition, from) {
+            return;
+        }
+        let seats = scene.map.seats(partition);
+        if seats.old.iter().any(|seat| seat.peer == from) {
             self.proven.entry(partition).or_default().insert(from);
-            if self.is_proven(scene.me, &scene.map.seats(partition), scene.w) {
+            if self.is_proven(scene.me, &seats, scene.w) {
                 self.came.remove(&partition);
             }
         }
