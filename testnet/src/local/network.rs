@@ -181,12 +181,16 @@ impl Network {
         command.args(["--resp", &seat.resp_address()]);
         command.args(seat.multiaddrs().iter().flat_map(|address| ["--listen", address]));
         command.args(seat.through.iter().flat_map(|address| ["--external", address]));
-        command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]);
-        command.args(&self.flags);
-        // What is tried out on a full disk may fill it.
-        command.env("STARLING_KEEP_FREE_MIB", "0");
+        self.add_flags(&mut command);
         command.env("STARLING_BLOCK", self.blocked(seat).join(","));
         command
+    }
+
+    /// Those that every process here gets.
+    fn add_flags(&self, command: &mut Command) {
+        command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]).args(&self.flags);
+        // What is tried out on a full disk may fill it.
+        command.env("STARLING_KEEP_FREE_MIB", "0");
     }
 
     /// A second process that is the same peer, as far as it knows: `dir` is a copy of its directory. It gets ports of
@@ -196,8 +200,7 @@ impl Network {
         command.arg("up").args(self.introductions(index).iter().flat_map(|a| ["--join", a]));
         command.arg("--dir").arg(dir).args(["--name", &self.plan.seats[index].name]);
         command.args(["--resp", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"]);
-        command.args(["--no-mdns", "--json", "--faults", "--stop-on-stdin-eof"]).args(&self.flags);
-        command.env("STARLING_KEEP_FREE_MIB", "0");
+        self.add_flags(&mut command);
         let path = dir.join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         command.stderr(log.map_err(Error::io("cannot write", &path))?);
