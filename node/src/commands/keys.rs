@@ -14,8 +14,7 @@ use starling_protocol::request::{Failure, Request, Response, ScanCursor};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Keys looked at by one `SCAN`, and by each step of one.
-const COUNT_MAX: usize = 10_000;
+/// Keys looked at by each step of a `SCAN`.
 const STEP_MAX: usize = 1_000;
 /// Types asked for at once when a `SCAN` wants keys of one type.
 const TYPES_AT_ONCE: usize = 64;
@@ -155,7 +154,7 @@ fn scan_options(words: &[Vec<u8>]) -> Result<ScanOptions, String> {
         };
         match upper(name).as_str() {
             "MATCH" => options.pattern = Some(value.clone()),
-            "COUNT" => options.count = (elements::count(value)? as usize).min(COUNT_MAX),
+            "COUNT" => options.count = elements::count(value)? as usize,
             "TYPE" => options.kind = Some(upper(value).to_ascii_lowercase()),
             _ => return Err("ERR syntax error; SCAN knows MATCH, COUNT and TYPE".into()),
         }
