@@ -183,6 +183,8 @@ mod tests {
             zone: String::new(),
             weight: 100,
             signature: None,
+            certificates: Default::default(),
+            voucher: None,
         }
     }
 

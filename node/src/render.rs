@@ -178,8 +178,9 @@ impl StatusPage {
             format!("\n{name} does not let this peer in: {}", plain(&line.why))
         };
         let out = self.out.iter().map(|why| format!("\nthis peer is out of its network: {why}"));
-        let forged = (self.forged > 0)
-            .then(|| format!("\n{} records came that no member has signed: somebody forges", self.forged));
+        let forged = (self.forged > 0).then(|| {
+            format!("\n{} records came that are not signed by who may say so: somebody forges", self.forged)
+        });
         out.chain(self.refusals.iter().map(text)).chain(forged).collect()
     }
 

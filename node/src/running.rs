@@ -68,7 +68,7 @@ impl Running {
             dir: directory.path().to_path_buf(),
             started: SystemTime::now(),
         };
-        let signing = Arc::new(Signed::new(facts.genesis.network_id(), keys));
+        let signing = Arc::new(Signed::new(admission.genesis().clone(), admission.own_chain(), keys));
         let grant = admission.own_grant().map_err(|why| Error::new("this peer may not enter").why(why))?;
         let start = start_of(options, &grant, signing, &facts, &directory, &store)?;
         let saver = Saver::start(&directory, peer, store.opened.id, network::founding_mark(&directory));

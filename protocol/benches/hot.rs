@@ -39,6 +39,8 @@ fn member(i: u64) -> Record {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }
 

@@ -13,4 +13,4 @@ pub mod token;
 pub mod wire;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

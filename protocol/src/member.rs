@@ -1,9 +1,11 @@
 //! What peers know of one another.
 
+use crate::admission::certificate::CHAIN_BYTES_MAX;
 use crate::config::NAME_MAX;
 use crate::ids::PeerId;
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use starling_crdt::wire::{Malformed, array_shaped};
 
 /// Most addresses of one peer, and the longest of them in bytes.
@@ -42,11 +44,21 @@ pub enum Step {
 }
 
 /// A step, and how many steps were taken before it. The higher wins; only the subject takes steps,
-/// but for an operator who forgets a peer that is dead.
+/// but for an operator who forgets a peer that is dead: see [`Voucher`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Standing {
     pub version: u64,
     pub step: Step,
+}
+
+/// Who vouches for a standing: its subject, or the peer by which it was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voucher {
+    pub by: PeerId,
+    /// Of `by`; those of the subject itself stand in its record.
+    pub certificates: ByteBuf,
+    /// Over the subject and the standing.
+    pub signature: Signature,
 }
 
 /// All that is gossiped of one peer.
@@ -69,9 +81,19 @@ pub struct Record {
     pub zone: String,
     /// Its share of the partitions, relative to the others'. 100 is usual; 0 owns nothing.
     pub weight: u32,
-    /// The subject's, over all but health and standing. `None`: of a forgotten peer, or a simulated one.
+    /// The subject's, over all but health, standing and certificates. `None`: of a forgotten peer, or a simulated one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// By which the subject is in the network, encoded. Empty: of a simulated peer, or saved before records had them.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub certificates: ByteBuf,
+    /// `None`: as empty certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voucher: Option<Voucher>,
+}
+
+fn is_empty(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
 }
 
 impl Record {
@@ -85,6 +107,8 @@ impl Record {
             && self.incarnation < COUNT_MAX
             && self.started_ms < COUNT_MAX
             && self.standing.version < COUNT_MAX
+            && self.certificates.len() <= CHAIN_BYTES_MAX
+            && self.voucher.as_ref().is_none_or(|voucher| voucher.certificates.len() <= CHAIN_BYTES_MAX)
     }
 
     /// True if this is of a life of the same peer that began after `other`'s did.

@@ -112,6 +112,8 @@ pub enum ForgetError {
     NotDead,
     #[error("it has left already")]
     Left,
+    #[error("this peer only takes requests, and nobody would believe it; ask one that owns data")]
+    NotAllowed,
 }
 
 /// One peer's part in the membership protocol. Inputs are methods; what follows is pushed to `out`, and
@@ -180,6 +182,7 @@ impl Membership {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let probes = Probes::new(&config, rng.random::<u32>().into());
         known.retain(|record| record.id == me.id || (record.is_sane() && signing.is_signed(record)));
+        let me = Record { certificates: signing.certificates(), ..me };
         let table = Table::new(me, known, config.members_max, now);
         let mut membership = Self {
             rng,
@@ -304,6 +307,7 @@ impl Membership {
     /// This peer takes a step, and tells; but first it is saved, as whoever hears of it counts on it.
     pub fn take_step(&mut self, now: Time, step: Step, out: &mut Vec<Out>) {
         self.table.change_me(|me| me.standing = Standing { version: me.standing.version + 1, step });
+        self.vouch_for_me();
         self.changed = true;
         let mut told = Vec::new();
         self.tell(self.me().clone(), &mut told);
@@ -317,6 +321,9 @@ impl Membership {
         if peer == self.me().id {
             return Err(ForgetError::Myself);
         }
+        if !self.signing.may_forget() {
+            return Err(ForgetError::NotAllowed);
+        }
         let mut record = self.table.other(peer).ok_or(ForgetError::Unknown)?.clone();
         if record.standing.step == Step::Left {
             return Err(ForgetError::Left);
@@ -325,6 +332,7 @@ impl Membership {
             return Err(ForgetError::NotDead);
         }
         record.standing = Standing { version: record.standing.version + 1, step: Step::Left };
+        record.voucher = self.signing.vouch(peer, record.standing);
         self.table.merge(now, record.clone());
         self.changed = true;
         out.push(Out::Stepped { peer, step: Step::Left });
@@ -418,6 +426,7 @@ impl Membership {
 
     fn begin(&mut self, now: Time) {
         self.sign_me();
+        self.vouch_for_me();
         self.past.note(self.view().hash);
         let living = self.table.living();
         for record in self.table.others().filter(|record| record.health == Health::Suspect) {
@@ -445,6 +454,11 @@ impl Membership {
     fn sign_me(&mut self) {
         let signature = self.signing.sign(self.table.me());
         self.table.change_me(|me| me.signature = signature);
+    }
+
+    fn vouch_for_me(&mut self) {
+        let voucher = self.signing.vouch(self.me().id, self.me().standing);
+        self.table.change_me(|me| me.voucher = voucher);
     }
 
     fn finish(&mut self, now: Time, out: &mut Vec<Out>) {

@@ -320,5 +320,7 @@ fn own_record(start: &Start, now: Now) -> Record {
         zone: start.zone.clone(),
         weight: start.weight,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }

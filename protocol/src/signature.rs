@@ -12,6 +12,7 @@ pub enum Purpose {
     Certificate,
     Revocation,
     Record,
+    Standing,
     Token,
 }
 
@@ -21,6 +22,7 @@ impl Purpose {
             Purpose::Genesis => "starling genesis 1\n",
             Purpose::Certificate => "starling certificate 1\n",
             Purpose::Record => "starling record 1\n",
+            Purpose::Standing => "starling standing 1\n",
             Purpose::Token => "starling token 1\n",
             Purpose::Revocation => "starling revocation 1\n",
         }

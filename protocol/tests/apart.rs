@@ -36,6 +36,8 @@ fn record(number: u64, version: u64) -> Record {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }
 

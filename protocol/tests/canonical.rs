@@ -10,7 +10,7 @@ use starling_protocol::admission::certificate::Refusal as Denial;
 use starling_protocol::admission::invite::JoinRefusal;
 use starling_protocol::admission::wire::{self, JoinReply, JoinRequest, Opening, Refused, Reply, Verdict};
 use starling_protocol::ids::{OpId, PeerId};
-use starling_protocol::member::{Accusation, Health, Record, Standing, Step, View};
+use starling_protocol::member::{Accusation, Health, Record, Standing, Step, View, Voucher};
 use starling_protocol::message::{Call, Gossip, GossipBody, Held, Message, Refusal, Repair, WIRE_VERSION};
 use starling_protocol::request::{AnswerKind, Asked, Failure, FailureKind, Named, Outcome, Role, Trace};
 use starling_protocol::signature::Signature;
@@ -38,6 +38,12 @@ fn gossip() -> Vec<Message> {
         zone: String::new(),
         weight: 100,
         signature: Some(Signature([7; 64])),
+        certificates: bytes("certificates"),
+        voucher: Some(Voucher {
+            by: PeerId::numbered(3),
+            certificates: bytes("others"),
+            signature: Signature([8; 64]),
+        }),
     };
     let accusation = Accusation { suspect: target, incarnation: 24, by: PeerId::numbered(3) };
     let bodies = [

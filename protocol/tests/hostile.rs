@@ -97,6 +97,8 @@ fn introduce(peer: &mut Peer) {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     };
     let (view, accusations) = (View::default(), Vec::new());
     let gossip = Gossip { view, records: vec![record], accusations, sent: None, body: GossipBody::Update };

@@ -238,9 +238,10 @@ impl Driver {
     /// Nothing is read of a peer that has not been let in: it may be about to.
     pub(super) fn accepted(&mut self, peer: PeerId, class: Class, stream: Stream) {
         let entry = self.peer(peer);
-        let Some(grant) = entry.admitted.clone() else { return entry.hold(class, stream) };
-        let reader =
-            frames::read(stream, peer, class, grant, self.links.clone(), self.inputs.of(class).clone());
+        if entry.admitted.is_none() {
+            return entry.hold(class, stream);
+        }
+        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.of(class).clone());
         let reader = tokio::spawn(reader).abort_handle();
         self.peer(peer).add_reader(class, reader);
     }

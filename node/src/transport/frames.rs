@@ -7,7 +7,6 @@ use super::link::{KEPT_BYTES, Link, Links, Stats, Taken};
 use futures::io::BufReader;
 use futures::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
-use starling_protocol::admission::certificate::Grant;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::{Class, FRAME_MAX, Message, MessageError};
@@ -83,30 +82,18 @@ enum ReadError {
     Message(#[from] MessageError),
     #[error("a message of class {0} on the stream of another")]
     Class(&'static str),
-    #[error("it claims another zone or a larger weight than its certificate allows")]
-    Exceeds,
     #[error("the peer stops")]
     Stopping,
 }
 
 /// Reads until the stream ends or says something malformed. Waits while the event loop is behind, so
 /// that the sender is slowed down instead of our memory filling up.
-pub(super) async fn read(
-    stream: Stream,
-    from: PeerId,
-    class: Class,
-    grant: Grant,
-    links: Arc<Links>,
-    queue: Queue,
-) {
+pub(super) async fn read(stream: Stream, from: PeerId, class: Class, links: Arc<Links>, queue: Queue) {
     let Some(link) = links.get_or_insert(from) else { return };
     let mut reader = BufReader::with_capacity(READ_BYTES, stream);
     let mut long = Vec::new();
     let error = loop {
         let (messages, bytes, ended) = read_batch(&mut reader, &mut long, |message| {
-            if exceeds(message, &from, &grant) {
-                return Err(ReadError::Exceeds);
-            }
             if message.class() == class { Ok(()) } else { Err(ReadError::Class(message.class().name())) }
         })
         .await;
@@ -157,14 +144,6 @@ fn has_next(buffer: &[u8]) -> bool {
     frame.is_some_and(|(prefix, rest)| rest.len() >= u32::from_be_bytes(*prefix) as usize)
 }
 
-/// True if a peer says more of itself than it was granted.
-fn exceeds(message: &Message, from: &PeerId, grant: &Grant) -> bool {
-    let Message::Gossip(gossip) = message else { return false };
-    let zone = grant.zone.as_ref();
-    let mut own = gossip.records.iter().filter(|record| record.id == *from);
-    own.any(|record| record.weight > grant.weight_max || zone.is_some_and(|zone| *zone != record.zone))
-}
-
 fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &Stats) {
     let class = class.name();
     match error {
@@ -172,7 +151,7 @@ fn report(error: &ReadError, from: PeerId, class: Class, link: &Link, stats: &St
             tracing::debug!(peer = peer_text(&from), class, %error, "a stream of a peer ended")
         }
         ReadError::Stopping => {}
-        ReadError::Message(_) | ReadError::Class(_) | ReadError::Exceeds => {
+        ReadError::Message(_) | ReadError::Class(_) => {
             Stats::add(&stats.malformed, 1);
             if !link.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(

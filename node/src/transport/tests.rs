@@ -836,49 +836,6 @@ async fn a_stranger_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn a_peer_may_not_claim_more_than_it_was_granted() {
-    let mut a = Node::start(plan(TCP)).await;
-    let mut client = Stranger::dial(&a, "test").await;
-    let shown = chain("test", client.keys.peer(), Terms { role: Role::Client, ..terms() });
-    assert!(matches!(client.hello(&shown).await, Some(Reply::Welcome { .. })));
-    let me = client.keys.peer();
-    let record = |weight| starling_protocol::member::Record {
-        id: me,
-        incarnation: 0,
-        health: starling_protocol::member::Health::Alive,
-        standing: starling_protocol::member::Standing {
-            version: 0,
-            step: starling_protocol::member::Step::Waiting,
-        },
-        life: 1,
-        started_ms: 1,
-        name: "client".into(),
-        addresses: vec![],
-        zone: String::new(),
-        weight,
-        signature: None,
-    };
-    let says = |weight| {
-        Message::Gossip(Gossip {
-            view: View::default(),
-            records: vec![record(weight)],
-            accusations: vec![],
-            sent: None,
-            body: GossipBody::Ping { seq: 1 },
-        })
-    };
-    assert!(client.say(Class::Probe, &framed(&says(1).encode())).await, "its stream is ended");
-    assert_eq!(a.transport.stats().malformed.load(Ordering::Relaxed), 1);
-    let mut stream = client.open(Purpose::Frames(Class::Probe)).await.unwrap();
-    stream.write_all(&framed(&says(0).encode())).await.unwrap();
-    stream.flush().await.unwrap();
-    tokio::select! {
-        message = a.next_message() => assert_eq!(message, (me, says(0))),
-        () = genesis::drive(&mut client.swarm) => {}
-    }
-}
-
-#[tokio::test]
 async fn a_revocation_spreads_and_parts_the_revoked_peer_from_all() {
     // One that may revoke: a peer that has let another in.
     let (mut a, mut b) = pair(TCP).await;

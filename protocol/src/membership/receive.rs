@@ -113,9 +113,13 @@ impl Membership {
             heard.misbehaved = Some("one of its records counts further than any peer can have got");
             return;
         }
-        if !self.is_signed(&claim) {
+        if self.signing.lacks_proof(&claim) {
+            heard.dropped = true;
+            return;
+        }
+        if let Err(why) = self.believe(&claim) {
             self.forged += 1;
-            heard.misbehaved = Some("one of its records is not signed by its subject");
+            heard.misbehaved = Some(why);
             return;
         }
         if claim.id == self.me().id {
@@ -145,13 +149,39 @@ impl Membership {
         }
     }
 
-    /// One that was verified before is not verified again.
-    fn is_signed(&self, claim: &Record) -> bool {
+    /// What was verified before is not verified again, nor a step that would change nothing. `Err`: why no honest peer
+    /// says so.
+    fn believe(&self, claim: &Record) -> Result<(), &'static str> {
+        let known = self.get(claim.id);
         let is_known = |known: &Record| {
             (known.incarnation, known.signature) == (claim.incarnation, claim.signature)
                 && known.describes_like(claim)
         };
-        self.get(claim.id).is_some_and(is_known) || self.signing.is_signed(claim)
+        if !known.is_some_and(is_known) && !self.signing.is_signed(claim) {
+            return Err("one of its records is not signed by its subject");
+        }
+        let is_granted = |known: &Record| {
+            (&known.certificates, known.weight, &known.zone)
+                == (&claim.certificates, claim.weight, &claim.zone)
+        };
+        if !known.is_some_and(is_granted) && !self.signing.is_certified(claim) {
+            return Err(
+                "the subject of one of its records has no certificate, or claims more than that allows",
+            );
+        }
+        if self.steps(claim) && !self.signing.is_vouched(claim) {
+            return Err("a step in one of its records was not taken by who may take it");
+        }
+        Ok(())
+    }
+
+    /// True if its step, or who vouches for that, is news.
+    fn steps(&self, claim: &Record) -> bool {
+        let lacks = || self.get(claim.id).is_some_and(|known| known.voucher.is_none());
+        match self.table.standing(claim.id) {
+            Some(known) => claim.standing > known || claim.standing == known && lacks(),
+            None => true,
+        }
     }
 
     /// Whoever says so has waited already: here it has the least time left, and is probed if that is news.
@@ -224,7 +254,8 @@ impl Membership {
         let differs = claim.health != Health::Alive || !claim.describes_like(me);
         let began_later = claim.started_after(me);
         if claim.standing > standing {
-            self.table.change_me(|me| me.standing = claim.standing);
+            let (standing, voucher) = (claim.standing, claim.voucher.clone());
+            self.table.change_me(|me| (me.standing, me.voucher) = (standing, voucher));
             self.rumors.add(Rumor::About(claim.id));
             self.changed = true;
             marked!(Overruled);

@@ -1,8 +1,9 @@
 //! The member table, and how claims of others merge into it.
 
 use crate::ids::PeerId;
-use crate::member::{Health, Record, Standing, Step, View};
+use crate::member::{Health, Record, Standing, Step, View, Voucher};
 use crate::time::{Duration, Time};
+use serde_bytes::ByteBuf;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -34,6 +35,41 @@ impl Member {
     }
 }
 
+/// What is kept of a peer that has left and is dead, once it is out of the table.
+#[derive(Clone, Debug)]
+struct Forgotten {
+    standing: Standing,
+    certificates: ByteBuf,
+    voucher: Option<Voucher>,
+}
+
+impl Forgotten {
+    fn of(Record { standing, certificates, voucher, .. }: Record) -> Self {
+        Self { standing, certificates, voucher }
+    }
+
+    /// Its incarnation is 0, below that of any life, so that it says nothing of the peer's health should the peer have
+    /// come back.
+    fn bare(&self, id: PeerId) -> Record {
+        let Self { standing, certificates, voucher } = self.clone();
+        Record {
+            id,
+            incarnation: 0,
+            health: Health::Dead,
+            standing,
+            life: 0,
+            started_ms: 0,
+            name: String::new(),
+            addresses: Vec::new(),
+            zone: String::new(),
+            weight: 0,
+            signature: None,
+            certificates,
+            voucher,
+        }
+    }
+}
+
 /// What a claim has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
@@ -51,7 +87,7 @@ pub(super) struct Change {
 pub(super) struct Table {
     me: Record,
     members: BTreeMap<PeerId, Member>,
-    forgotten: BTreeMap<PeerId, Standing>,
+    forgotten: BTreeMap<PeerId, Forgotten>,
     members_max: usize,
     view: Cell<Option<View>>,
     digest: Cell<Option<u64>>,
@@ -62,7 +98,7 @@ impl Table {
     /// A record of `me` among the known ones is of an earlier life: this one takes its standing, and an
     /// incarnation and a start above its.
     pub fn new(mut me: Record, known: Vec<Record>, members_max: usize, now: Time) -> Self {
-        // 0 is for bare records: see `bare`.
+        // 0 is for bare records: see `Forgotten`.
         me.incarnation = me.incarnation.max(1);
         for earlier in known.iter().filter(|record| record.id == me.id && record.is_sane()) {
             me.incarnation = me.incarnation.max(earlier.incarnation + 1);
@@ -126,7 +162,7 @@ impl Table {
 
     /// All that another needs to know the same: the records, and bare ones of those forgotten.
     pub fn everything(&self) -> Vec<Record> {
-        let forgotten = self.forgotten.iter().map(|(peer, standing)| bare(*peer, *standing));
+        let forgotten = self.forgotten.iter().map(|(peer, forgotten)| forgotten.bare(*peer));
         self.records().cloned().chain(forgotten).collect()
     }
 
@@ -148,8 +184,14 @@ impl Table {
 
     /// What is held of another: its record, or a bare one if it is forgotten.
     pub fn held(&self, peer: PeerId) -> Option<Record> {
-        let forgotten = || self.forgotten.get(&peer).map(|standing| bare(peer, *standing));
+        let forgotten = || self.forgotten.get(&peer).map(|forgotten| forgotten.bare(peer));
         self.other(peer).cloned().or_else(forgotten)
+    }
+
+    /// How far a peer is known to have come, be it out of the table.
+    pub fn standing(&self, peer: PeerId) -> Option<Standing> {
+        let known = if peer == self.me.id { Some(&self.me) } else { self.other(peer) };
+        known.map(|record| record.standing).or_else(|| Some(self.forgotten.get(&peer)?.standing))
     }
 
     /// True if anything is held of another.
@@ -165,7 +207,7 @@ impl Table {
     pub fn is_plausible(&self, from: PeerId, claim: &Record) -> bool {
         let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
         let incarnation = known.map_or(0, |record| record.incarnation);
-        let forgotten = self.forgotten.get(&claim.id).map_or(0, |standing| standing.version);
+        let forgotten = self.forgotten.get(&claim.id).map_or(0, |forgotten| forgotten.standing.version);
         let version = known.map_or(forgotten, |record| record.standing.version);
         from == claim.id
             || (claim.incarnation <= incarnation.saturating_add(LEAP_MAX)
@@ -192,12 +234,12 @@ impl Table {
     }
 
     fn admit(&mut self, claim: Record) -> Change {
-        let (id, standing) = (claim.id, claim.standing);
-        if self.forgotten.get(&id).is_some_and(|last| *last >= standing) {
+        let id = claim.id;
+        if self.forgotten.get(&id).is_some_and(|last| last.standing >= claim.standing) {
             return Change::default();
         }
         if is_gone(&claim) {
-            self.keep_forgotten(id, standing);
+            self.keep_forgotten(claim);
             let stepped = self.is_forgotten(id);
             return Change { stepped, view: stepped, ..Change::default() };
         }
@@ -216,7 +258,7 @@ impl Table {
             self.members.iter().filter(|(_, member)| is_old(member)).map(|(id, _)| *id).collect();
         for id in &old {
             if let Some(member) = self.members.remove(id) {
-                self.keep_forgotten(*id, member.record.standing);
+                self.keep_forgotten(member.record);
             }
         }
         if !old.is_empty() {
@@ -225,10 +267,10 @@ impl Table {
         !old.is_empty()
     }
 
-    fn keep_forgotten(&mut self, peer: PeerId, standing: Standing) {
-        self.forgotten.insert(peer, standing);
+    fn keep_forgotten(&mut self, record: Record) {
+        self.forgotten.insert(record.id, Forgotten::of(record));
         if self.forgotten.len() > FORGOTTEN_MAX {
-            let lowest = self.forgotten.iter().min_by_key(|(id, standing)| (**standing, **id));
+            let lowest = self.forgotten.iter().min_by_key(|(id, forgotten)| (forgotten.standing, **id));
             if let Some(lowest) = lowest.map(|(id, _)| *id) {
                 self.forgotten.remove(&lowest);
             }
@@ -240,7 +282,7 @@ impl Table {
     pub fn view(&self) -> View {
         let view = self.view.get().unwrap_or_else(|| {
             let versions = self.records().map(|record| record.standing.version);
-            let forgotten = self.forgotten.values().map(|standing| standing.version);
+            let forgotten = self.forgotten.values().map(|forgotten| forgotten.standing.version);
             let steps = versions.chain(forgotten).fold(0, u64::wrapping_add);
             View { steps, hash: view_hash(self.in_order()) }
         });
@@ -253,7 +295,8 @@ impl Table {
     pub fn digest(&self) -> u64 {
         let digest = self.digest.get().unwrap_or_else(|| {
             let mut hasher = blake3::Hasher::new();
-            let mut left = self.forgotten.clone();
+            let mut left: BTreeMap<_, _> =
+                self.forgotten.iter().map(|(id, forgotten)| (*id, forgotten.standing)).collect();
             for record in self.in_order() {
                 if record.standing.step == Step::Left {
                     left.insert(record.id, record.standing);
@@ -307,7 +350,10 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
     let mut change = Change { was: Some(known.health), ..Change::default() };
     if claim.standing > known.standing || claim.standing < known.standing && mutated!(OldStanding) {
         known.standing = claim.standing;
+        known.voucher.clone_from(&claim.voucher);
         (change.stepped, change.view) = (true, true);
+    } else if known.voucher.is_none() && claim.standing == known.standing {
+        known.voucher.clone_from(&claim.voucher);
     }
     if claim.incarnation >= known.incarnation || mutated!(OldIncarnation) {
         let newer = claim.incarnation > known.incarnation || mutated!(OldIncarnation);
@@ -318,7 +364,7 @@ fn merge_known(known: &mut Record, claim: Record, now: Time, gone_since: &mut Op
         change.view |= describes && (claim.weight != known.weight || claim.zone != known.zone);
         known.health = health;
         if describes {
-            *known = Record { standing: known.standing, health, ..claim };
+            *known = Record { standing: known.standing, voucher: known.voucher.take(), health, ..claim };
         }
     }
     if !is_gone(known) {
@@ -337,24 +383,6 @@ fn description(record: &Record) -> impl Ord + '_ {
 
 fn is_gone(record: &Record) -> bool {
     record.standing.step == Step::Left && record.health == Health::Dead
-}
-
-/// What is left of a forgotten peer. Its incarnation is 0, below that of any life, so that it says
-/// nothing of the peer's health should the peer have come back.
-fn bare(id: PeerId, standing: Standing) -> Record {
-    Record {
-        id,
-        incarnation: 0,
-        health: Health::Dead,
-        standing,
-        life: 0,
-        started_ms: 0,
-        name: String::new(),
-        addresses: Vec::new(),
-        zone: String::new(),
-        weight: 0,
-        signature: None,
-    }
 }
 
 fn first_u64(hasher: blake3::Hasher) -> u64 {

@@ -1,6 +1,7 @@
 use super::signing::Unsigned;
 use super::*;
-use crate::member::Accusation;
+use crate::admission::certificate::CHAIN_BYTES_MAX;
+use crate::member::{Accusation, WEIGHT_MAX};
 use net::{Net, gossip, id, play, record};
 
 mod apart;

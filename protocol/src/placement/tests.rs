@@ -18,6 +18,8 @@ fn record(n: u64, step: Step) -> Record {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }
 

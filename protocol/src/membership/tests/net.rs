@@ -82,6 +82,8 @@ pub fn record(host: usize, life: u64) -> Record {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }
 

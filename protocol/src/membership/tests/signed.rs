@@ -2,14 +2,32 @@
 
 use super::super::signing::{Signed, Signing};
 use super::*;
-use crate::ids::NetworkId;
+use crate::admission::certificate::{Chain, Role, Terms};
+use crate::admission::samples::{DAY, genesis, terms};
+use crate::config::Genesis;
+use crate::genesis::SignedGenesis;
 use crate::signature::{NumberedKey, Signer};
+use serde_bytes::{ByteArray, ByteBuf};
 
 const UPDATE: GossipBody = GossipBody::Update;
-const NETWORK: NetworkId = NetworkId([7; 32]);
+/// From here on peers only take requests.
+const CLIENTS: u64 = 20;
+
+/// Of peer `n`: key 0 is the founder's.
+fn certificates(n: u64) -> ByteBuf {
+    certified(n, if n < CLIENTS { Role::Storage } else { Role::Client })
+}
+
+fn certified(n: u64, role: Role) -> ByteBuf {
+    let given = || {
+        let terms = Terms { role, serial: ByteArray::new([n as u8; 16]), ..terms(400 * DAY) };
+        Chain::default().issue(&genesis(), &NumberedKey::new(0), key(n), terms).unwrap()
+    };
+    ByteBuf::from(if n == 0 { Chain::default() } else { given() }.encode())
+}
 
 fn signing(n: u64) -> Signed<NumberedKey> {
-    Signed::new(NETWORK, NumberedKey::new(n))
+    Signed::new(genesis(), certificates(n), NumberedKey::new(n))
 }
 
 fn key(n: u64) -> PeerId {
@@ -18,8 +36,16 @@ fn key(n: u64) -> PeerId {
 
 /// As peer `n` itself would sign it.
 fn signed(n: u64, record: Record) -> Record {
-    let record = Record { id: key(n), ..record };
-    Record { signature: signing(n).sign(&record), ..record }
+    let weight = if n < CLIENTS { record.weight } else { 0 };
+    let record = Record { id: key(n), weight, certificates: certificates(n), ..record };
+    let voucher = signing(n).vouch(record.id, record.standing);
+    Record { signature: signing(n).sign(&record), voucher, ..record }
+}
+
+/// Its step is another, which peer `by` signs.
+fn stepped(record: &Record, version: u64, step: Step, by: u64) -> Record {
+    let standing = Standing { version, step };
+    Record { standing, voucher: signing(by).vouch(record.id, standing), ..record.clone() }
 }
 
 /// A member of the network whose records are signed by key `n`.
@@ -50,7 +76,8 @@ fn a_peer_signs_what_it_says_of_itself_and_whenever_that_changes() {
     assert!(mine.me().incarnation > before.incarnation && signing(0).is_signed(mine.me()));
     assert_ne!(mine.me().signature, before.signature);
     mine.take_step(Time(1), Step::Leaving, &mut Vec::new());
-    assert!(signing(0).is_signed(mine.me()), "a step is not part of what is signed");
+    assert!(signing(0).is_signed(mine.me()), "a step is not part of that");
+    assert!(signing(0).is_vouched(mine.me()) && signing(0).is_certified(mine.me()));
 }
 
 #[test]
@@ -81,12 +108,12 @@ fn nobody_speaks_for_another() {
 #[test]
 fn an_invented_peer_is_not_admitted() {
     let mut mine = membership(1);
-    let invented = Record { id: PeerId([9; 32]), ..member(1, 1) };
+    let invented = Record { id: PeerId([9; 32]), ..peer(1, 1) };
     assert!(says(&mut mine, 1, vec![invented]));
     assert_eq!(mine.get(PeerId([9; 32])), None);
     let left = Standing { version: 5, step: Step::Member };
-    let almost_bare = Record { incarnation: 0, standing: left, signature: None, ..member(1, 1) };
-    assert!(says(&mut mine, 1, vec![Record { id: key(8), ..almost_bare }]));
+    let almost_bare = Record { incarnation: 0, standing: left, signature: None, ..peer(8, 1) };
+    assert!(says(&mut mine, 1, vec![almost_bare]));
     assert_eq!(mine.get(key(8)), None);
 }
 
@@ -100,7 +127,9 @@ fn a_replayed_record_changes_nothing() {
         assert!(!says(&mut mine, 1, vec![replayed]));
         assert_eq!(mine.get(key(2)), Some(&new));
     }
-    let elsewhere = Signed::new(NetworkId([8; 32]), NumberedKey::new(2));
+    let other = Genesis { name: "other".into(), ..genesis().genesis().clone() };
+    let other = SignedGenesis::sign(other, &NumberedKey::new(0)).unwrap();
+    let elsewhere = Signed::new(other, certificates(2), NumberedKey::new(2));
     let of_another_network = Record { incarnation: 9, ..new.clone() };
     let signature = elsewhere.sign(&of_another_network);
     assert!(says(&mut mine, 2, vec![Record { signature, ..of_another_network }]));
@@ -135,23 +164,96 @@ fn suspicions_of_a_signed_record_pass_and_so_does_news_of_who_has_left() {
     let mut mine = membership(3);
     assert!(!says(&mut mine, 1, vec![Record { health: Health::Suspect, ..peer(2, 1) }]));
     assert_eq!(mine.health(key(2)), Health::Suspect);
-    let mut forgetful = membership(1);
-    let standing = Standing { version: 9, step: Step::Left };
-    let bare = Record {
-        id: key(7),
-        incarnation: 0,
-        health: Health::Dead,
-        standing,
-        life: 0,
-        started_ms: 0,
-        name: String::new(),
-        addresses: Vec::new(),
-        zone: String::new(),
-        weight: 0,
-        signature: None,
-    };
-    assert!(!says(&mut forgetful, 1, vec![bare]));
-    assert!(!says(&mut forgetful, 7, vec![signed(7, Record { standing, ..member(1, 1) })]));
+    for by in [3, 7] {
+        let mut forgetful = membership(1);
+        let bare = bare(7, by);
+        assert!(!says(&mut forgetful, 1, vec![bare.clone()]));
+        assert!(forgetful.table().contains(&bare), "as it came it is told on");
+        assert!(!says(&mut forgetful, 7, vec![stepped(&peer(7, 1), 9, Step::Left, 7)]));
+    }
+}
+
+/// What is kept of peer `n`, by whom it was forgotten.
+fn bare(n: u64, by: u64) -> Record {
+    let gone =
+        Record { incarnation: 0, health: Health::Dead, ..signed(n, Record { weight: 0, ..member(1, 1) }) };
+    let gone =
+        Record { name: String::new(), life: 0, started_ms: 0, addresses: vec![], signature: None, ..gone };
+    stepped(&gone, 9, Step::Left, by)
+}
+
+#[test]
+fn nobody_steps_for_another() {
+    for (step, by) in [(Step::Member, 1), (Step::Waiting, 1), (Step::Departing, 3), (Step::Left, CLIENTS)] {
+        let mut mine = membership(3);
+        let known = mine.get(key(2)).cloned();
+        assert!(says(&mut mine, 1, vec![stepped(&peer(2, 1), 9, step, by)]), "{step:?}");
+        let me = mine.me().clone();
+        assert!(says(&mut mine, 1, vec![stepped(&me, 9, step, by)]), "{step:?}");
+        assert_eq!((mine.get(key(2)).cloned(), mine.me(), mine.forged()), (known, &me, 2));
+        // A word for one step is none for another, nor for another peer.
+        let said = stepped(&peer(2, 1), 9, Step::Left, 3);
+        let later = Standing { version: 10, ..said.standing };
+        assert!(says(&mut mine, 1, vec![Record { standing: later, ..said.clone() }]));
+        assert!(says(
+            &mut mine,
+            1,
+            vec![Record { voucher: said.voucher.clone(), ..stepped(&peer(1, 1), 9, step, 1) }]
+        ));
+        assert!(!says(&mut mine, 1, vec![said]), "that it has left another may say");
+    }
+}
+
+#[test]
+fn a_step_that_is_known_is_not_verified_again_and_takes_nobody_back() {
+    let mut mine = membership(2);
+    let left = stepped(&peer(2, 1), 9, Step::Left, 2);
+    assert!(!says(&mut mine, 1, vec![left.clone()]));
+    for old in [peer(2, 1), stepped(&peer(2, 1), 3, Step::Joining, 1)] {
+        assert!(!says(&mut mine, 1, vec![old]));
+        assert_eq!(mine.get(key(2)), Some(&left));
+    }
+}
+
+#[test]
+fn who_was_not_let_in_is_not_in_the_table_whoever_tells_of_it() {
+    let someone = peer(9, 1);
+    let own = |record: Record| Record { signature: signing(9).sign(&record), ..record };
+    let lies = [
+        Record { certificates: certificates(1), ..someone.clone() },
+        Record { certificates: certificates(0), ..someone.clone() },
+        own(Record { certificates: certified(9, Role::Client), ..someone.clone() }),
+        own(Record { weight: WEIGHT_MAX + 1, ..someone.clone() }),
+        Record { certificates: ByteBuf::from(vec![0; CHAIN_BYTES_MAX + 1]), ..someone.clone() },
+        Record { certificates: certificates(0), ..bare(9, 9) },
+        bare(9, CLIENTS),
+    ];
+    for (count, lie) in lies.into_iter().enumerate() {
+        let mut mine = membership(1);
+        assert!(says(&mut mine, 1, vec![lie]), "lie {count}");
+        assert!(!mine.has_met(key(9)), "lie {count}");
+    }
+}
+
+#[test]
+fn who_only_takes_requests_forgets_nobody() {
+    let me = Record { id: key(CLIENTS), weight: 0, ..member(0, 1) };
+    let known = vec![Record { health: Health::Dead, ..peer(1, 1) }];
+    let mut client = Membership::new(me, known, Arc::new(signing(CLIENTS)), Config::default(), 7, Time(0));
+    assert_eq!(client.forget(Time(1), key(1), &mut Vec::new()), Err(ForgetError::NotAllowed));
+}
+
+/// Saved by a version that knew neither certificates nor vouchers: kept, and no lie of who tells it.
+#[test]
+fn what_was_saved_without_proof_is_kept_until_its_subject_tells_and_not_believed_of_others() {
+    let old = |n| Record { certificates: ByteBuf::new(), voucher: None, ..peer(n, 1) };
+    let me = Record { id: key(0), ..member(0, 1) };
+    let mut mine = Membership::new(me, vec![old(1)], Arc::new(signing(0)), Config::default(), 7, Time(0));
+    assert_eq!(mine.get(key(1)), Some(&old(1)));
+    assert!(!says(&mut mine, 1, vec![old(2)]));
+    assert_eq!((mine.get(key(2)), mine.forged()), (None, 0));
+    assert!(!says(&mut mine, 1, vec![peer(1, 2), peer(2, 2)]));
+    assert_eq!((mine.get(key(1)), mine.get(key(2))), (Some(&peer(1, 2)), Some(&peer(2, 2))));
 }
 
 #[test]

@@ -282,5 +282,7 @@ fn record(index: usize) -> Record {
         zone: String::new(),
         weight: 100,
         signature: None,
+        certificates: Default::default(),
+        voucher: None,
     }
 }
