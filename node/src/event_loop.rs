@@ -10,9 +10,10 @@ use crate::space::Space;
 use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
-use starling_protocol::ids::{RequestId, StoreId};
+use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::member::Health;
+use starling_protocol::message::Message;
 use starling_protocol::peer::Peer;
 use starling_protocol::request::Response;
 use starling_protocol::store::Question;
@@ -29,6 +30,8 @@ const TURN: usize = 64;
 const GATHER_MAX: usize = 4;
 /// What is answered at once is heard when it is so many bytes, though more is to be asked in the same turn.
 const EARLY_BYTES_MAX: usize = 1024 * 1024;
+/// Room for so many messages is kept between turns.
+const MESSAGES_KEPT: usize = 1024;
 /// How long requests under way get to finish when the peer stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -76,6 +79,8 @@ pub struct EventLoop {
     last_request: u64,
     /// Asked of storage at the end of this turn: what its inputs give rise to, which are bounded in number and bytes.
     questions: Vec<(StoreId, Question)>,
+    /// Sent at its end.
+    messages: Vec<(PeerId, Message)>,
     outlived: bool,
 }
 
@@ -145,6 +150,7 @@ impl EventLoop {
             waiting: HashMap::new(),
             last_request: 0,
             questions: Vec::new(),
+            messages: Vec::new(),
             outlived: false,
             peer,
             transport,
@@ -276,6 +282,21 @@ impl EventLoop {
             }
             self.hear(early);
         }
+        self.send();
+    }
+
+    /// Sends what came up in this turn. What goes to several peers one after another, as the copies of a write do, is
+    /// encoded once.
+    fn send(&mut self) {
+        for same in self.messages.chunk_by(|(_, one), (_, other)| one == other) {
+            match same {
+                [(to, message)] => self.transport.send(*to, message),
+                [(_, message), ..] => self.transport.send_to_all(same.iter().map(|(to, _)| *to), message),
+                [] => {}
+            }
+        }
+        self.messages.clear();
+        self.messages.shrink_to(MESSAGES_KEPT);
     }
 
     fn hear(&mut self, answers: Answers) {
@@ -287,10 +308,10 @@ impl EventLoop {
     }
 
     fn feed(&mut self, input: Input) {
-        let Self { peer, transport, saver, waiting, questions, now, outlived, .. } = self;
+        let Self { peer, transport, saver, waiting, questions, messages, now, outlived, .. } = self;
         for effect in peer.handle(*now, input) {
             match effect {
-                Effect::Send { to, message } => transport.send(to, &message),
+                Effect::Send { to, message } => messages.push((to, message)),
                 Effect::Connect { peer, addresses } => transport.connect(peer, addresses),
                 Effect::Store { id, question } => questions.push((id, question)),
                 Effect::Reply { id, response } => {

@@ -171,6 +171,11 @@ impl Transport {
         self.links.send(to, message);
     }
 
+    /// As `send`, to each of them.
+    pub fn send_to_all(&self, to: impl Iterator<Item = PeerId>, message: &Message) {
+        self.links.send_to_all(to, message);
+    }
+
     /// Has a connection to this peer, which may be at these addresses. Answered by `Input::Connected`
     /// or `Input::Unreachable`, unless a connection stands already.
     pub fn connect(&self, peer: PeerId, addresses: Vec<String>) {

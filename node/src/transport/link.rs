@@ -70,12 +70,12 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn push(&self, message: &Message) -> Pushed {
+    pub fn push(&self, frame: Frame<'_>) -> Pushed {
         let mut waiting = self.lock();
         if waiting.frames >= QUEUE_FRAMES {
             return Pushed::Dropped;
         }
-        if !append(&mut waiting.bytes, message, self.bytes_max) {
+        if !append(&mut waiting.bytes, frame, self.bytes_max) {
             return Pushed::Dropped;
         }
         waiting.frames += 1;
@@ -151,12 +151,23 @@ impl Outbox {
     }
 }
 
+/// What is pushed.
+#[derive(Clone, Copy)]
+pub(super) enum Frame<'a> {
+    Of(&'a Message),
+    /// Encoded already.
+    Encoded(&'a [u8]),
+}
+
 /// Appends length and frame. False: longer than a frame may be, or more than `most` bytes with those that
 /// are there; nothing was appended.
-fn append(bytes: &mut Vec<u8>, message: &Message, most: usize) -> bool {
+fn append(bytes: &mut Vec<u8>, frame: Frame<'_>, most: usize) -> bool {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
-    message.encode_into(bytes);
+    match frame {
+        Frame::Of(message) => message.encode_into(bytes),
+        Frame::Encoded(frame) => bytes.extend_from_slice(frame),
+    }
     let len = bytes.len() - start - 4;
     let fits = len <= FRAME_MAX && bytes.len() <= most;
     let Some(prefix) = u32::try_from(len).ok().filter(|_| fits) else {
@@ -226,13 +237,23 @@ impl Links {
 
     /// Never waits. What cannot be queued is dropped and counted.
     pub fn send(&self, to: PeerId, message: &Message) {
+        self.send_frame(to, message, Frame::Of(message));
+    }
+
+    /// As `send`, to each of them; encoded once.
+    pub fn send_to_all(&self, to: impl Iterator<Item = PeerId>, message: &Message) {
+        let frame = message.encode();
+        to.for_each(|peer| self.send_frame(peer, message, Frame::Encoded(&frame)));
+    }
+
+    fn send_frame(&self, to: PeerId, message: &Message, frame: Frame<'_>) {
         if self.gate.blocks(&to) {
             Stats::add(&self.stats.swallowed, 1);
             return;
         }
         let class = message.class();
         let pushed = match self.get_or_insert(to) {
-            Some(link) => self.push(&link, to, class, message),
+            Some(link) => self.push(&link, to, class, message, frame),
             None => Pushed::Dropped,
         };
         if pushed == Pushed::Dropped {
@@ -240,11 +261,11 @@ impl Links {
         }
     }
 
-    fn push(&self, link: &Link, to: PeerId, class: Class, message: &Message) -> Pushed {
+    fn push(&self, link: &Link, to: PeerId, class: Class, message: &Message, frame: Frame<'_>) -> Pushed {
         if is_ping(message) {
             self.asked(link);
         }
-        let pushed = link.outbox(class).push(message);
+        let pushed = link.outbox(class).push(frame);
         if pushed == Pushed::NeedsStream && !self.command(Command::Open { peer: to, class }) {
             Stats::add(&self.stats.dropped, link.outbox(class).give_up());
         }
@@ -345,8 +366,8 @@ mod tests {
     #[test]
     fn frames_wait_in_order_with_their_lengths() {
         let outbox = Outbox::new(FRAME_MAX);
-        assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);
-        assert_eq!(outbox.push(&ping(2)), Pushed::Waits);
+        assert_eq!(outbox.push(Frame::Of(&ping(1))), Pushed::NeedsStream);
+        assert_eq!(outbox.push(Frame::Of(&ping(2))), Pushed::Waits);
         let stream = outbox.opened();
         let mut batch = Vec::new();
         assert_eq!(outbox.take(stream, &mut batch), Taken::Frames(2));
@@ -364,21 +385,21 @@ mod tests {
     fn a_full_queue_drops_and_keeps_what_it_has() {
         let outbox = Outbox::new(FRAME_MAX);
         for seq in 0..QUEUE_FRAMES as u64 {
-            assert_ne!(outbox.push(&ping(seq)), Pushed::Dropped);
+            assert_ne!(outbox.push(Frame::Of(&ping(seq))), Pushed::Dropped);
         }
-        assert_eq!(outbox.push(&ping(0)), Pushed::Dropped);
+        assert_eq!(outbox.push(Frame::Of(&ping(0))), Pushed::Dropped);
         assert_eq!(outbox.give_up(), QUEUE_FRAMES);
-        assert_eq!(outbox.push(&ping(0)), Pushed::NeedsStream);
+        assert_eq!(outbox.push(Frame::Of(&ping(0))), Pushed::NeedsStream);
     }
 
     #[test]
     fn bytes_that_wait_for_a_peer_are_bounded() {
         let outbox = Outbox::new(100);
-        let pushed = std::iter::repeat_with(|| outbox.push(&ping(1)));
+        let pushed = std::iter::repeat_with(|| outbox.push(Frame::Of(&ping(1))));
         assert!((1..50).contains(&pushed.take_while(|pushed| *pushed != Pushed::Dropped).count()));
         assert!(outbox.lock().bytes.len() <= 100);
         outbox.clear();
-        assert_ne!(outbox.push(&ping(1)), Pushed::Dropped);
+        assert_ne!(outbox.push(Frame::Of(&ping(1))), Pushed::Dropped);
     }
 
     #[test]
@@ -386,7 +407,7 @@ mod tests {
         let outbox = Outbox::new(FRAME_MAX);
         let first = outbox.opened();
         let second = outbox.opened();
-        outbox.push(&ping(1));
+        outbox.push(Frame::Of(&ping(1)));
         let mut batch = Vec::new();
         assert_eq!(outbox.take(first, &mut batch), Taken::Replaced);
         assert!(!outbox.lost(first), "what the first one lost is no matter of the second");
@@ -398,10 +419,26 @@ mod tests {
         let outbox = Outbox::new(FRAME_MAX);
         let stream = outbox.opened();
         assert!(!outbox.lost(stream));
-        assert_eq!(outbox.push(&ping(1)), Pushed::NeedsStream);
+        assert_eq!(outbox.push(Frame::Of(&ping(1))), Pushed::NeedsStream);
         let stream = outbox.opened();
         assert!(outbox.lost(stream));
         assert!(outbox.needs_stream());
+    }
+
+    #[test]
+    fn what_goes_to_all_is_the_frame_that_each_would_get() {
+        let (commands, _driver) = mpsc::channel(9);
+        let links = Links::new(commands, Gate::new(None), 1000);
+        let peers = [1, 2, 3].map(PeerId::numbered);
+        links.send(peers[0], &ping(7));
+        links.send_to_all(peers[1..].iter().copied(), &ping(7));
+        let waits = peers.map(|peer| {
+            let (link, mut batch) = (links.get(&peer).unwrap(), Vec::new());
+            let outbox = link.outbox(Class::Probe);
+            assert_eq!(outbox.take(outbox.opened(), &mut batch), Taken::Frames(1));
+            batch
+        });
+        assert!(!waits[0].is_empty() && waits.iter().all(|batch| *batch == waits[0]));
     }
 
     #[test]
