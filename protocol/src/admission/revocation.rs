@@ -1,4 +1,4 @@
-//! Revocations: certificates and tokens that count no more. The set of them only grows.
+//! Revocations: certificates and tokens that count no more. The set of them only grows, until it is full.
 
 use super::certificate::{CHAIN_BYTES_MAX, Certificate, Chain, Serial};
 use super::token::Token;
@@ -10,13 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 use std::collections::BTreeMap;
 
-/// Most revocations of a network; one more is refused. Each is of a certificate that was really issued,
-/// so only many members that were let in and put out again fill the set.
+/// Most revocations of a network. A certificate costs nothing to make and to revoke, for whoever may let others in, nor
+/// does a token; so who may have how many of these places is decided by `excess`.
 pub const REVOCATIONS_MAX: usize = 4096;
-/// Most of them that are of tokens, of all peers and of one: so there is always room for certificates, and
-/// no peer takes the room of the others.
+/// Most of them that are of tokens; the other half is kept for certificates.
 pub const TOKENS_REVOKED_MAX: usize = REVOCATIONS_MAX / 2;
-pub const TOKENS_REVOKED_EACH: usize = 256;
+pub const CERTIFICATES_REVOKED_MAX: usize = REVOCATIONS_MAX - TOKENS_REVOKED_MAX;
 /// Longest encoded revocation, in bytes.
 pub const REVOCATION_BYTES_MAX: usize = CHAIN_BYTES_MAX + 256;
 
@@ -46,7 +45,7 @@ pub enum RevocationError {
     Untrusted,
     #[error("a revocation is not signed by one who may: the peer itself, or one above it")]
     Signer,
-    #[error("there are {REVOCATIONS_MAX} revocations already, and room for no more")]
+    #[error("there are {CERTIFICATES_REVOKED_MAX} revocations already, and room for no more of this signer")]
     Full,
     #[error("too many tokens were revoked already, and there is room for no more; let this one expire")]
     FullOfTokens,
@@ -139,26 +138,91 @@ fn name_of(certificate: &Certificate) -> Name {
     (certificate.issuer, certificate.serial)
 }
 
+/// Who stands for a revocation, and how near to the founder. The lower, the more it counts: anybody below has it from
+/// one above that it was let in at all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// Certificates between the founder and the signer: none, if the founder itself has signed.
+    depth: usize,
+    /// The peer that the founder has let in and through which the signer came in. `None`: the founder has signed.
+    branch: Option<PeerId>,
+}
+
+impl Standing {
+    fn of(revocation: &Revocation) -> Self {
+        let mut from_above = revocation.chain.certificates().rev().peekable();
+        let first = from_above.peek().filter(|first| first.issuer != revocation.signer);
+        let branch = first.map(|first| first.subject);
+        let above = from_above.position(|certificate| certificate.subject == revocation.signer);
+        Self { depth: branch.and(above).map_or(0, |above| above + 1), branch }
+    }
+}
+
+/// By which of those that stand alike one has to go: depth, lot and name.
+type Last = (usize, [u8; 32], Name);
+
+/// Drawn by the name. Whoever makes up names cannot count them down, which would bring news without end: each that
+/// comes before those that it has costs more tries than the last.
+fn lot((issuer, serial): Name) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    *hasher.update(&issuer.0).update(serial.as_ref()).finalize().as_bytes()
+}
+
 /// All revocations that are known, at most one for each certificate and token.
+///
+/// Peers learn them in any order, and must come to the same set, also where there are more than there is room for. So
+/// which ones stay depends on nothing but the revocations themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations(BTreeMap<Name, Revocation>);
 
 impl Revocations {
-    /// Takes a revocation in, once it is verified. `Ok(false)`: what it is of was revoked already.
+    /// Takes a revocation in, once it is verified. `Ok(false)`: what it is of was revoked already, by one who stands
+    /// as near to the founder. Errors: it is none; `Full` or `FullOfTokens`, if others stay instead.
     pub fn insert(&mut self, genesis: &SignedGenesis, found: Revocation) -> Result<bool, RevocationError> {
         let name = found.name(genesis)?;
-        if self.0.contains_key(&name) {
+        let known = self.0.get(&name).map(Standing::of);
+        if known.is_some_and(|known| known <= Standing::of(&found)) {
             return Ok(false);
         }
-        if self.0.len() >= REVOCATIONS_MAX {
-            return Err(RevocationError::Full);
-        }
-        if found.token.is_some() && !self.has_room_for_token_of(name.0) {
-            return Err(RevocationError::FullOfTokens);
+        let is_token = found.token.is_some();
+        if self.excess(is_token, Some((name, &found))) == Some(name) {
+            return Err(if is_token { RevocationError::FullOfTokens } else { RevocationError::Full });
         }
         found.verify(genesis)?;
         self.0.insert(name, found);
+        if let Some(excess) = self.excess(is_token, None) {
+            self.0.remove(&excess);
+        }
         Ok(true)
+    }
+
+    /// The one that has to go if there are more of its kind than there may be, with `more` among them. It is one of the
+    /// branch that has most, so no branch takes the places of another, however many certificates and tokens it makes up;
+    /// within it, of those that stand lowest the last by lot; and one of the founder's own only if there are no others.
+    fn excess(&self, is_token: bool, more: Option<(Name, &Revocation)>) -> Option<Name> {
+        let known = self.0.iter().map(|(name, revocation)| (*name, revocation));
+        let known = known.filter(|(name, _)| more.is_none_or(|(new, _)| new != *name));
+        let alike = known.chain(more).filter(|(_, revocation)| revocation.token.is_some() == is_token);
+        let most = if is_token { TOKENS_REVOKED_MAX } else { CERTIFICATES_REVOKED_MAX };
+        if alike.clone().count() <= most {
+            return None;
+        }
+        let mut branches = BTreeMap::<Option<PeerId>, (usize, Last)>::new();
+        for (name, revocation) in alike {
+            let Standing { depth, branch } = Standing::of(revocation);
+            let this = (depth, lot(name), name);
+            let (many, last) = branches.entry(branch).or_insert((0, this));
+            *many += 1;
+            *last = this.max(*last);
+        }
+        let largest = branches.iter().max_by_key(|(branch, largest)| (branch.is_some(), **largest));
+        largest.map(|(_, (_, (_, _, name)))| *name)
+    }
+
+    /// Whether this very revocation is among them, or one of the same that stands as near to the founder.
+    pub fn holds(&self, genesis: &SignedGenesis, revocation: &Revocation) -> bool {
+        let known = revocation.name(genesis).ok().and_then(|name| self.0.get(&name));
+        known.is_some_and(|known| Standing::of(known) == Standing::of(revocation))
     }
 
     /// The revocation of the chain's own certificate, or of one that it stands on.
@@ -177,14 +241,11 @@ impl Revocations {
         self.0.contains_key(&(issuer, serial))
     }
 
-    fn has_room_for_token_of(&self, issuer: PeerId) -> bool {
-        let tokens = || self.0.iter().filter(|(_, revocation)| revocation.token.is_some());
-        tokens().count() < TOKENS_REVOKED_MAX
-            && tokens().filter(|((of, _), _)| *of == issuer).count() < TOKENS_REVOKED_EACH
-    }
-
+    /// Those of certificates first: they matter most.
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        self.0.values()
+        let of =
+            |tokens: bool| self.0.values().filter(move |revocation| revocation.token.is_some() == tokens);
+        of(false).chain(of(true))
     }
 
     pub fn len(&self) -> usize {
@@ -195,12 +256,14 @@ impl Revocations {
         self.0.is_empty()
     }
 
-    /// Equal digests: the same certificates are revoked.
+    /// Equal digests: the same certificates and tokens are revoked, by those who stand alike.
     pub fn digest(&self) -> ByteArray<32> {
         let mut hasher = blake3::Hasher::new();
-        self.0.keys().for_each(|(issuer, serial)| {
-            hasher.update(&issuer.0).update(serial.as_ref());
-        });
+        for ((issuer, serial), revocation) in &self.0 {
+            let Standing { depth, branch } = Standing::of(revocation);
+            hasher.update(&issuer.0).update(serial.as_ref()).update(&[depth as u8]);
+            hasher.update(&branch.map_or([0; 32], |branch| branch.0));
+        }
         ByteArray::new(*hasher.finalize().as_bytes())
     }
 }
@@ -303,24 +366,108 @@ mod tests {
         assert!(all.of_token(&genesis(), &token_of(2, &two, 5)).is_some());
     }
 
+    fn revoked(n: u64, chain: &Chain) -> Revocation {
+        Revocation::sign(&genesis(), chain.clone(), &key(n), NOW).unwrap()
+    }
+
+    fn token_revoked(n: u64, chain: &Chain, serial: u64) -> Revocation {
+        Revocation::of_token(&genesis(), chain.clone(), serial_of(serial), &key(n), NOW).unwrap()
+    }
+
+    /// As many as there is room for, of one. They are not signed anew, which takes its time.
+    fn full_of(one: &Revocation, most: usize) -> Revocations {
+        let name = one.name(&genesis()).unwrap();
+        Revocations((0..most as u64).map(|n| ((name.0, serial_of(n)), one.clone())).collect())
+    }
+
+    /// Of this issuer, after all others by lot.
+    fn last_of(issuer: PeerId, set: &Revocations) -> Serial {
+        let last = set.0.keys().map(|name| lot(*name)).max().unwrap();
+        (1 << 40..).map(serial_of).find(|serial| lot((issuer, *serial)) > last).unwrap()
+    }
+
     #[test]
-    fn no_peer_fills_the_set_with_tokens_of_its_own() {
-        let [_, one, two, ..] = chains();
-        let mut all = Revocations::default();
-        let revoke = |n, chain: &Chain, serial| {
-            Revocation::of_token(&genesis(), chain.clone(), serial_of(serial), &key(n), NOW).unwrap()
-        };
-        let first = revoke(1, &one, 0);
-        for serial in 0..TOKENS_REVOKED_EACH as u64 - 1 {
-            // Not signed anew, which takes its time.
-            all.0.insert((key(1).peer(), serial_of(serial)), first.clone());
-        }
-        assert_eq!(all.insert(&genesis(), revoke(1, &one, 999)), Ok(true));
-        let more = revoke(1, &one, 1000);
+    fn no_branch_fills_the_set_with_tokens_that_it_has_made_up() {
+        let [_, one, two, _, four] = chains();
+        let made_up = token_revoked(2, &two, 0);
+        let mut all = full_of(&made_up, TOKENS_REVOKED_MAX);
+        let last = last_of(key(2).peer(), &all);
+        let more = Revocation::of_token(&genesis(), two, last, &key(2), NOW).unwrap();
         assert_eq!(all.insert(&genesis(), more), Err(RevocationError::FullOfTokens));
-        assert_eq!(all.insert(&genesis(), revoke(2, &two, 1)), Ok(true));
-        let certificate = Revocation::sign(&genesis(), one, &key(0), NOW).unwrap();
-        assert_eq!(all.insert(&genesis(), certificate), Ok(true));
+        for taken in [token_revoked(4, &four, 1 << 40), token_revoked(1, &one, 1 << 40), revoked(0, &one)] {
+            assert_eq!(all.insert(&genesis(), taken.clone()), Ok(true));
+            assert!(all.holds(&genesis(), &taken));
+        }
+        assert_eq!(all.len(), TOKENS_REVOKED_MAX + 1, "and two made-up ones had to go");
+    }
+
+    #[test]
+    fn whoever_fills_the_set_with_certificates_that_it_has_made_up_is_revoked_still() {
+        let [_, one, two, _, four] = chains();
+        let made_up = admit(&two, &key(2), key(9).peer(), NOW);
+        for founder_or_one in [0, 1] {
+            let mut all = full_of(&revoked(2, &made_up), CERTIFICATES_REVOKED_MAX);
+            let before = all.clone();
+            let late = Terms { serial: last_of(key(2).peer(), &all), ..terms(NOW) };
+            let last = two.issue(&genesis(), &key(2), key(11).peer(), late).unwrap();
+            assert_eq!(all.insert(&genesis(), revoked(2, &last)), Err(RevocationError::Full));
+            assert_eq!(all, before);
+            assert_eq!(all.insert(&genesis(), revoked(founder_or_one, &two)), Ok(true));
+            assert!(all.of(&made_up).is_some() && all.of(&two).is_some());
+            assert_eq!(all.insert(&genesis(), revoked(4, &four)), Ok(true), "another branch has its places");
+            assert_eq!(all.insert(&genesis(), revoked(0, &one)), Ok(true));
+            assert_eq!(all.len(), CERTIFICATES_REVOKED_MAX);
+        }
+    }
+
+    /// Whose own revocation goes out again with what it has made up must not come back in by that.
+    #[test]
+    fn a_revocation_by_one_above_takes_the_place_of_the_peers_own() {
+        let [_, _, two, three, _] = chains();
+        let (by_itself, by_one, by_founder) = (revoked(2, &two), revoked(1, &two), revoked(0, &two));
+        let mut all = Revocations::default();
+        let mut digests = vec![all.digest()];
+        for (found, taken) in [(&by_itself, true), (&by_founder, true), (&by_one, false)] {
+            assert_eq!(all.insert(&genesis(), found.clone()), Ok(taken));
+            assert_eq!(all.holds(&genesis(), found), taken);
+            digests.push(all.digest());
+        }
+        assert_eq!((all.len(), all.of(&three)), (1, Some(&by_founder)));
+        assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[2] == digests[3]);
+    }
+
+    #[test]
+    fn full_sets_that_learn_of_one_another_are_equal() {
+        let [_, one, two, _, four] = chains();
+        let made_up = |chain: &Chain, n: u64, serials: std::ops::Range<u64>| -> Vec<_> {
+            serials.map(|serial| token_revoked(n, chain, serial)).collect()
+        };
+        let half = TOKENS_REVOKED_MAX as u64 / 2;
+        let known = full_of(&token_revoked(2, &two, 0), TOKENS_REVOKED_MAX - 4);
+        let some = [made_up(&one, 1, half..half + 6), made_up(&four, 4, 0..3)].concat();
+        let others = [made_up(&two, 2, 9000..9006), made_up(&four, 4, 2..8)].concat();
+        let certificate = revoked(0, &four);
+        let mut sets = [(); 4].map(|()| known.clone());
+        let all = [&some[..], &others, std::slice::from_ref(&certificate)].concat();
+        let take = |set: &mut Revocations, found: &mut dyn Iterator<Item = &Revocation>| {
+            let home = genesis();
+            found
+                .for_each(|found| assert_ne!(set.insert(&home, found.clone()), Err(RevocationError::Signer)));
+        };
+        take(&mut sets[0], &mut all.iter());
+        take(&mut sets[1], &mut all.iter().rev());
+        take(&mut sets[2], &mut some.iter());
+        take(&mut sets[3], &mut others.iter().chain([&certificate]));
+        let (first, second) = (sets[2].clone(), sets[3].clone());
+        // Those that were made up here verify not, but stand in both.
+        let news = |set: &Revocations| set.iter().filter(|r| all.contains(r)).cloned().collect::<Vec<_>>();
+        take(&mut sets[2], &mut news(&second).iter());
+        take(&mut sets[3], &mut news(&first).iter());
+        assert_eq!(sets[0].len(), TOKENS_REVOKED_MAX + 1);
+        for set in &sets[1..] {
+            assert_eq!((set, set.digest()), (&sets[0], sets[0].digest()));
+        }
+        assert_eq!(sets[0].iter().next(), Some(&certificate), "certificates come first");
     }
 
     #[test]
