@@ -50,6 +50,9 @@ pub struct Admission {
     /// Held while the book is written to disk, so not to be waited for where peers are let in. Locked before
     /// `state`, never after it.
     invites: Mutex<Invites>,
+    /// Whether revocations count that are not on disk. Held while some are taken in and written, so that none is lost of
+    /// those that come at once. Locked before `state`, never after it.
+    unsaved: Mutex<bool>,
     /// The tokens that this peer has given. Locked and written as `invites`.
     tokens: Mutex<Vec<TokenRecord>>,
     /// Counts changes of the revocations, for those who pass them on.
@@ -68,6 +71,27 @@ struct Inner {
     /// Who does not let this peer in, and why.
     refusals: BTreeMap<PeerId, Refusal>,
     clocks: Clocks,
+}
+
+/// What has come of revocations that were to be taken in.
+#[derive(Default)]
+struct Taken {
+    /// How many of them count now.
+    held: usize,
+    /// Why the first that was not taken was not.
+    failed: Option<RevocationError>,
+    /// Why they could not be written to disk; they count nevertheless.
+    unsaved: Option<Error>,
+}
+
+impl Taken {
+    /// That there is no room for one is no fault of those who tell it: they know more, and will tell the rest.
+    fn learned(self, malformed: Option<RevocationError>) -> Result<usize, String> {
+        match malformed.or(self.failed) {
+            None | Some(RevocationError::Full | RevocationError::FullOfTokens) => Ok(self.held),
+            Some(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// What an inviter wishes.
@@ -96,8 +120,9 @@ impl Admission {
         let mut revocations = Revocations::default();
         for bytes in files::load_revocations(directory)? {
             let found = Revocation::decode(&bytes);
-            if found.and_then(|found| revocations.insert(&genesis, found)).is_err() {
-                return Err(files::damaged(directory, files::REVOCATIONS));
+            match found.and_then(|found| revocations.insert(&genesis, found)) {
+                Ok(_) | Err(RevocationError::Full | RevocationError::FullOfTokens) => {}
+                Err(_) => return Err(files::damaged(directory, files::REVOCATIONS)),
             }
         }
         let inner = Inner {
@@ -113,6 +138,7 @@ impl Admission {
             directory: directory.to_path_buf(),
             state: Mutex::new(inner),
             invites: Mutex::new(files::load_invites(directory)?),
+            unsaved: Mutex::default(),
             tokens: Mutex::new(files::load_tokens(directory)?),
             revoked: watch::channel(0).0,
             admits_anyone: false,
@@ -335,11 +361,11 @@ impl Admission {
     // Revocations.
 
     /// Takes the certificate of a peer back, for ever. Errors, in words for the user: none of it is known
-    /// here; this peer does not stand above it; the disk.
+    /// here; this peer does not stand above it; there is no room; the disk, in spite of which it counts.
     pub fn revoke(&self, peer: PeerId) -> Result<(), String> {
         let chain = self.chain_of(peer)?;
         let revocation = Revocation::sign(&self.genesis, chain, &self.keys, wall_ms());
-        self.take_in(vec![revocation.map_err(revocation_error)?])
+        self.take_in_own(revocation.map_err(revocation_error)?)
     }
 
     fn chain_of(&self, peer: PeerId) -> Result<Chain, String> {
@@ -361,38 +387,70 @@ impl Admission {
         })
     }
 
-    /// Revocations that another peer knows. Errors: one of them is not as it must be; those before it were
-    /// taken in.
-    pub fn learn(&self, found: &[ByteBuf]) -> Result<(), String> {
-        let found: Result<Vec<_>, _> = found.iter().map(|bytes| Revocation::decode(bytes)).collect();
-        self.take_in(found.map_err(|error| error.to_string())?)
+    /// Revocations that another peer knows. Returns how many of them count here now. Errors: one of them is not as it
+    /// must be; all others were taken in.
+    pub fn learn(&self, found: &[ByteBuf]) -> Result<usize, String> {
+        let found: Vec<_> = found.iter().map(|bytes| Revocation::decode(bytes)).collect();
+        let malformed = found.iter().find_map(|read| read.as_ref().err().copied());
+        let found: Vec<_> = found.into_iter().filter_map(Result::ok).collect();
+        self.take_in(found).learned(malformed)
     }
 
-    fn take_in(&self, found: Vec<Revocation>) -> Result<(), String> {
-        let mut state = self.state();
-        let mut revocations = state.revocations.clone();
-        let mut result = Ok(());
-        for revocation in found {
-            let subject = peer_text(&revocation.subject(&self.genesis));
-            let (by, is_token) = (peer_text(&revocation.signer), revocation.token.is_some());
-            match revocations.insert(&self.genesis, revocation) {
-                Ok(true) if is_token => tracing::info!(peer = subject, by, "a token was revoked"),
-                Ok(true) => tracing::warn!(peer = subject, by, "a peer's certificate was revoked"),
-                Ok(false) => {}
-                Err(error) => {
-                    result = Err(error.to_string());
-                    break;
+    /// Revokes, at the wish of a person. Errors, in words for the user: there is no room; the disk.
+    fn take_in_own(&self, revocation: Revocation) -> Result<(), String> {
+        let Taken { failed, unsaved, .. } = self.take_in(vec![revocation]);
+        match (failed, unsaved) {
+            (Some(error), _) => Err(revocation_error(error)),
+            (None, Some(error)) => Err(format!(
+                "it is revoked, here and at all who are told of it, but this peer could not write that down, and \
+                 after a restart knows it from the others alone: {error}"
+            )),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Takes in what it can of these.
+    fn take_in(&self, found: Vec<Revocation>) -> Taken {
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut revocations = self.state().revocations.clone();
+        let (before, mut taken) = (revocations.len(), Taken::default());
+        let mut news = 0;
+        for revocation in &found {
+            match revocations.insert(&self.genesis, revocation.clone()) {
+                Ok(true) => {
+                    news += 1;
+                    self.report(revocation);
                 }
+                Ok(false) => {}
+                Err(error) => taken.failed = taken.failed.or(Some(error)),
             }
         }
-        if revocations.len() == state.revocations.len() {
-            return result;
+        taken.held = found.iter().filter(|found| revocations.holds(&self.genesis, found)).count();
+        if news > 0 {
+            if revocations.len() == before {
+                tracing::debug!(news, "for what was revoked other revocations had to go");
+            }
+            // They count at once: those who let peers in wait for no disk, nor for one that works.
+            self.state().revocations = revocations.clone();
+            self.revoked.send_modify(|version| *version += 1);
         }
-        files::save_revocations(&self.directory, &revocations).map_err(|error| error.to_string())?;
-        state.revocations = revocations;
-        drop(state);
-        self.revoked.send_modify(|version| *version += 1);
-        result
+        if news > 0 || *unsaved {
+            taken.unsaved = files::save_revocations(&self.directory, &revocations).err();
+            *unsaved = taken.unsaved.is_some();
+        }
+        if let Some(error) = &taken.unsaved {
+            tracing::error!(%error, "what was revoked could not be written down");
+        }
+        taken
+    }
+
+    fn report(&self, revocation: &Revocation) {
+        let peer = peer_text(&revocation.subject(&self.genesis));
+        let by = peer_text(&revocation.signer);
+        match revocation.token {
+            Some(_) => tracing::info!(peer, by, "a token was revoked"),
+            None => tracing::warn!(peer, by, "a peer's certificate was revoked"),
+        }
     }
 
     /// Equal digests: the same revocations are known.
@@ -400,6 +458,11 @@ impl Admission {
         self.state().revocations.digest()
     }
 
+    pub fn revocations_known(&self) -> usize {
+        self.state().revocations.len()
+    }
+
+    /// All, those of certificates first.
     pub fn revocations(&self) -> Vec<ByteBuf> {
         self.state().revocations.iter().map(|revocation| ByteBuf::from(revocation.encode())).collect()
     }

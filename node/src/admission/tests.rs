@@ -161,6 +161,59 @@ fn whoever_knows_of_a_revocation_that_is_none_is_not_believed() {
 }
 
 #[test]
+fn what_is_wrong_with_one_revocation_keeps_no_other_from_being_learned() {
+    let founder = Home::founder();
+    let (newcomer, member) = (founder.newcomer(), founder.newcomer());
+    let admission = founder.open();
+    let (secret, _) = admission.invite(wish(2)).unwrap();
+    newcomer.come(&admission, &secret).unwrap();
+    member.come(&admission, &secret).unwrap();
+    let members = member.open();
+    admission.revoke(newcomer.me()).unwrap();
+    let strangers = Home::founder();
+    let foreigner = strangers.newcomer();
+    let foreign = strangers.open();
+    let (secret, _) = foreign.invite(wish(1)).unwrap();
+    foreigner.come(&foreign, &secret).unwrap();
+    foreign.revoke(foreigner.me()).unwrap();
+    let nonsense = vec![ByteBuf::from(b"nonsense".to_vec())];
+    let told = [nonsense, foreign.revocations(), admission.revocations()].concat();
+    assert!(members.learn(&told).is_err());
+    assert_eq!(members.revoked_digest(), admission.revoked_digest());
+    assert_eq!(member.open().revoked_digest(), admission.revoked_digest(), "and they are on disk");
+}
+
+#[test]
+fn who_tells_of_more_than_there_is_room_for_is_heard_to_the_end() {
+    let learned = |failed, malformed| Taken { held: 3, failed, unsaved: None }.learned(malformed);
+    for failed in [None, Some(RevocationError::Full), Some(RevocationError::FullOfTokens)] {
+        assert_eq!(learned(failed, None), Ok(3));
+        assert!(learned(failed, Some(RevocationError::Malformed)).is_err());
+    }
+    assert!(learned(Some(RevocationError::Signer), None).is_err());
+}
+
+#[test]
+fn what_is_revoked_counts_though_the_disk_takes_it_not() {
+    let founder = Home::founder();
+    let newcomer = founder.newcomer();
+    let admission = founder.open();
+    let (secret, _) = admission.invite(wish(1)).unwrap();
+    newcomer.come(&admission, &secret).unwrap();
+    admission.check(newcomer.me(), &newcomer.open().own_chain()).unwrap();
+    let told = admission.watch_revocations();
+    let in_the_way = founder.dir.path().join(files::REVOCATIONS);
+    std::fs::create_dir(&in_the_way).unwrap();
+    let unsaved = admission.revoke(newcomer.me()).unwrap_err();
+    assert!(unsaved.contains("it is revoked") && unsaved.contains("could not write"), "{unsaved}");
+    assert_eq!(admission.check_again(newcomer.me()), Err(Refusal::Revoked));
+    assert!(told.has_changed().unwrap(), "the others are told");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    admission.revoke(newcomer.me()).unwrap();
+    assert_eq!(founder.open().revoked_digest(), admission.revoked_digest());
+}
+
+#[test]
 fn a_client_invites_nobody() {
     let founder = Home::founder();
     let client = founder.newcomer();

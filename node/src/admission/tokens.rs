@@ -75,7 +75,7 @@ impl Admission {
     }
 
     /// Revokes one that this peer has given. Errors, in words for the user: it has given none of that id;
-    /// the disk; too many were revoked.
+    /// too many were revoked; the disk, in spite of which it counts.
     pub fn revoke_own_token(&self, serial: Serial) -> Result<(), String> {
         if !self.token_book().iter().any(|token| token.serial == serial) {
             return Err(
@@ -86,7 +86,7 @@ impl Admission {
         }
         let chain = self.state().chain.clone();
         let revoked = Revocation::of_token(&self.genesis, chain, serial, &self.keys, wall_ms());
-        self.take_in(vec![revoked.map_err(revocation_error)?])
+        self.take_in_own(revoked.map_err(revocation_error)?)
     }
 
     /// Revokes a token that was shown. Errors: as `revoke_own_token`; this peer does not stand above its
@@ -94,7 +94,7 @@ impl Admission {
     pub fn revoke_token(&self, token: &Token) -> Result<(), String> {
         let (_, chain) = token.issuer(&self.genesis);
         let revoked = Revocation::of_token(&self.genesis, chain.clone(), token.serial, &self.keys, wall_ms());
-        self.take_in(vec![revoked.map_err(revocation_error)?])
+        self.take_in_own(revoked.map_err(revocation_error)?)
     }
 
     fn change_tokens(

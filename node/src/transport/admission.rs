@@ -177,7 +177,7 @@ impl Desk {
         if let Some(revocation) = refused.revocation {
             let admission = self.admission.clone();
             let learned = blocking(move || admission.learn(&[revocation])).await;
-            if !matches!(learned, Ok(Ok(()))) {
+            if !matches!(learned, Ok(Ok(_))) {
                 tracing::debug!("a refusal came with a revocation that is none");
             }
         }
@@ -193,7 +193,7 @@ impl Desk {
     }
 
     async fn pushed(&self, stream: &mut Stream, all: bool) -> io::Result<Option<Outcome>> {
-        let mut theirs = 0;
+        let (mut theirs, mut held) = (0, 0);
         loop {
             let frame = match read_frame(stream).await {
                 Ok(frame) => frame,
@@ -206,10 +206,10 @@ impl Desk {
                 return Err(invalid("more revocations than there can be"));
             }
             let admission = self.admission.clone();
-            blocking(move || admission.learn(&some)).await?.map_err(invalid)?;
+            held += blocking(move || admission.learn(&some)).await?.map_err(invalid)?;
         }
-        // All of theirs are known here now; one who has more tells them.
-        Ok((all && self.admission.revocations().len() > theirs).then_some(Outcome::Differ))
+        // One who has more, or has some from others who stand higher, tells them.
+        Ok((all && self.admission.revocations_known() > held).then_some(Outcome::Differ))
     }
 
     fn digest(&self) -> serde_bytes::ByteArray<32> {
