@@ -125,6 +125,17 @@ pub(super) fn at_port_of(seen: &Multiaddr, listening: &Multiaddr) -> Option<Mult
     same_family.then(|| listening.iter().skip(1).fold(Multiaddr::empty().with(ip.into()), Multiaddr::with))
 }
 
+/// Whether one that has dialled this peer at `us`, from `remote`, proves by that where others reach it. A name leads
+/// where the dialler's machine thinks, `localhost` even to this one; and neighbours on a LAN have global addresses in
+/// IPv6, those of one net (the first 64 bits, RFC 4291), with nothing between them that keeps the world out.
+pub(super) fn proves_way(us: &Multiaddr, remote: &Multiaddr) -> bool {
+    let net = |ip: std::net::Ipv6Addr| ip.octets().first_chunk::<8>().copied();
+    match (ip(us), ip(remote)) {
+        (Some(IpAddr::V6(us)), Some(IpAddr::V6(remote))) => net(us) != net(remote),
+        (us, _) => us.is_some(),
+    }
+}
+
 /// Whether the whole internet may know it: not one of a LAN, of a provider's own net (RFC 6598), of this
 /// machine. A name is.
 pub(super) fn is_global(address: &Multiaddr) -> bool {
@@ -317,6 +328,17 @@ mod tests {
         }
         for local in ["/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip6/fd00::1/tcp/1", RELAY] {
             assert!(!is_global(&local.parse().unwrap()), "{local}");
+        }
+    }
+
+    #[test]
+    fn neither_a_name_nor_a_neighbour_proves_that_others_reach_a_peer() {
+        let proves = |us: &str, remote: &str| proves_way(&us.parse().unwrap(), &remote.parse().unwrap());
+        assert!(proves("/ip4/5.5.5.1/tcp/1", "/ip4/5.5.5.2/tcp/9"));
+        assert!(proves("/ip6/2a00::1/tcp/1", "/ip6/2a01::2/tcp/9"));
+        assert!(!proves("/ip6/2a00::1/tcp/1", "/ip6/2a00::2/tcp/9"));
+        for name in ["/dns/box/tcp/4001", "/dns/localhost/tcp/4001", "/dns4/example.org/udp/1/quic-v1"] {
+            assert!(!proves(name, "/ip4/10.0.0.1/tcp/9"), "{name}");
         }
     }
 

@@ -159,7 +159,9 @@ impl Driver {
         match connection.way {
             Way::Direct if connection.dialled => self.seen_from(peer, us, &remote),
             // It may have come through a hole.
-            Way::Direct if !entry.has_relayed() => self.is_reached_at(us),
+            Way::Direct if !entry.has_relayed() && address::proves_way(&us, &remote) => {
+                self.is_reached_at(us)
+            }
             _ => {}
         }
         self.take_relays();
@@ -212,10 +214,10 @@ impl Driver {
     }
 
     pub(super) fn is_reached_at(&mut self, address: Multiaddr) {
-        let is_loopback = address::ip(&address).is_some_and(|ip: IpAddr| ip.is_loopback());
+        let is_elsewhere = address::ip(&address).is_some_and(|ip: IpAddr| !ip.is_loopback());
         let is_short = address.to_string().len() <= ADDRESS_LEN_MAX;
         let is_known = self.reach.external.contains(&address);
-        if is_known || is_loopback || address::is_relayed(&address) || !is_short {
+        if is_known || !is_elsewhere || address::is_relayed(&address) || !is_short {
             return;
         }
         tracing::debug!(%address, "others reach this peer there");
