@@ -1,9 +1,12 @@
-//! Yamux without its pings.
+//! Yamux without its pings, and without endless waits.
 //!
 //! Yamux measures the round trip of a connection with a ping, for which there is no switch: with whatever else it does,
 //! but not more often than every ten seconds. Of an idle network, where a connection is used once in a while, these
 //! pings and their answers are half of all packets. The first ping of a connection says what is to be known; those
 //! after it are taken out of what Yamux writes. It goes on waiting for the second answer, and sends no more pings.
+//!
+//! And one whose other end reads nothing would never be closed, for Yamux waits until its last frames are taken. Meanwhile
+//! it would keep one of the few places for connections. So what is not taken for long ends it.
 
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::core::UpgradeInfo;
@@ -12,6 +15,12 @@ use libp2p::yamux;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
+
+/// How long the other end may take nothing of what is there for it. A machine that is busy or asleep for longer is dialled
+/// again when it is back.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Yamux' header: version (1 byte), type (1), flags (2), stream (4), length of the body or the ping's number (4). See
 /// its specification, "Framing".
@@ -60,11 +69,23 @@ pub(super) struct Swallower<C> {
     /// Bytes of the frame under way that are still to come. Yamux begins each with a whole header.
     left: usize,
     has_pinged: bool,
+    /// Since when nothing was taken: until when that may last.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C> Swallower<C> {
     fn new(inner: C) -> Self {
-        Self { inner, left: 0, has_pinged: false }
+        Self { inner, left: 0, has_pinged: false, stuck: None }
+    }
+
+    /// Errors: the other end has taken nothing for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, taken: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if taken.is_ready() {
+            self.stuck = None;
+            return taken;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        stuck.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -82,18 +103,21 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Swallower<C> {
             return Poll::Ready(Ok(HEADER));
         }
         let most = if self.left == 0 { header.map_or(buf.len(), length) } else { self.left };
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &buf[..most.min(buf.len())]))?;
+        let taken = Pin::new(&mut self.inner).poll_write(cx, &buf[..most.min(buf.len())]);
+        let written = ready!(self.in_time(cx, taken))?;
         self.left = most - written;
         self.has_pinged |= is_ping;
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let taken = Pin::new(&mut self.inner).poll_flush(cx);
+        self.in_time(cx, taken)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
+        let taken = Pin::new(&mut self.inner).poll_close(cx);
+        self.in_time(cx, taken)
     }
 }
 
@@ -110,6 +134,7 @@ fn length(header: &[u8; HEADER]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use futures::executor::block_on;
     use futures::future::poll_fn;
 
@@ -170,6 +195,64 @@ mod tests {
             let all = written(&[&hello, &first, &update, &second, &answer, &hello, &third], most);
             assert_eq!(all, [&hello[..], &first, &update, &answer, &hello].concat(), "{most} bytes at once");
         }
+    }
+
+    /// Takes nothing, as a full socket whose other end does not read.
+    struct Full;
+
+    impl AsyncWrite for Full {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_other_end_takes_nothing_ends() {
+        let late = |work| tokio::time::timeout(PATIENCE * 2, work);
+        let hello = data(b"hello");
+        let mut swallower = Swallower::new(Full);
+        let written = poll_fn(|cx| Pin::new(&mut swallower).poll_write(cx, &hello).map_ok(drop));
+        assert_eq!(late(written.boxed()).await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut swallower = Swallower::new(Full);
+        let flushed = poll_fn(|cx| Pin::new(&mut swallower).poll_flush(cx));
+        assert_eq!(late(flushed.boxed()).await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut swallower = Swallower::new(Full);
+        let mut closed = poll_fn(|cx| Pin::new(&mut swallower).poll_close(cx)).boxed();
+        assert!(tokio::time::timeout(PATIENCE / 2, &mut closed).await.is_err(), "it may take a while");
+        assert_eq!(late(closed).await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Takes a byte now and then.
+    struct Slow(Pin<Box<Sleep>>);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            ready!(self.0.as_mut().poll(cx));
+            self.0 = Box::pin(sleep(PATIENCE * 9 / 10));
+            Poll::Ready(Ok(1))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_takes_little_at_a_time_goes_on() {
+        let mut swallower = Swallower::new(Slow(Box::pin(sleep(PATIENCE / 2))));
+        futures::AsyncWriteExt::write_all(&mut swallower, &data(b"hello")).await.expect("it takes all");
     }
 
     #[test]
