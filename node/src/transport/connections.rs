@@ -13,7 +13,6 @@ use libp2p::Multiaddr;
 use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
-use libp2p::swarm::dial_opts::PeerCondition;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
 use starling_protocol::message::Class;
@@ -327,7 +326,7 @@ impl Driver {
         for id in needless {
             self.swarm.close_connection(id);
         }
-        again.into_iter().for_each(|peer| self.dial(peer, PeerCondition::NotDialing));
+        again.into_iter().for_each(|peer| self.dial(peer));
     }
 }
 

@@ -73,7 +73,7 @@ impl Driver {
         entry.wanted = true;
         entry.used_at = Some(Instant::now());
         if entry.dial.is_none() && entry.not_before <= Instant::now() {
-            self.dial(peer, PeerCondition::DisconnectedAndNotDialing);
+            self.dial(peer);
         }
     }
 
@@ -100,13 +100,13 @@ impl Driver {
             if self.peer(peer).dial.is_some() {
                 self.dial_rest(peer);
             } else {
-                self.dial(peer, PeerCondition::DisconnectedAndNotDialing);
+                self.dial(peer);
             }
         }
         self.dial_named(now);
     }
 
-    pub(super) fn dial(&mut self, peer: PeerId, condition: PeerCondition) {
+    pub(super) fn dial(&mut self, peer: PeerId) {
         if self.blocked.contains(&peer) {
             return;
         }
@@ -116,7 +116,7 @@ impl Driver {
         let rest = address::in_order(&addresses.cloned().collect::<Vec<_>>());
         self.peer(peer).dial =
             Some(Dial { begun: Instant::now(), attempts: Vec::new(), rest, is_again: false });
-        self.dial_next(peer, condition);
+        self.dial_next(peer);
         self.dial_rest(peer);
     }
 
@@ -128,18 +128,19 @@ impl Driver {
             if !is_due {
                 break;
             }
-            let connected = self.peer(peer).is_connected();
-            let condition = if connected { PeerCondition::Always } else { PeerCondition::Disconnected };
-            self.dial_next(peer, condition);
+            self.dial_next(peer);
         }
         self.dial_failed_if_over(peer);
     }
 
-    fn dial_next(&mut self, peer: PeerId, condition: PeerCondition) {
+    /// Whether libp2p thinks that it is connected is no matter: it counts connections that are given up and cannot be
+    /// closed yet.
+    fn dial_next(&mut self, peer: PeerId) {
         let Some(stage) = self.peer(peer).dial.as_mut().and_then(|dial| dial.rest.pop_front()) else {
             return;
         };
-        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(stage.addresses).condition(condition);
+        let options = DialOpts::peer_id(to_libp2p(&peer)).addresses(stage.addresses);
+        let options = options.condition(PeerCondition::Always);
         let options = if stage.own_port { options } else { options.allocate_new_port() }.build();
         let attempt = options.connection_id();
         if self.swarm.dial(options).is_err() {

@@ -16,7 +16,6 @@ use super::reachability::Reach;
 use super::streams::{Event, OpenError, Purpose};
 use super::swarm::{Behaviour, BehaviourEvent};
 use futures::StreamExt;
-use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm, identify, mdns};
 use starling_protocol::ids::PeerId;
@@ -160,7 +159,7 @@ impl Driver {
             self.want(peer);
         } else if (self.is_silent(&peer) || self.may_be_gone(&peer)) && self.peer(peer).dial.is_none() {
             tracing::debug!(peer = peer_text(&peer), "a peer is silent; trying another connection");
-            self.dial(peer, PeerCondition::NotDialing);
+            self.dial(peer);
         }
     }
 

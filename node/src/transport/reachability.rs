@@ -9,7 +9,6 @@ use super::nat::{BehaviourEvent, NatOptions, Serve};
 use super::paths::{Reachability, Router, Way};
 use super::peers::{Connection, Peer, Seen};
 use libp2p::core::transport::ListenerId;
-use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, autonat, identify, relay, upnp};
 use starling_protocol::ids::PeerId;
@@ -334,7 +333,7 @@ impl Driver {
         let is_old = |entry: &Peer| entry.connections.iter().all(|connection| connection.since <= moved_at);
         let old = self.peers.iter().filter(|(_, entry)| entry.is_connected() && is_old(entry));
         let old: Vec<_> = old.filter(|(_, entry)| entry.dial.is_none()).map(|(id, _)| *id).collect();
-        old.into_iter().for_each(|peer| self.dial(peer, PeerCondition::NotDialing));
+        old.into_iter().for_each(|peer| self.dial(peer));
     }
 
     // What libp2p's behaviours tell.
