@@ -339,6 +339,8 @@ impl EventLoop {
         if let Ok(Err(failure)) = tokio::time::timeout(LAST_REQUESTS, last_requests).await {
             return Err(failure.into());
         }
+        // Else the transport might wait for room in them.
+        drop(sources);
         let Self { transport, storage, saver, .. } = self;
         transport.stop().await;
         saver.finish().await;
