@@ -88,6 +88,8 @@ pub struct EventLoop {
 #[derive(Debug)]
 pub enum Stopped {
     Storage(StorageFailure),
+    /// There is no way to the others any more, and why.
+    Transport(String),
     /// Another process has this peer's key, and began after this one.
     Outlived,
 }
@@ -102,6 +104,9 @@ impl From<Stopped> for Error {
     fn from(stopped: Stopped) -> Self {
         match stopped {
             Stopped::Storage(failure) => failure.into(),
+            Stopped::Transport(why) => Error::new("the peer has stopped because of a fault in the program")
+                .why(format!("what connects it to others has ended: {why}"))
+                .hint("start it again; what it has stored is there still"),
             Stopped::Outlived => Error::new("another process runs as this peer, so this one has stopped")
                 .why("it has a copy of this peer's data directory, and was started after this one")
                 .hint(
@@ -122,7 +127,7 @@ enum Woken {
     Request(ClientRequest),
     Timeout,
     Stop,
-    Failed(StorageFailure),
+    Failed(Stopped),
 }
 
 impl Woken {
@@ -176,7 +181,7 @@ impl EventLoop {
             self.look_at_disk();
             match woken {
                 Woken::Stop => break,
-                Woken::Failed(failure) => return Err(failure.into()),
+                Woken::Failed(stopped) => return Err(stopped),
                 woken => self.handle(woken),
             }
             self.check()?;
@@ -200,7 +205,8 @@ impl EventLoop {
             Some(batch) = sources.work.recv(), if takes_work => Woken::Work(batch),
             Some(request) = sources.requests.recv(), if takes_work => Woken::Request(request),
             () = self.alarm.rings(due) => Woken::Timeout,
-            Some(failure) = sources.failure.recv() => Woken::Failed(failure),
+            Some(failure) = sources.failure.recv() => Woken::Failed(failure.into()),
+            why = self.transport.ended() => Woken::Failed(Stopped::Transport(why)),
             _ = &mut sources.stop => Woken::Stop,
         }
     }

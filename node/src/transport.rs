@@ -203,6 +203,14 @@ impl Transport {
         &self.links.stats
     }
 
+    /// Until it has ended by itself, which it does only by a fault; and why. Not to be asked again after that.
+    pub async fn ended(&mut self) -> String {
+        match (&mut self.driver).await {
+            Ok(()) => "it has stopped by itself".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// Closes all connections; returns when that is done.
     pub async fn stop(self) {
         let Self { _stop, driver, .. } = self;

@@ -337,6 +337,13 @@ async fn one_that_is_silent_over_quic_is_asked_for_over_tcp_and_gone_if_refused(
 }
 
 #[tokio::test]
+async fn a_transport_that_ends_by_itself_says_so() {
+    let mut a = Node::start(plan(TCP)).await;
+    a.transport.driver.abort();
+    timeout(DEADLINE, a.transport.ended()).await.expect("it says so");
+}
+
+#[tokio::test]
 async fn a_peer_without_an_address_is_unreachable() {
     let mut a = Node::start(plan(TCP)).await;
     let nobody = Keys::generate().peer();
