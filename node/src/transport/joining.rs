@@ -62,8 +62,10 @@ pub async fn join(
     mdns: bool,
     limit: Duration,
 ) -> Result<(SignedGenesis, Chain), JoinError> {
-    let joined = timeout(limit, join_for_ever(keys, ticket, addresses, mdns)).await;
-    joined.unwrap_or(Err(AskError::TimedOut.into()))
+    let mut failed = None;
+    let joined = timeout(limit, join_for_ever(keys, ticket, addresses, mdns, &mut failed)).await;
+    // What went wrong with a dial tells more than that time was up.
+    joined.unwrap_or_else(|_| Err(failed.unwrap_or(AskError::TimedOut).into()))
 }
 
 async fn join_for_ever(
@@ -71,6 +73,7 @@ async fn join_for_ever(
     ticket: &Ticket,
     addresses: Vec<Multiaddr>,
     mdns: bool,
+    failed: &mut Option<AskError>,
 ) -> Result<(SignedGenesis, Chain), JoinError> {
     let mut swarm = build(keys, Protocols::of_nobody(), &Limits::default(), &Extras { mdns, nat: None });
     if !addresses.is_empty() {
@@ -78,7 +81,7 @@ async fn join_for_ever(
     } else if !mdns {
         return Err(AskError::NoAnswer("the ticket has no address; name one with --join".into()).into());
     }
-    let stream = reach(&mut swarm, ticket, mdns).await?;
+    let stream = reach(&mut swarm, ticket, mdns, failed).await?;
     // The swarm must be driven for the stream to go on.
     tokio::select! {
         joined = show(stream, keys, ticket) => joined,
@@ -86,12 +89,19 @@ async fn join_for_ever(
     }
 }
 
+/// Also while it is being dialled already: those addresses may be old.
 fn dial(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, addresses: Vec<Multiaddr>) -> Result<(), DialError> {
     let options = DialOpts::peer_id(to_libp2p(&ticket.inviter)).addresses(addresses);
-    swarm.dial(options.condition(PeerCondition::DisconnectedAndNotDialing).allocate_new_port().build())
+    swarm.dial(options.condition(PeerCondition::Disconnected).allocate_new_port().build())
 }
 
-async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Result<Stream, JoinError> {
+/// `failed`: why the last dial did, while others may follow and none has succeeded.
+async fn reach(
+    swarm: &mut Swarm<Behaviour>,
+    ticket: &Ticket,
+    mdns: bool,
+    failed: &mut Option<AskError>,
+) -> Result<Stream, JoinError> {
     let theirs = |peer: &libp2p::PeerId| from_libp2p(peer) == Some(ticket.inviter);
     loop {
         match swarm.select_next_some().await {
@@ -100,6 +110,7 @@ async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Res
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), .. } if !theirs(&peer_id) => {}
             SwarmEvent::ConnectionClosed { peer_id, .. } if !theirs(&peer_id) => {}
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                *failed = None;
                 swarm.behaviour_mut().streams.open(peer_id, connection_id, Purpose::Join);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Streams(Event::Opened { result, .. })) => match result {
@@ -112,7 +123,7 @@ async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Res
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 let heard: Vec<_> =
                     found.into_iter().filter(|(peer, _)| theirs(peer)).map(|(_, address)| address).collect();
-                // One that is being dialled already is dialled again when that has failed.
+                // Refused only where it is connected, or too many dials are under way, which will end.
                 let _ = if heard.is_empty() { Ok(()) } else { dial(swarm, ticket, heard) };
             }
             SwarmEvent::OutgoingConnectionError { error, .. } if !mdns => {
@@ -120,6 +131,7 @@ async fn reach(swarm: &mut Swarm<Behaviour>, ticket: &Ticket, mdns: bool) -> Res
             }
             SwarmEvent::OutgoingConnectionError { error, .. } => {
                 tracing::debug!(%error, inviter = peer_text(&ticket.inviter), "listening on the LAN for it");
+                *failed = Some(dial_error(&error));
             }
             SwarmEvent::ConnectionClosed { .. } => {
                 return Err(AskError::NoAnswer("the connection broke".into()).into());

@@ -906,6 +906,18 @@ async fn a_peer_that_is_refused_tells_its_own_user_why() {
 }
 
 #[tokio::test]
+async fn a_newcomer_that_listens_on_its_lan_says_why_nobody_was_reached() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = vec![format!("/ip4/127.0.0.1/tcp/{free}").parse().unwrap()];
+    let (network, secret) = (prefix_of(&genesis("test").network_id()), Secret([1; 16]));
+    let inviter = Keys::generate().peer();
+    let ticket = Ticket { network, inviter, secret, expires_s: 0, addresses: vec![] };
+    let joined = join(&Keys::generate(), &ticket, at, true, Duration::from_secs(2)).await;
+    let why = joined.unwrap_err().to_string();
+    assert!(why.contains("refused"), "{why}");
+}
+
+#[tokio::test]
 async fn a_ticket_brings_a_newcomer_in_through_its_inviter_alone() {
     let a = Node::start(plan(TCP)).await;
     let b = Node::start(plan(TCP)).await;
