@@ -3,6 +3,7 @@
 
 use super::address;
 use super::admission::Saying;
+use super::dialling::Named;
 use super::driver::{AT_ONCE, Driver, REMEMBERED_MAX};
 use super::keys::{from_libp2p, peer_text};
 use super::link::Stats;
@@ -298,10 +299,11 @@ impl Driver {
         if self.foreign.len() < REMEMBERED_MAX {
             self.foreign.insert(peer, Instant::now() + FOREIGN_TIME);
         }
-        if self.named.iter().any(|named| named.attempts.contains(&connection)) {
+        let is_lost = |named: &Named| named.attempts.contains(&connection) && !named.has_led();
+        if self.named.iter().any(is_lost) {
             let peer = peer_text(&peer);
             tracing::warn!(peer, "an address that was named belongs to another network");
-            self.named.retain(|named| !named.attempts.contains(&connection));
+            self.named.retain(|named| !is_lost(named));
         }
         self.swarm.close_connection(connection);
     }

@@ -54,6 +54,11 @@ impl Named {
         self.attempts.clear();
     }
 
+    /// One of ours was there once, and may be again.
+    pub fn has_led(&self) -> bool {
+        self.led_to.is_some()
+    }
+
     fn wait(&self) -> Duration {
         let rounds = (self.tries / self.addresses.len()).max(1) as u32;
         let most = if self.led_to.is_some() { NAMED_AGAIN_MAX } else { NAMED_RETRY_MAX };

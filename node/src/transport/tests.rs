@@ -390,6 +390,24 @@ async fn an_address_that_a_person_named_is_tried_again_when_who_was_there_is_los
     a.until_input(Input::Connected { peer: c.me }).await;
 }
 
+/// An address of a provider is lent to others for a while.
+#[tokio::test]
+async fn an_address_that_a_person_named_is_tried_again_after_strangers_had_it() {
+    let b = Node::start(plan(TCP)).await;
+    let at = b.address().to_string();
+    let mut a = Node::start(Plan { named: vec![at.clone()], ..plan(TCP) }).await;
+    a.until_input(Input::Connected { peer: b.me }).await;
+    b.transport.stop().await;
+    a.until_input(Input::Disconnected { peer: b.me }).await;
+    let listen: &str = Box::leak(at.into_boxed_str());
+    let stranger = Node::start(Plan { network: "other", ..plan(listen) }).await;
+    let came = || stranger.transport.stats().connections.load(Ordering::Relaxed);
+    eventually("it comes, sees who is there, and comes again", || came() > 1).await;
+    stranger.transport.stop().await;
+    let c = Node::start(plan(listen)).await;
+    a.until_input(Input::Connected { peer: c.me }).await;
+}
+
 #[tokio::test]
 async fn two_that_dial_each_other_at_once_are_connected_once() {
     let mut a = Node::start(plan(TCP)).await;
