@@ -37,7 +37,9 @@ impl Driver {
         endpoint: ConnectedPoint,
     ) {
         let Some(peer) = from_libp2p(&peer_id).filter(|peer| !self.blocked.contains(peer)) else {
+            self.own_dials.remove(&id);
             self.swarm.close_connection(id);
+            from_libp2p(&peer_id).into_iter().for_each(|peer| self.ended_in_cut(peer, id));
             return;
         };
         let is_own = self.own_dials.remove(&id);
@@ -72,6 +74,15 @@ impl Driver {
             }
         }
         self.note_path(peer);
+    }
+
+    /// As a pulled cable would have it, this dial has reached nobody.
+    fn ended_in_cut(&mut self, peer: PeerId, id: ConnectionId) {
+        let dial =
+            self.peers.get_mut(&peer).and_then(|entry| entry.dial.take_if(|d| d.attempts.contains(&id)));
+        if let Some(dial) = dial {
+            self.failed(peer, dial.begun);
+        }
     }
 
     fn connection(

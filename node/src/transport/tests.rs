@@ -534,6 +534,31 @@ async fn a_cut_keeps_new_connections_out_until_it_heals() {
 }
 
 #[tokio::test]
+async fn a_dial_that_gets_through_when_a_cut_has_begun_is_none_and_is_made_again() {
+    let (mut a, b) = (Node::start(plan(TCP)).await, Node::start(plan(TCP)).await);
+    let between = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("/ip4/127.0.0.1/tcp/{}", between.local_addr().unwrap().port());
+    a.transport.connect(b.me, vec![at]);
+    let (mut dialled, _) = between.accept().await.unwrap();
+    a.faults.block([b.me].into());
+    let mut on = tokio::net::TcpStream::connect(address::tcp_socket(&b.address()).unwrap()).await.unwrap();
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut dialled, &mut on).await });
+    a.until_input(Input::Unreachable { peer: b.me }).await;
+    a.faults.block(Default::default());
+    let connected = async {
+        loop {
+            // What is asked for before the driver knows that the cut has healed is not done.
+            a.connect_to(&b);
+            let connected = a.until_input(Input::Connected { peer: b.me });
+            if timeout(Duration::from_millis(50), connected).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, connected).await.expect("it is dialled again");
+}
+
+#[tokio::test]
 async fn a_peer_that_died_behind_a_cut_is_missed_when_the_cut_heals() {
     let (mut a, b) = pair(TCP).await;
     let b_id = b.me;
