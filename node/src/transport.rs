@@ -11,6 +11,7 @@ mod backoff;
 mod connections;
 mod dialling;
 mod driver;
+mod finds;
 mod frames;
 mod gate;
 mod genesis;
@@ -50,6 +51,7 @@ use crate::peer_handle::FaultHandle;
 use admission::{Desk, VERDICTS_MAX};
 use dialling::Named;
 use driver::{COMMANDS_MAX, Command, Driver, Happening};
+use finds::Finds;
 use futures::{FutureExt, StreamExt};
 use gate::Gate;
 use guard::Insiders;
@@ -151,7 +153,7 @@ impl Transport {
             peers: BTreeMap::new(),
             foreign: BTreeMap::new(),
             turned_away: BTreeSet::new(),
-            found: BTreeMap::new(),
+            found: Finds::default(),
             own_dials: HashSet::new(),
             asides: BTreeMap::new(),
             insiders,

@@ -5,6 +5,7 @@ use super::Inputs;
 use super::address;
 use super::admission::{Desk, Told};
 use super::dialling::Named;
+use super::finds::Finds;
 use super::frames;
 use super::genesis::Teller;
 use super::guard::Insiders;
@@ -20,7 +21,6 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm, identify, mdns};
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
-use starling_protocol::member::ADDRESSES_MAX;
 use starling_protocol::message::Class;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub(super) const COMMANDS_MAX: usize = 4096;
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
 /// Two peers that dial each other within this time did so at once: neither has lost a connection.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
-/// Most foreign peers, most that were turned away, and most finds on the LAN, that are remembered; of more,
-/// the newest are not.
+/// Most foreign peers, most that were turned away, and most peers found on the LAN, that are remembered; of more, the
+/// newest are not.
 pub(super) const REMEMBERED_MAX: usize = 1024;
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(super) struct Driver {
     pub foreign: BTreeMap<PeerId, Instant>,
     /// Who was refused, and has had a line in the log for it.
     pub turned_away: BTreeSet<PeerId>,
-    pub found: BTreeMap<PeerId, Vec<Multiaddr>>,
+    pub found: Finds,
     /// Dials that this peer has begun itself, not one of libp2p's behaviours.
     pub own_dials: HashSet<ConnectionId>,
     /// Connections that a behaviour has made for a question of its own; nothing else is said on them.
@@ -275,8 +275,8 @@ impl Driver {
             BehaviourEvent::Nat(event) => self.nat_event(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.discovered(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
-                for (peer, _) in gone {
-                    from_libp2p(&peer).and_then(|peer| self.found.remove(&peer));
+                for (peer, address) in gone {
+                    from_libp2p(&peer).into_iter().for_each(|peer| self.found.remove(&peer, address.clone()));
                 }
             }
             _ => {}
@@ -287,14 +287,9 @@ impl Driver {
         let mut news = BTreeSet::new();
         for (peer, address) in found {
             let Some(peer) = from_libp2p(&peer).filter(|peer| *peer != self.me) else { continue };
-            if self.found.len() >= REMEMBERED_MAX && !self.found.contains_key(&peer) {
-                continue;
+            if self.found.insert(peer, address) {
+                news.insert(peer);
             }
-            let addresses = self.found.entry(peer).or_default();
-            if addresses.len() < ADDRESSES_MAX {
-                addresses.push(address::without_peer(address));
-            }
-            news.insert(peer);
         }
         for peer in news {
             self.tell_found(peer);
@@ -306,8 +301,10 @@ impl Driver {
         if hidden || self.peers.get(&peer).is_some_and(Peer::is_connected) {
             return;
         }
-        let Some(addresses) = self.found.get(&peer) else { return };
-        let addresses = addresses.iter().map(Multiaddr::to_string).collect();
+        let addresses = self.found.of(&peer);
+        if addresses.is_empty() {
+            return;
+        }
         self.tell(Input::Discovered { peer, addresses });
     }
 
@@ -336,7 +333,7 @@ impl Driver {
         self.peers.retain(|_, peer| !peer.is_forgettable(now));
         let peers = &self.peers;
         self.links.retain(|peer| peers.contains_key(peer));
-        for peer in self.found.keys().copied().collect::<Vec<_>>() {
+        for peer in self.found.peers() {
             self.tell_found(peer);
         }
         self.take_relays();
