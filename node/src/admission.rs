@@ -63,11 +63,17 @@ pub struct Admission {
     clock_correction_ms: Arc<AtomicI64>,
 }
 
+/// A certificate that was good when it was shown.
+struct Met {
+    chain: Chain,
+    not_after_ms: u64,
+}
+
 struct Inner {
     chain: Chain,
     revocations: Revocations,
     /// The certificates of those who have shown one, for revoking them.
-    met: BTreeMap<PeerId, Chain>,
+    met: BTreeMap<PeerId, Met>,
     /// Who does not let this peer in, and why.
     refusals: BTreeMap<PeerId, Refusal>,
     clocks: Clocks,
@@ -201,16 +207,21 @@ impl Admission {
         if state.met.len() >= MET_MAX && !state.met.contains_key(&peer) {
             state.met.pop_first();
         }
-        state.met.insert(peer, chain);
+        state.met.insert(peer, Met { chain, not_after_ms: grant.not_after_ms });
         state.refusals.remove(&peer);
         Ok(grant)
     }
 
-    /// Whether one that was let in would be let in still. Who is not remembered has to show its certificate again.
+    /// Whether one that was let in would be let in still. Who is not remembered has to show its certificate again. What
+    /// was signed is signed for ever, and not verified anew: this is asked where others wait, of all peers at once.
     pub fn check_again(&self, peer: PeerId) -> Result<(), Refusal> {
         let state = self.state();
-        let chain = state.met.get(&peer).ok_or(Refusal::NoCertificate)?;
-        state.verdict(&self.genesis, peer, chain).map(drop)
+        let Met { chain, not_after_ms } = state.met.get(&peer).ok_or(Refusal::NoCertificate)?;
+        match state.revocations.of(chain) {
+            Some(_) => Err(Refusal::Revoked),
+            None if wall_ms() > *not_after_ms => Err(Refusal::Expired),
+            None => Ok(()),
+        }
     }
 
     /// Another peer does not let this one in. True: that is news.
@@ -373,8 +384,8 @@ impl Admission {
         if peer == self.me() {
             return Ok(state.chain.clone());
         }
-        if let Some(chain) = state.met.get(&peer) {
-            return Ok(chain.clone());
+        if let Some(met) = state.met.get(&peer) {
+            return Ok(met.chain.clone());
         }
         drop(state);
         let book = self.book();

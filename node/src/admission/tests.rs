@@ -214,6 +214,34 @@ fn what_is_revoked_counts_though_the_disk_takes_it_not() {
 }
 
 #[test]
+fn who_was_let_in_is_asked_for_its_end_and_its_revocation_alone() {
+    let founder = Home::founder();
+    let admission = founder.open();
+    let [long, short] = [HOUR, Duration::ZERO].map(|counts_for| {
+        let (member, now) = (founder.newcomer(), wall_ms());
+        let terms = Terms { not_after_ms: now + millis(counts_for), ..terms(Role::Storage).unwrap() };
+        let chain = Chain::default().issue(&founder.genesis, &founder.keys, member.me(), terms).unwrap();
+        (member.me(), chain)
+    });
+    assert_eq!(admission.check_again(long.0), Err(Refusal::NoCertificate));
+    let not_after_ms = short.1.own().unwrap().not_after_ms;
+    for (peer, chain) in [&long, &short] {
+        let met = Met { chain: chain.clone(), not_after_ms: chain.own().unwrap().not_after_ms };
+        admission.state().met.insert(*peer, met);
+    }
+    assert_eq!(admission.check_again(long.0), Ok(()));
+    while wall_ms() <= not_after_ms {
+        std::thread::yield_now();
+    }
+    assert_eq!(admission.check_again(short.0), Err(Refusal::Expired));
+    let began = Instant::now();
+    (0..10_000).for_each(|_| admission.check_again(long.0).unwrap());
+    assert!(began.elapsed() < Duration::from_secs(1), "nothing is verified: {:?}", began.elapsed());
+    admission.revoke(long.0).unwrap();
+    assert_eq!(admission.check_again(long.0), Err(Refusal::Revoked));
+}
+
+#[test]
 fn a_client_invites_nobody() {
     let founder = Home::founder();
     let client = founder.newcomer();
