@@ -7,7 +7,7 @@ use super::admission::{Desk, Told};
 use super::dialling::Named;
 use super::finds::Finds;
 use super::frames;
-use super::genesis::Teller;
+use super::genesis::{Teller, innermost};
 use super::guard::Insiders;
 use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::link::{LINKS_MAX, Links, Stats};
@@ -186,8 +186,12 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { listener_id, address } => self.listens_at(listener_id, address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.listens_no_more_at(&address),
-            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                self.listener_closed(listener_id, reason.err());
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.listener_closed(listener_id, &addresses, reason.err());
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                let why = innermost(&error);
+                tracing::error!(why, "an address of this peer takes no connections for now");
             }
             SwarmEvent::ExternalAddrConfirmed { address } => self.is_reached_at(address),
             SwarmEvent::ExternalAddrExpired { address } => self.is_reached_no_more_at(&address),

@@ -275,9 +275,14 @@ impl Driver {
         self.tell_listening();
     }
 
-    pub(super) fn listener_closed(&mut self, listener: ListenerId, error: Option<impl Error + 'static>) {
+    pub(super) fn listener_closed(
+        &mut self,
+        listener: ListenerId,
+        addresses: &[Multiaddr],
+        error: Option<impl Error + 'static>,
+    ) {
+        let why = error.map(|error| innermost(&error));
         if let Some(relay) = self.relay_with(listener) {
-            let why = error.map(|error| innermost(&error));
             tracing::debug!(
                 relay = peer_text(&relay),
                 why,
@@ -287,6 +292,8 @@ impl Driver {
             let (backoff, again) =
                 self.reach.refused.entry(relay).or_insert_with(|| (Backoff::default(), Instant::now()));
             *again = Instant::now() + backoff.failed();
+        } else {
+            tracing::error!(?addresses, why, "this peer listens there no more; start it again");
         }
         self.tell_listening();
         self.take_relays();
