@@ -332,7 +332,7 @@ impl Admission {
             Redeemed::Again(chain) if self.state().is_good(&self.genesis, joiner, &chain) => {
                 return Ok(chain);
             }
-            Redeemed::Again(_) => return Err(JoinRefusal::Spent),
+            Redeemed::Again(_) => return Err(JoinRefusal::Ended),
         };
         let chain = self.certify(joiner, role)?;
         let mut invites = book.clone();

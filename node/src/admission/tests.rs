@@ -139,7 +139,7 @@ fn a_revoked_peer_is_out_everywhere_and_cannot_come_back_by_its_old_ticket() {
     assert_eq!(theirs.own_grant(), Err(Refusal::Revoked));
     let error = newcomer.try_open().err().unwrap().to_string();
     assert!(error.contains("revoked") && error.contains("starling invite"), "{error}");
-    assert_eq!(newcomer.come(&admission, &secret), Err(JoinRefusal::Spent));
+    assert_eq!(newcomer.come(&admission, &secret), Err(JoinRefusal::Ended), "and by no other machine");
     let (secret, _) = admission.invite(wish(1)).unwrap();
     newcomer.come(&admission, &secret).unwrap();
     assert!(newcomer.try_open().is_ok(), "a new ticket lets it in again");

@@ -11,6 +11,7 @@ use crate::transport::{
 };
 use futures::future::join_all;
 use starling_protocol::admission::certificate::{Chain, Refusal};
+use starling_protocol::admission::invite::JoinRefusal;
 use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
@@ -99,11 +100,7 @@ async fn until_joined(
     loop {
         let why = match show_ticket(keys, ticket, addresses.clone(), options.mdns, ONE_TRY).await {
             Ok(joined) => return Ok(joined),
-            Err(JoinError::Refused(refusal)) => {
-                return Err(Error::new("the ticket lets this machine in no more")
-                    .why(refusal)
-                    .hint("ask for a new one: `starling invite` on a machine that is in"));
-            }
+            Err(JoinError::Refused(refusal)) => return Err(refused(refusal)),
             Err(error @ (JoinError::Damaged(_) | JoinError::NotTaken(_))) => return Err(not_taken(error)),
             Err(error) => error,
         };
@@ -118,6 +115,24 @@ async fn until_joined(
         }
         sleep(BETWEEN_TRIES.min(left)).await;
     }
+}
+
+fn refused(why: JoinRefusal) -> Error {
+    let (what, hint) = match why {
+        JoinRefusal::NotSaved => (
+            "the inviter lets in nobody for now",
+            "see to its disk; the ticket is good still: join with it again then",
+        ),
+        JoinRefusal::NotAllowed => (
+            "the inviter lets in nobody any more",
+            "ask for a ticket of another peer: `starling invite` on a machine that is in",
+        ),
+        _ => (
+            "the ticket lets this machine in no more",
+            "ask for a new one: `starling invite` on a machine that is in",
+        ),
+    };
+    Error::new(what).why(why).hint(hint)
 }
 
 /// It answered; to ask again would bring the same.
@@ -301,6 +316,19 @@ mod tests {
     fn nobody() -> Vec<Address> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]
+    }
+
+    #[test]
+    fn a_ticket_that_is_good_still_is_not_said_to_have_ended() {
+        for (why, hint, ended) in [
+            (JoinRefusal::NotSaved, "good still", false),
+            (JoinRefusal::NotAllowed, "another peer", false),
+            (JoinRefusal::Ended, "ask for a new one", true),
+            (JoinRefusal::Spent, "ask for a new one", true),
+        ] {
+            let error = refused(why).to_string();
+            assert!(error.contains(hint) && error.contains("the ticket lets") == ended, "{error}");
+        }
     }
 
     #[tokio::test]

@@ -70,6 +70,8 @@ pub enum JoinRefusal {
     NotAllowed,
     #[error("the inviter cannot save who comes in; its log says why")]
     NotSaved,
+    #[error("this machine came in by this ticket once, and the certificate that it got counts no more")]
+    Ended,
 }
 
 /// What a good proof leads to.
