@@ -170,7 +170,7 @@ async fn enter_without_ticket(
     directory: &Directory,
     keys: &Keys,
 ) -> Result<SignedGenesis, Error> {
-    let (mut name, mut silent) = (None, Vec::new());
+    let (mut closed, mut silent) = (None, Vec::new());
     for answer in ask_all(&options.join, keys.peer()).await {
         let Asked { place, result } = answer?;
         let (theirs, inviter) = match result {
@@ -186,11 +186,24 @@ async fn enter_without_ticket(
             Ticket { network: prefix_of(&network), inviter, secret, expires_s, addresses: Vec::new() };
         match show_ticket(keys, &ticket, options.join.concat(), options.mdns, ONE_TRY).await {
             Ok((genesis, chain)) => return keep(options, directory, genesis, &chain),
-            Err(why) => tracing::debug!(%why, "nobody enters there without a ticket"),
+            Err(why) => closed = Some(not_entered(&place, &theirs.genesis().name, why)),
         }
-        name = Some(theirs.genesis().name.clone());
     }
-    Err(name.map_or_else(|| nobody_there(&silent), |name| no_ticket(&name)))
+    Err(closed.unwrap_or_else(|| nobody_there(&silent)))
+}
+
+/// Somebody is there, and this machine is not in.
+fn not_entered(place: &str, network: &str, why: JoinError) -> Error {
+    match why {
+        JoinError::Refused(JoinRefusal::Unknown) => no_ticket(network),
+        JoinError::Refused(why) => refused(why),
+        JoinError::Damaged(_) | JoinError::NotTaken(_) => not_taken(why),
+        JoinError::Ask(why) => {
+            Error::new(format!("{place} was reached, and did not answer when it was asked in"))
+                .why(why)
+                .hint("try again; or enter with a ticket: `starling invite` on a machine that is in")
+        }
+    }
 }
 
 fn no_ticket(network: &str) -> Error {
@@ -316,6 +329,23 @@ mod tests {
     fn nobody() -> Vec<Address> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]
+    }
+
+    #[test]
+    fn who_enters_without_a_ticket_is_asked_for_one_only_where_one_is_needed() {
+        let said = |why| not_entered("box:1", "home", why).to_string();
+        assert!(said(JoinError::Refused(JoinRefusal::Unknown)).contains("needs a ticket"));
+        let others = [
+            (JoinError::Refused(JoinRefusal::NotSaved), "its disk"),
+            (JoinError::Refused(JoinRefusal::NotAllowed), "lets in nobody any more"),
+            (JoinError::NotTaken(Refusal::NotYetValid), "the clocks of both machines"),
+            (JoinError::Damaged("it is cut off".into()), "it is cut off"),
+            (JoinError::Ask(AskError::TimedOut), "no answer in time"),
+        ];
+        for (why, words) in others {
+            let error = said(why);
+            assert!(error.contains(words) && !error.contains("needs a ticket"), "{error}");
+        }
     }
 
     #[test]
