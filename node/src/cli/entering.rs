@@ -10,7 +10,7 @@ use crate::transport::{
     Address, AskError, JoinError, Keys, addresses_of, ask_genesis, dial_text, join as show_ticket,
 };
 use futures::future::join_all;
-use starling_protocol::admission::certificate::{Chain, Refusal};
+use starling_protocol::admission::certificate::{Chain, Grant, Refusal, Role};
 use starling_protocol::admission::invite::JoinRefusal;
 use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
 use starling_protocol::config::Genesis;
@@ -45,8 +45,9 @@ pub async fn choose_network(
         (Some(own), Some(ticket)) => {
             refuse_other_ticket(directory, &own, ticket)?;
             // Joining twice is harmless; and a ticket helps one whose certificate counts no more.
-            if Admission::open(directory.path(), keys.clone(), own.clone()).is_err() {
-                enter(options, directory, keys, ticket).await?;
+            match grant_of(directory, keys, &own) {
+                Some(grant) => stdio::say(in_already(grant.role)),
+                None => drop(enter(options, directory, keys, ticket).await?),
             }
             Ok(own)
         }
@@ -59,6 +60,19 @@ pub async fn choose_network(
         (None, None) if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
         (None, None) => enter_without_ticket(options, directory, keys).await,
     }
+}
+
+/// `None`: as things are, this machine is not in.
+fn grant_of(directory: &Directory, keys: &Keys, own: &SignedGenesis) -> Option<Grant> {
+    Admission::open(directory.path(), keys.clone(), own.clone()).ok()?.own_grant().ok()
+}
+
+fn in_already(role: Role) -> String {
+    let role = match role {
+        Role::Storage => "storage",
+        Role::Client => "client",
+    };
+    format!("this machine is in already (as {role}); the ticket was not used")
 }
 
 /// Shows the ticket, and keeps what comes of it.
@@ -346,6 +360,17 @@ mod tests {
             let error = said(why);
             assert!(error.contains(words) && !error.contains("needs a ticket"), "{error}");
         }
+    }
+
+    #[test]
+    fn who_is_in_already_reads_as_what_and_that_the_ticket_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let (directory, keys) = (Directory::open(home.path()).unwrap(), Keys::generate());
+        let wishes = network::Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 };
+        let own = network::found(&directory, &keys, wishes).unwrap();
+        let said = in_already(grant_of(&directory, &keys, &own).expect("the founder is in").role);
+        assert_eq!(said, "this machine is in already (as storage); the ticket was not used");
+        assert_eq!(grant_of(&directory, &Keys::generate(), &own), None);
     }
 
     #[test]
