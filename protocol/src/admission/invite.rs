@@ -215,12 +215,16 @@ mod tests {
     /// with the inviter lets one in. In the other half nobody can: no other book has the ticket.
     #[test]
     fn two_halves_of_a_cut_redeem_a_ticket_no_more_often_than_it_says() {
-        let (mut inviter, other_half) = (book(1), Invites::default());
+        let (mut inviter, mut other_half) = (book(1), Invites::default());
+        assert!(other_half.add(Invite::new(&secret(2), Role::Storage, 1, 100, 200), 100));
         assert!(come(&mut inviter, 150, peer(1)).is_ok());
-        for holder in [peer(0), peer(9)] {
-            let refused = other_half.redeem(150, NETWORK, holder, peer(2), shown(&secret(1), peer(2)));
+        let at_other = |secret: &Secret| (secret.id(), proof(&secret.key(), NETWORK, peer(9), peer(2)));
+        for proved in [shown(&secret(1), peer(2)), at_other(&secret(1))] {
+            let refused = other_half.redeem(150, NETWORK, peer(9), peer(2), proved);
             assert_eq!(refused, Err(JoinRefusal::Unknown));
         }
+        let by_its_own = other_half.redeem(150, NETWORK, peer(9), peer(2), at_other(&secret(2)));
+        assert_eq!(by_its_own, Ok(Redeemed::Anew(Role::Storage)));
         // Healed, the other one finds the inviter, and that the ticket is spent.
         assert_eq!(come(&mut inviter, 150, peer(2)), Err(JoinRefusal::Spent));
     }
