@@ -89,6 +89,8 @@ fn each_refusal_has_its_reason() {
     assert_eq!(Message::decode(&[]), Err(MessageError::Empty));
     let newer = Message::decode(&[WIRE_VERSION + 1, 0xf6]).unwrap_err();
     assert_eq!(newer, MessageError::Version(WIRE_VERSION + 1));
+    let both = format!("of wire version {}, and this peer speaks version {WIRE_VERSION}:", WIRE_VERSION + 1);
+    assert!(newer.to_string().contains(&both), "{newer}");
     assert!(newer.to_string().ends_with("update Starling on the older of the two"), "{newer}");
     assert!(matches!(Message::decode(&vec![0; FRAME_MAX + 1]), Err(MessageError::TooLong(_))));
     // A byte string that claims 2^63 bytes, and arrays nested 10,000 deep.

@@ -242,6 +242,21 @@ fn who_was_let_in_is_asked_for_its_end_and_its_revocation_alone() {
 }
 
 #[test]
+fn a_peer_whose_clock_is_days_off_goes_by_the_time_that_others_tell() {
+    let day = CLOCK_TOLERANCE_MS;
+    let admission = Home::founder().open();
+    let clock = crate::clock::Clock::start(admission.clock_correction());
+    let ahead_ms = || clock.now().wall_ms.abs_diff(wall_ms());
+    assert!(ahead_ms() < day / 24, "nobody has told anything");
+    (1..=2).for_each(|n| admission.hear_clock(PeerId::numbered(n), wall_ms() + 3 * day));
+    assert!(ahead_ms().abs_diff(3 * day) < day / 24, "{}", ahead_ms());
+    assert!(clock.now().wall_ms > wall_ms());
+    // They have set theirs, or were wrong.
+    (1..=2).for_each(|n| admission.hear_clock(PeerId::numbered(n), wall_ms()));
+    assert!(ahead_ms() < day / 24, "{}", ahead_ms());
+}
+
+#[test]
 fn a_client_invites_nobody() {
     let founder = Home::founder();
     let client = founder.newcomer();

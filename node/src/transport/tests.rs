@@ -13,7 +13,7 @@ use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::OpId;
 use starling_protocol::member::View;
-use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody};
+use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, WIRE_VERSION};
 use starling_protocol::signature::{NumberedKey, Signer};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -733,6 +733,20 @@ async fn malformed_frames_cost_the_sender_its_stream_and_nobody_else_anything() 
     assert_eq!(b.next_message().await, (a.me, ping(7)));
     b.transport.send(a.me, &ping(8));
     assert_eq!(a.next_message().await, (b.me, ping(8)), "nothing of the stranger's was delivered");
+}
+
+#[tokio::test]
+async fn frames_of_another_wire_version_are_refused_and_counted() {
+    let (mut a, b) = pair(TCP).await;
+    let mut older = Stranger::inside(&a).await;
+    let others = [WIRE_VERSION - 1, WIRE_VERSION + 1];
+    for (n, version) in (1..).zip(others) {
+        let frame = [&[version][..], &ping(1).encode()[1..]].concat();
+        assert!(older.say(Class::Probe, &framed(&frame)).await, "version {version} was taken");
+        assert_eq!(a.transport.stats().malformed.load(Ordering::Relaxed), n);
+    }
+    b.transport.send(a.me, &ping(8));
+    assert_eq!(a.next_message().await, (b.me, ping(8)), "nothing of the other's was delivered");
 }
 
 #[tokio::test]
