@@ -66,7 +66,9 @@ impl Admission {
         if self.is_revoked(token) {
             return Err(TokenError::Revoked);
         }
-        token.verify(&self.genesis, wall_ms())
+        let until_ms = token.verify(&self.genesis, wall_ms())?;
+        // That takes its time, in which it may have been.
+        if self.is_revoked(token) { Err(TokenError::Revoked) } else { Ok(until_ms) }
     }
 
     /// Whether a token that was good counts no more, or the peer that gave it is out.

@@ -122,7 +122,11 @@ impl Client {
 fn refused(line: &str) -> io::Error {
     let denied = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     match line.split(' ').next().unwrap_or_default() {
-        "NOAUTH" => denied("it wants a password"),
+        "NOAUTH" => match line.strip_suffix("; AUTH with another") {
+            // A token that was good a moment ago.
+            Some(ended) => denied(ended.strip_prefix("NOAUTH ").unwrap_or(ended)),
+            None => denied("it wants a password"),
+        },
         "WRONGPASS" if line.contains("invalid username-password") => denied("the password is wrong"),
         "WRONGPASS" => denied(line.strip_prefix("WRONGPASS ").unwrap_or(line)),
         _ => io::Error::other(format!("it does not speak as a Starling peer: {line}")),
@@ -144,4 +148,16 @@ fn open(address: &str) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_token_ends_while_it_comes_reads_that_and_no_wish_for_a_password() {
+        let said = |line| refused(line).to_string();
+        assert_eq!(said("NOAUTH the token was revoked; AUTH with another"), "the token was revoked");
+        assert_eq!(said("NOAUTH Authentication required."), "it wants a password");
+    }
 }
