@@ -145,8 +145,8 @@ pub struct Config {
     /// A partition's log is cut when all owners hold this many more events than at the last cut. What is
     /// below serves nobody but a peer that joins, and that one gets the state.
     pub log_step: u64,
-    /// When an owner is away so long that this many events pile up above the last cut, the log is cut
-    /// without it; back again, it gets the state.
+    /// When so many events have piled up above the last cut and still not all owners
+    /// are known to hold `log_step` of them, the log is cut without those: who lacks some of them then gets the state.
     pub log_max: u64,
     /// Between two stretches of the scrub.
     pub scrub_pause: Duration,

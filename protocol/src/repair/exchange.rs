@@ -289,19 +289,19 @@ impl Repair {
 
     /// Cuts the log below what all owners have reported (synced, same table), and above that when it is full.
     fn cut_log(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        let Some(mine) = self.mine.get(&partition) else { return };
         let done = self.cut.get(&partition).copied().unwrap_or(0);
-        let Some(mine) = self.mine.get(&partition).filter(|mine| mine.len() >= done + self.config.log_step)
-        else {
+        let is_enough = |below: &Context| below.len() >= done + self.config.log_step;
+        if !is_enough(mine) {
             return;
-        };
-        let full = mine.len() >= done + self.config.log_max;
-        let below = self.held_by_all(scene, partition, mine).or_else(|| full.then(|| mine.clone()));
-        let Some(below) = below else { return };
-        marked!(LogFull if self.held_by_all(scene, partition, mine).is_none());
-        if below.len() >= done + self.config.log_step {
-            self.cut.insert(partition, below.len());
-            self.ask_store(Pending::Cut, Question::CutLog { partition, below });
         }
+        let held = self.held_by_all(scene, partition, mine).filter(is_enough);
+        let is_full = mine.len() >= done + self.config.log_max;
+        marked!(LogFull if held.is_none() && is_full);
+        // One that has told once and is away since would hold the log up for ever.
+        let Some(below) = held.or_else(|| is_full.then(|| mine.clone())) else { return };
+        self.cut.insert(partition, below.len());
+        self.ask_store(Pending::Cut, Question::CutLog { partition, below });
     }
 
     /// What every owner but this peer has told, under the present table, that it has synced; and `mine`.

@@ -1,0 +1,59 @@
+//! Cutting the log.
+
+use super::*;
+
+const STEP: u64 = 10;
+const MAX: u64 = 40;
+const FOUR: Fixed = Fixed { four: true, ..TWO };
+
+/// One of four owners.
+fn started() -> Repair {
+    let config = Config { log_step: STEP, log_max: MAX, ..Config::default() };
+    let mut repair = Repair::new(config, 7, Time(0));
+    repair.replanned(&scene(&FOUR));
+    answered(&mut repair, &FOUR, &Context::new());
+    repair
+}
+
+/// These tell what they hold, while this peer holds so many events: below how many of them it cuts its log.
+fn cuts(repair: &mut Repair, events: u64, tellers: &[(u64, u64)]) -> Vec<u64> {
+    let mut cuts = Vec::new();
+    for (teller, held) in tellers {
+        repair.received(&scene(&FOUR), PeerId::numbered(*teller), report(&FOUR, seen(*held)));
+        for _ in 0..2 {
+            for out in repair.drain() {
+                match out {
+                    Out::Store { question: Question::CutLog { below, .. }, .. } => cuts.push(below.len()),
+                    Out::Store { ticket, .. } => {
+                        let contexts = vec![(0, seen(events))];
+                        repair.stored(&scene(&FOUR), ticket, Answer::Contexts { contexts });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    cuts
+}
+
+#[test]
+fn the_log_is_cut_below_what_all_owners_hold() {
+    let mut repair = started();
+    assert_eq!(cuts(&mut repair, 30, &[(OTHER, 30), (COMING, 20)]), [], "of one nothing is known");
+    assert_eq!(cuts(&mut repair, 30, &[(4, 25)]), [20]);
+    assert_eq!(cuts(&mut repair, 32, &[(OTHER, 32), (COMING, 29), (4, 32)]), [], "too little");
+    assert_eq!(cuts(&mut repair, 32, &[(COMING, 30)]), [30]);
+}
+
+/// Else it would grow until that one comes back, though what it lacks by then it is sent as a state.
+#[test]
+fn an_owner_that_has_told_and_is_away_does_not_keep_the_log_from_being_cut() {
+    let mut repair = started();
+    cuts(&mut repair, 5, &[(COMING, 5)]);
+    let (mut cut, mut longest) = (0, 0);
+    for events in 6..200 {
+        cut = cuts(&mut repair, events, &[(OTHER, events), (4, events)]).last().copied().unwrap_or(cut);
+        longest = longest.max(events - cut);
+    }
+    assert_eq!((cut, longest), (160, MAX - 1));
+}
