@@ -145,7 +145,7 @@ pub struct Config {
     /// A partition's log is cut when all owners hold this many more events than at the last cut. What is
     /// below serves nobody but a peer that joins, and that one gets the state.
     pub log_step: u64,
-    /// When so many events have piled up above the last cut and still not all owners
+    /// When so many events have piled up above the last cut, of this life or an earlier one, and still not all owners
     /// are known to hold `log_step` of them, the log is cut without those: who lacks some of them then gets the state.
     pub log_max: u64,
     /// Between two stretches of the scrub.

@@ -186,7 +186,7 @@ pub struct Repair {
     unproven: BTreeSet<PartitionId>,
     /// Who was asked last what it holds of them.
     asked: Option<PeerId>,
-    /// Events below which the log was cut.
+    /// Events below which the log was cut, as far as is known: after a start those that it lacks.
     cut: BTreeMap<PartitionId, u64>,
     scrub: scrub::Round,
     /// Storage has told what it holds, and what was given up.
@@ -328,7 +328,8 @@ impl Repair {
             (Pending::Weigh { from }, Answer::Contexts { contexts }) => self.weighed(scene, from, contexts),
             (Pending::Prove, Answer::Contexts { contexts }) => self.prove(scene, contexts),
             (Pending::Survey, Answer::Contexts { contexts }) => self.surveyed(scene, contexts),
-            (Pending::Survey, Answer::Surveyed { contexts, given_up }) => {
+            (Pending::Survey, Answer::Surveyed { contexts, logs, given_up }) => {
+                self.note_logs(&contexts, logs);
                 self.refilling.extend(given_up);
                 self.surveyed(scene, contexts)
             }

@@ -107,6 +107,8 @@ pub enum Answer {
     },
     Surveyed {
         contexts: Vec<(PartitionId, Context)>,
+        /// Of each of these, the events that are in its log.
+        logs: Vec<(PartitionId, u64)>,
         given_up: Vec<PartitionId>,
     },
     Contexts {
@@ -245,6 +247,7 @@ pub fn answer(
         }
         Question::Survey => Answer::Surveyed {
             contexts: replica.partitions().map(|p| (p, replica.context(p).clone())).collect(),
+            logs: replica.partitions().map(|p| (p, replica.log_len(p))).collect(),
             given_up: replica.given_up().iter().copied().collect(),
         },
         Question::Contexts { ref partitions } => Answer::Contexts {

@@ -92,7 +92,7 @@ impl One {
             Effect::Store { id, question: Question::Survey } => Some(*id),
             _ => None,
         });
-        let nothing = Answer::Surveyed { contexts: Vec::new(), given_up: Vec::new() };
+        let nothing = Answer::Surveyed { contexts: Vec::new(), logs: Vec::new(), given_up: Vec::new() };
         let answers = vec![(asked.expect("storage is asked what it holds"), nothing)];
         drop(self.peer.handle(NOW, Input::Stored { answers }));
     }

@@ -287,6 +287,15 @@ impl Repair {
         }
     }
 
+    /// What was cut in an earlier life is not cut again, and with it what came since: who lacks a few events would be
+    /// sent the whole state.
+    pub(super) fn note_logs(&mut self, contexts: &Contexts, logs: Vec<(PartitionId, u64)>) {
+        let logs: BTreeMap<_, _> = logs.into_iter().collect();
+        self.cut.extend(contexts.iter().filter_map(|(partition, context)| {
+            logs.get(partition).map(|log| (*partition, context.len().saturating_sub(*log)))
+        }));
+    }
+
     /// Cuts the log below what all owners have reported (synced, same table), and above that when it is full.
     fn cut_log(&mut self, scene: &Scene<'_>, partition: PartitionId) {
         let Some(mine) = self.mine.get(&partition) else { return };

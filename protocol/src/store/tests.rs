@@ -42,6 +42,13 @@ impl Store {
         context.clone()
     }
 
+    /// What a survey tells: events that are held, and those of them in the log.
+    fn log(&mut self) -> Option<(u64, u64)> {
+        let Answer::Surveyed { contexts, logs, .. } = self.ask(Question::Survey) else { panic!() };
+        let held = contexts.iter().find(|(partition, _)| *partition == P);
+        held.zip(logs.iter().find(|(partition, _)| *partition == P)).map(|(held, log)| (held.1.len(), log.1))
+    }
+
     fn keys(&mut self, after: Option<&str>, limit: u16) -> (Vec<ByteBuf>, bool) {
         let question = Question::Keys { partition: P, after: after.map(bytes), limit };
         let Answer::Keys { keys, more } = self.ask(question) else { panic!() };
@@ -100,8 +107,10 @@ fn what_is_missing_goes_as_events_or_else_as_state() {
     assert_eq!(b.ask(Question::Apply { partition: P, events }), Answer::Applied { refused: 0 });
     assert_eq!(a.context(), b.context());
 
+    assert_eq!(a.log(), Some((5, 5)));
     let below = a.context();
     assert_eq!(a.ask(Question::CutLog { partition: P, below }), Answer::Cut);
+    assert_eq!(a.log(), Some((5, 0)));
     assert_eq!(a.ask(missing), Answer::Missing(Missing::Cut));
     let Answer::Snapshot { mut pieces } = a.ask(Question::Snapshot { partition: P, max_bytes: 64 }) else {
         panic!()

@@ -6,12 +6,16 @@ const STEP: u64 = 10;
 const MAX: u64 = 40;
 const FOUR: Fixed = Fixed { four: true, ..TWO };
 
-/// One of four owners.
-fn started() -> Repair {
+/// One of four owners, begun with so many events, of which so many are in the log.
+fn started(events: u64, log: u64) -> Repair {
     let config = Config { log_step: STEP, log_max: MAX, ..Config::default() };
     let mut repair = Repair::new(config, 7, Time(0));
     repair.replanned(&scene(&FOUR));
-    answered(&mut repair, &FOUR, &Context::new());
+    let asked = repair.drain();
+    let [Out::Store { ticket, question: Question::Survey }] = asked[..] else { panic!("{asked:?}") };
+    let (contexts, logs) = (vec![(0, seen(events))], vec![(0, log)]);
+    let answer = Answer::Surveyed { contexts, logs, given_up: Vec::new() };
+    repair.stored(&scene(&FOUR), ticket, answer);
     repair
 }
 
@@ -38,7 +42,7 @@ fn cuts(repair: &mut Repair, events: u64, tellers: &[(u64, u64)]) -> Vec<u64> {
 
 #[test]
 fn the_log_is_cut_below_what_all_owners_hold() {
-    let mut repair = started();
+    let mut repair = started(0, 0);
     assert_eq!(cuts(&mut repair, 30, &[(OTHER, 30), (COMING, 20)]), [], "of one nothing is known");
     assert_eq!(cuts(&mut repair, 30, &[(4, 25)]), [20]);
     assert_eq!(cuts(&mut repair, 32, &[(OTHER, 32), (COMING, 29), (4, 32)]), [], "too little");
@@ -48,7 +52,7 @@ fn the_log_is_cut_below_what_all_owners_hold() {
 /// Else it would grow until that one comes back, though what it lacks by then it is sent as a state.
 #[test]
 fn an_owner_that_has_told_and_is_away_does_not_keep_the_log_from_being_cut() {
-    let mut repair = started();
+    let mut repair = started(0, 0);
     cuts(&mut repair, 5, &[(COMING, 5)]);
     let (mut cut, mut longest) = (0, 0);
     for events in 6..200 {
@@ -56,4 +60,17 @@ fn an_owner_that_has_told_and_is_away_does_not_keep_the_log_from_being_cut() {
         longest = longest.max(events - cut);
     }
     assert_eq!((cut, longest), (160, MAX - 1));
+}
+
+/// Else each start would cost all those a whole state that were away for a moment.
+#[test]
+fn a_start_cuts_no_log_that_is_short() {
+    let all = |held| [(OTHER, held), (COMING, held), (4, held)];
+    let mut repair = started(1_000, 9);
+    assert_eq!(cuts(&mut repair, 1_000, &all(1_000)), [], "all but nine were cut in an earlier life");
+    assert_eq!(cuts(&mut repair, 1_001, &all(1_001)), [1_001]);
+    // However often it starts: what is stored counts.
+    let mut repair = started(1_000, MAX - 1);
+    assert_eq!(cuts(&mut repair, 1_000, &[(OTHER, 1_000), (COMING, 5)]), []);
+    assert_eq!(cuts(&mut repair, 1_001, &[(OTHER, 1_000), (COMING, 5)]), [1_001]);
 }
