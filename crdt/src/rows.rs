@@ -14,10 +14,11 @@
 use crate::cell::{FIELD_MAX, KEY_MAX};
 use crate::{Actor, Cell, Dot, Field, Key, PartitionId, Stamp, Storage, StorageError, Target, Version};
 use cbor4ii::core::dec::Read;
+use cbor4ii::core::types::Array;
 use cbor4ii::core::utils::SliceReader;
 use cbor4ii::serde::Deserializer;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::ops::ControlFlow;
 
@@ -289,6 +290,20 @@ pub(crate) fn decode<T: DeserializeOwned>(row: &[u8], value: &[u8]) -> Result<T,
         Ok(rest) if rest.as_ref().is_empty() => Ok(decoded),
         _ => Err(damaged(row)),
     }
+}
+
+/// Of the value of a log row what it begins with: the stamp, and how many cells were put.
+pub(crate) fn log_head(row: &[u8], value: &[u8]) -> Result<(Stamp, u64), StorageError> {
+    read_log_head(value).ok_or_else(|| damaged(row))
+}
+
+fn read_log_head(value: &[u8]) -> Option<(Stamp, u64)> {
+    let mut reader = SliceReader::new(value.strip_prefix(&[FORMAT])?);
+    Array::len(&mut reader).ok()??;
+    let mut decoder = Deserializer::new(reader);
+    let stamp = Stamp::deserialize(&mut decoder).ok()?;
+    let puts = Array::len(&mut decoder.into_inner()).ok()??;
+    Some((stamp, puts as u64))
 }
 
 fn damaged(row: &[u8]) -> StorageError {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{P, bytes};
 use starling_crdt::cell::Visit;
-use starling_crdt::{Actor, Command, Event, Memory, Replica, Storage, StorageError};
+use starling_crdt::{Actor, Command, Context, Event, Memory, Missing, Replica, Storage, StorageError};
 use std::cell::Cell;
 
 /// A disk that counts.
@@ -135,4 +135,64 @@ fn what_is_named_often_is_read_once() {
     let members = vec![bytes("m"); 1_000];
     a.cost("s", &Command::SAdd { members: members.clone() });
     assert_eq!(a.cost("s", &Command::SMIsMember { members }).0, [1, 1, 1, 0, 0]);
+}
+
+fn many(names: std::ops::Range<u32>, length: usize) -> Command {
+    Command::SAdd { members: names.map(|i| bytes(&format!("{i:0length$}"))).collect() }
+}
+
+impl Peer {
+    /// What one lacks that has seen the first of these events only, and what it cost.
+    fn missing(&mut self, first: &Event, max_bytes: usize) -> ([u32; 5], Missing) {
+        let context = Context::from(first.dot);
+        self.count(|peer| peer.replica.missing(&peer.disk, P, &context, max_bytes).unwrap())
+    }
+
+    fn add(&mut self, key: &str, names: &Command) -> Event {
+        self.cost(key, names).1.unwrap()
+    }
+}
+
+#[test]
+fn of_what_is_missing_only_that_is_looked_up_which_is_sent() {
+    let mut a = Peer::new(1);
+    let first = a.add("first", &set("v"));
+    let [.., last] = ["r", "s", "t"].map(|key| a.add(key, &many(0..80, 6)));
+    let (cost, missing) = a.missing(&first, last.size() + 100);
+    assert_eq!(missing, Missing::Events { events: vec![last.clone()], more: true });
+    assert_eq!(cost, [1, 3, 80, 0, 0]);
+    // Of values that do not fit, no more is read than shows that.
+    let value = bytes(&"v".repeat(1000));
+    let entries = (0..50).map(|i| (bytes(&i.to_string()), value.clone())).collect();
+    a.add("h", &Command::HSet { entries });
+    let newest = a.add("u", &many(0..1, 6));
+    let (cost, missing) = a.missing(&first, newest.size() + 5_000);
+    assert_eq!(missing, Missing::Events { events: vec![newest], more: true });
+    assert!(cost[2] < 1 + 5, "{cost:?}");
+}
+
+#[test]
+fn long_rows_of_the_log_come_one_by_one_in_the_same_order() {
+    let mut a = Peer::new(1);
+    let first = a.add("first", &set("v"));
+    let mut events: Vec<Event> = (0..4).map(|i| a.add(&i.to_string(), &many(0..60, 30_000))).collect();
+    events.reverse();
+    let (cost, missing) = a.missing(&first, 1);
+    assert_eq!(missing, Missing::Events { events: vec![events[0].clone()], more: true });
+    // Two of four rows are more than is kept: the one is read again to be sent, the other to see that it does not fit,
+    // and for what it drops.
+    assert_eq!(cost, [1, 4, 60 + 1 + 2, 0, 0]);
+    assert_eq!(a.missing(&first, usize::MAX).1, Missing::Events { events, more: false });
+}
+
+/// In parts, each of them would be worked out from all of the log, and need as many lookups as a state has cells.
+#[test]
+fn a_few_events_that_put_most_of_all_cells_go_as_a_state_unless_they_go_at_once() {
+    let mut a = Peer::new(1);
+    let first = a.add("first", &many(0..200, 6));
+    a.add("s", &many(0..200, 6));
+    a.add("t", &many(0..200, 6));
+    assert_eq!(a.missing(&first, 1_000).1, Missing::Cut);
+    let (_, missing) = a.missing(&first, 1 << 20);
+    assert!(matches!(missing, Missing::Events { events, more: false } if events.len() == 2));
 }

@@ -1,9 +1,11 @@
 //! The log: which cells each event put and what it dropped, without payloads.
 
 use super::{Partition, versions_of};
+use crate::context::first_u64;
 use crate::rows;
 use crate::wire::{Malformed, array_shaped};
 use crate::{Cell, Context, Dot, Event, Field, Key, PartitionId, Stamp, Storage, StorageError, Target};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -12,6 +14,10 @@ pub(crate) const DOTS_MAX: u64 = 20_000;
 /// Up to here lookups are cheap whatever there is beside. Beyond, an event costs one lookup, four times what a cell
 /// costs in the scan of a state transfer; where half of all cells are in what is missing, that sends twice as many.
 const CELLS_FEW: u64 = 256;
+
+/// Bytes of rows that are kept until their turn comes. Tens of thousands of the usual ones are less; of others, one
+/// may be as long as this by itself, and those behind are read again.
+const KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// What another replica lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +36,40 @@ pub enum Missing {
 struct Entry {
     stamp: Stamp,
     puts: Vec<Cell>,
-    drops: Vec<(Target, Context)>,
+    drops: Drops,
 }
+
+type Drops = Vec<(Target, Context)>;
 
 array_shaped!(Entry: stamp, puts, drops);
 
 impl Entry {
     fn check(&self) -> Result<(), Malformed> {
         Ok(())
+    }
+}
+
+/// A row of the log, of which no more is known than its place in the order. With what it holds, where there was room.
+struct Found {
+    dot: Dot,
+    stamp: Stamp,
+    value: Option<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Log {
+    found: Vec<Found>,
+    /// Of all of them.
+    puts: u64,
+    bytes: usize,
+}
+
+impl Log {
+    fn add(&mut self, dot: Dot, (stamp, puts): (Stamp, u64), value: &[u8]) {
+        self.puts = self.puts.saturating_add(puts);
+        self.bytes = self.bytes.saturating_add(value.len());
+        let value = (self.bytes <= KEPT_MAX).then(|| value.to_vec());
+        self.found.push(Found { dot, stamp, value });
     }
 }
 
@@ -65,18 +97,21 @@ impl Partition {
         if is_new || lacking.len() > DOTS_MAX.min(self.log) {
             return Ok(Missing::Cut);
         }
-        let Some(mut entries) = self.entries(s, &lacking)? else {
+        let Some(mut log) = self.find(s, &lacking)? else {
             marked!(LogGap);
             return Ok(Missing::Cut);
         };
-        if self.is_most(lacking.len()) && self.is_most(cells_put(&entries)) {
+        // What goes at once is read once. In parts, the log is read for each of them.
+        let is_one_part = log.bytes <= max_bytes;
+        let lookups = if is_one_part { lacking.len() } else { log.puts.max(lacking.len()) };
+        if self.is_most(lookups) && self.is_most(log.puts) && self.puts_most(s, &log.found)? {
             return Ok(Missing::Cut);
         }
-        entries.sort_by_key(|(dot, entry)| std::cmp::Reverse((entry.stamp, *dot)));
+        log.found.sort_by_key(|found| std::cmp::Reverse((found.stamp, found.dot)));
         if mutated!(OldestFirst) {
-            entries.reverse();
+            log.found.reverse();
         }
-        self.batch(s, entries, max_bytes)
+        self.batch(s, &log.found, max_bytes)
     }
 
     /// The first of these events. Where one that is left for later drops one of them, clocks were wrong: their order is
@@ -84,24 +119,19 @@ impl Partition {
     fn batch(
         &self,
         s: &(impl Storage + ?Sized),
-        entries: Vec<(Dot, Entry)>,
+        found: &[Found],
         max_bytes: usize,
     ) -> Result<Missing, StorageError> {
-        let (mut events, mut bytes, mut next) = (Vec::new(), 0_usize, None);
-        let mut entries = entries.into_iter();
-        for (dot, entry) in entries.by_ref() {
-            let event = self.rebuild(s, dot, entry)?;
+        let (mut events, mut bytes, mut later) = (Vec::new(), 0_usize, found);
+        while let Some((first, rest)) = later.split_first() {
+            let room = if events.is_empty() { usize::MAX } else { max_bytes.saturating_sub(bytes) };
+            let Some(event) = self.rebuild(s, first, room)? else { break };
             bytes = bytes.saturating_add(event.size());
-            if bytes > max_bytes && !events.is_empty() {
-                next = Some(event.drops);
-                break;
-            }
             events.push(event);
+            later = rest;
         }
-        let more = next.is_some();
-        let sent = by_key(if more { &events } else { &[] });
-        let mut later = next.into_iter().chain(entries.map(|(_, entry)| entry.drops)).flatten();
-        let inverted = later.any(|(target, dots)| is_among(&sent, &target, &dots)) && !mutated!(OldestFirst);
+        let more = !later.is_empty();
+        let inverted = self.drop_any(s, later, &events)? && !mutated!(OldestFirst);
         marked!(LogInverted if inverted);
         if inverted && !mutated!(IgnoreInversion) {
             return Ok(Missing::Cut);
@@ -109,46 +139,97 @@ impl Partition {
         Ok(Missing::Events { events, more })
     }
 
+    /// True where one of these drops what one of the events has put. One row at a time is read.
+    fn drop_any(
+        &self,
+        s: &(impl Storage + ?Sized),
+        later: &[Found],
+        events: &[Event],
+    ) -> Result<bool, StorageError> {
+        let sent = by_key(if later.is_empty() { &[] } else { events });
+        for found in later {
+            let (_, IgnoredAny, drops): (Stamp, IgnoredAny, Drops) = self.decoded(s, found)?;
+            if drops.iter().any(|(target, dots)| is_among(&sent, target, dots)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn is_most(&self, cells: u64) -> bool {
         cells > CELLS_FEW && cells >= self.cells / 2
     }
 
-    /// The log entries of `dots`; none where one is not there.
-    fn entries(
-        &self,
-        s: &(impl Storage + ?Sized),
-        dots: &Context,
-    ) -> Result<Option<Vec<(Dot, Entry)>>, StorageError> {
-        let mut entries = Vec::new();
+    /// True where these events put most cells, each counted once. Of each only a hash is kept: names may be long.
+    fn puts_most(&self, s: &(impl Storage + ?Sized), found: &[Found]) -> Result<bool, StorageError> {
+        let mut cells = BTreeSet::new();
+        for found in found {
+            let entry: Entry = self.decoded(s, found)?;
+            let rows = entry.puts.iter().map(|cell| rows::cell_row(self.id, &cell.key, &cell.field));
+            cells.extend(rows.map(|row| first_u64(&blake3::hash(&row))));
+            if self.is_most(cells.len() as u64) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The log rows of `dots`; none where one is not there.
+    fn find(&self, s: &(impl Storage + ?Sized), dots: &Context) -> Result<Option<Log>, StorageError> {
+        let mut log = Log::default();
         for (actor, start, end) in dots.ranges() {
-            let before = entries.len() as u64;
+            let mut next = start;
             rows::each(s, &rows::log_range(self.id, actor, start, end), |row, value| {
-                let next = start + entries.len() as u64 - before;
                 let dot = Dot::new(actor, next);
                 if row != rows::log_row(self.id, dot) {
                     return Ok(ControlFlow::Break(()));
                 }
-                entries.push((dot, rows::decode(row, value)?));
+                log.add(dot, rows::log_head(row, value)?, value);
+                next += 1;
                 Ok(ControlFlow::Continue(()))
             })?;
-            if entries.len() as u64 - before != end - start + 1 {
+            if next != end + 1 {
                 return Ok(None);
             }
         }
-        Ok(Some(entries))
+        Ok(Some(log))
     }
 
-    fn rebuild(&self, s: &(impl Storage + ?Sized), dot: Dot, entry: Entry) -> Result<Event, StorageError> {
-        let mut puts = Vec::with_capacity(entry.puts.len());
-        for cell in entry.puts {
-            let versions = versions_of(s, self.id, &cell)?;
-            let live = versions.into_iter().find(|version| version.dot == dot);
-            puts.push((cell, live.map(|version| version.value)));
+    fn decoded<T: DeserializeOwned>(
+        &self,
+        s: &(impl Storage + ?Sized),
+        found: &Found,
+    ) -> Result<T, StorageError> {
+        let row = rows::log_row(self.id, found.dot);
+        match &found.value {
+            Some(value) => rows::decode(&row, value),
+            None => rows::decode(&row, &s.get(&row)?.unwrap_or_default()),
+        }
+    }
+
+    /// None where the event would be larger than `room`: then no more of it is looked up than shows that.
+    fn rebuild(
+        &self,
+        s: &(impl Storage + ?Sized),
+        found: &Found,
+        room: usize,
+    ) -> Result<Option<Event>, StorageError> {
+        let Entry { stamp, puts, drops } = self.decoded(s, found)?;
+        let puts = puts.into_iter().map(|cell| (cell, None)).collect();
+        let mut event = Event { dot: found.dot, stamp, puts, drops };
+        let mut size = event.size();
+        for (cell, value) in &mut event.puts {
+            if size > room {
+                return Ok(None);
+            }
+            let versions = versions_of(s, self.id, cell)?;
+            *value = versions.into_iter().find(|version| version.dot == found.dot).map(|live| live.value);
+            size = size.saturating_add(value.as_ref().map_or(0, |value| value.len()));
         }
         if mutated!(FirstCellOnly) {
-            puts.truncate(1);
+            event.puts.truncate(1);
         }
-        Ok(Event { dot, stamp: entry.stamp, puts, drops: entry.drops })
+        Ok((event.size() <= room).then_some(event))
     }
 
     /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
@@ -191,11 +272,6 @@ fn is_among(keys: &BTreeMap<&Key, Put>, target: &Target, dots: &Context) -> bool
         None => put.all.meets(dots),
         Some(field) => put.fields.get(field).is_some_and(|put| put.meets(dots)),
     })
-}
-
-/// How many different ones.
-fn cells_put(entries: &[(Dot, Entry)]) -> u64 {
-    entries.iter().flat_map(|(_, entry)| &entry.puts).collect::<BTreeSet<_>>().len() as u64
 }
 
 #[cfg(test)]
