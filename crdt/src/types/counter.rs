@@ -5,7 +5,8 @@
 //! Commutative Replicated Data Types" (2011), section 3.1.3. A deletion does not touch what others write: it
 //! puts a *base* beside each total, and only what came after counts. A total is written by its actor
 //! alone, in a *chain* of totals that each replace the last; once all of a chain is deleted, the actor
-//! drops it when it counts there again, and begins the next. A chain is named by the counter of the dot that
+//! drops it when it counts there again, and begins the next. Where its totals would not fit into 64 bits any more, the
+//! next begins beside it. A chain is named by the counter of the dot that
 //! begins it, so no name comes twice.
 //!
 //! A peer takes a new actor at each start, and nobody else may drop what the old one counted: a chain that it had
@@ -65,12 +66,13 @@ pub(super) fn increment(slice: &Slice, issuer: &Issuer, by: i64) -> Change {
         return CommandError::NotAnInteger.into();
     };
     let own: Vec<_> = tallies(slice).into_iter().filter(|(chain, _)| issuer.owns(*chain)).collect();
-    let running = own.iter().rfind(|(_, tally)| tally.is_live());
-    let before = running.and_then(|(_, tally)| tally.total).unwrap_or_default();
     let value = i64::try_from(i128::from(start) + sum(slice) + i128::from(by));
-    let (Ok(value), Some(total)) = (value, before.plus(by)) else {
+    let Ok(value) = value else {
         return CommandError::Overflow.into();
     };
+    // A chain that has counted too far goes on counting, with another beside it.
+    let more = |tally: &Tally| tally.total.and_then(|total| total.plus(by)).filter(|_| tally.is_live());
+    let running = own.iter().rev().find_map(|(chain, tally)| more(tally).map(|total| (*chain, total)));
     let mut change = Change::from(Reply::Int(value));
     for (chain, tally) in &own {
         if !tally.is_live() {
@@ -78,7 +80,7 @@ pub(super) fn increment(slice: &Slice, issuer: &Issuer, by: i64) -> Change {
             change.drops.extend(end_of(*chain, issuer.context));
         }
     }
-    let chain = running.map_or(issuer.next, |((_, chain), _)| *chain);
+    let ((_, chain), total) = running.unwrap_or(((issuer.actor, issuer.next), Pair::of(by)));
     let field = Field::Total { actor: issuer.actor, chain };
     if running.is_some() {
         change.drops.push((Some(field.clone()), live(slice, &field)));
@@ -143,8 +145,14 @@ impl Pair {
         Pair { up: self.up.max(other.up), down: self.down.max(other.down) }
     }
 
+    fn of(by: i64) -> Pair {
+        let by_abs = by.unsigned_abs();
+        if by < 0 { Pair { up: 0, down: by_abs } } else { Pair { up: by_abs, down: 0 } }
+    }
+
+    /// None where either would be more than there is room for, however small their difference.
     fn plus(self, by: i64) -> Option<Pair> {
-        let (up, down) = if by < 0 { (0, by.unsigned_abs()) } else { (by.unsigned_abs(), 0) };
+        let Pair { up, down } = Pair::of(by);
         Some(Pair { up: self.up.checked_add(up)?, down: self.down.checked_add(down)? })
     }
 

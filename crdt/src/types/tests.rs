@@ -176,6 +176,42 @@ fn a_counter_does_not_overflow() {
     assert_eq!(b.ask("n", incr(-1)), Reply::Error(CommandError::Overflow));
 }
 
+/// Up and down are counted apart, and both only grow.
+#[test]
+fn what_went_up_and_down_by_more_than_a_total_holds_counts_on() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    for _ in 0..4 {
+        assert_eq!(a.ask("n", incr(i64::MAX)), Reply::Int(i64::MAX));
+        assert_eq!(a.ask("n", incr(-i64::MAX)), Reply::Int(0));
+    }
+    assert_eq!(a.ask("n", incr(7)), Reply::Int(7));
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", incr(1)), Reply::Int(8));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("n", Command::Del), Reply::Int(1));
+    assert_eq!(a.ask("n", incr(2)), Reply::Int(2));
+    sync(&mut a, &mut b);
+    assert_eq!((a.ask("n", Command::Get), b.ask("n", Command::Get)), (text("2"), text("2")));
+}
+
+/// Its actor drops each chain of which all is deleted, though another of its chains counts.
+#[test]
+fn chains_beside_one_another_end_each_by_itself() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    for by in [i64::MAX, -i64::MAX, i64::MAX, -i64::MAX, 5, -5] {
+        a.ask("n", incr(by));
+    }
+    sync(&mut a, &mut b);
+    assert_eq!(b.ask("n", Command::Del), Reply::Int(1));
+    sync(&mut a, &mut b);
+    assert_eq!(a.ask("n", incr(3)), Reply::Int(3));
+    sync(&mut a, &mut b);
+    for peer in [&mut a, &mut b] {
+        let cells = peer.replica.summary(P).cells;
+        assert_eq!((peer.ask("n", Command::Get), cells), (text("3"), 1), "the one chain that counts");
+    }
+}
+
 #[test]
 fn a_deletion_takes_the_increments_it_has_seen_and_no_others() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
