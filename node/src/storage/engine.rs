@@ -28,6 +28,9 @@ const RECENT_MAX: usize = 36 * 1024 * 1024;
 /// So many times that in the journal, and it goes to tables as well: rows that change often are there each time.
 /// Opening plays the journal back, at most about twice this much.
 const JOURNAL_TIMES: usize = 4;
+/// Rows that are walked through in memory for one question, deleted ones among them: some milliseconds at most, while
+/// others wait. A key may have hundreds of thousands.
+const WALKED_MAX: usize = 1024;
 
 /// Storage that collects changes, for a [`Log`] to make durable.
 pub trait Commit: Storage {
@@ -38,8 +41,8 @@ pub trait Commit: Storage {
     fn uncommitted(&self) -> usize;
     /// Hands over all changes since the last time. `sealed` must have been written since then.
     fn seal(&mut self, sealed: &mut Self::Sealed);
-    /// Does this if nothing is read for it but what is in memory. `None`: the disk was needed, which stopped it
-    /// where it was.
+    /// Does this if nothing is read for it but what is in memory, and not much of that. `None`: it was not enough,
+    /// which stopped it where it was.
     fn in_memory<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StorageError>,
@@ -71,6 +74,8 @@ pub struct Engine {
     logged: usize,
     cache: RefCell<Cache>,
     only_memory: bool,
+    /// Rows that were walked through since that was set.
+    walked: Cell<usize>,
     /// `only_memory` has stopped a read.
     missed: Cell<bool>,
 }
@@ -130,10 +135,20 @@ impl Engine {
             recent.change(row, value);
         })?;
         let writer = Writer::new(journal, tables.clone());
-        let (record, cache, missed) = Default::default();
-        let (leaving, only_memory, full) = (None, false, full(recent_max));
-        let engine =
-            Self { tables, record, recent, leaving, recent_max, full, logged, cache, only_memory, missed };
+        let (record, cache, walked, missed) = Default::default();
+        let engine = Self {
+            tables,
+            record,
+            recent,
+            leaving: None,
+            recent_max,
+            full: full(recent_max),
+            logged,
+            cache,
+            only_memory: false,
+            walked,
+            missed,
+        };
         Ok((engine, writer))
     }
 
@@ -174,7 +189,17 @@ impl Engine {
         let leaving = self.leaving.iter().flat_map(|leaving| leaving.rows.range(from, to));
         let changes = Newest { old: leaving.peekable(), new: self.recent.range(from, to).peekable() };
         let tables = self.tables(key)?;
-        merge(tables.into_iter().flat_map(|tables| tables.range(from, to)), changes, visit)
+        let tables = tables.into_iter().flat_map(|tables| tables.range(from, to));
+        let flow = merge(tables, changes.take_while(|_| self.may_walk()), visit)?;
+        if self.missed.get() { Err(stopped()) } else { Ok(flow) }
+    }
+
+    /// One row more.
+    fn may_walk(&self) -> bool {
+        self.walked.update(|walked| walked + usize::from(self.only_memory));
+        let is_too_much = self.walked.get() > WALKED_MAX;
+        self.missed.update(|missed| missed || is_too_much);
+        !is_too_much
     }
 
     /// `None`: they hold no cell of this key, if one is given.
@@ -184,10 +209,15 @@ impl Engine {
         }
         if self.only_memory {
             self.missed.set(true);
-            return Err(StorageError(String::new()));
+            return Err(stopped());
         }
         Ok(Some(&self.tables))
     }
+}
+
+/// Nobody is told.
+fn stopped() -> StorageError {
+    StorageError(String::new())
 }
 
 impl Storage for Engine {
@@ -351,6 +381,7 @@ impl Commit for Engine {
         self.only_memory = true;
         let done = work(self);
         self.only_memory = false;
+        self.walked.set(0);
         match done {
             Err(_) if self.missed.take() => Ok(None),
             done => done.map(Some),

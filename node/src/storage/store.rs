@@ -80,7 +80,9 @@ impl<S: Commit> Store<S> {
         Ok(())
     }
 
-    /// The same, if it needs no disk and is soon done; false: it was not carried out.
+    /// The same, if it needs no disk and is soon done; false: it was not carried out, but for events of an `Apply`
+    /// before the one that was stopped, which are known when it is asked. An event is made or applied only once all
+    /// that it needs was read.
     pub fn carry_out_now(
         &mut self,
         reads: &Mutex<Reads>,
@@ -174,7 +176,7 @@ impl<S: Commit> Store<S> {
     }
 }
 
-/// True if it is soon done wherever its rows are in memory.
+/// True if what it carries and names is little. How many rows it walks through, its key tells: see `in_memory`.
 fn is_short(question: &Question) -> bool {
     let kind = matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
     kind && question.size() <= SHORT_BYTES_MAX && question.names() <= SHORT_NAMES_MAX

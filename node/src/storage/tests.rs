@@ -1,5 +1,5 @@
 use super::*;
-use starling_crdt::{Command, Dot, PartitionId, Reply};
+use starling_crdt::{Command, Dot, Event, PartitionId, Reply, Scrubbed};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -308,6 +308,62 @@ fn the_event_loop_leaves_questions_with_many_names_to_the_thread() {
     assert!(store.handle.now(0, &add).is_some());
     let more = (1..).take_while(|n| store.handle.now(*n, &add).is_some()).count();
     assert_eq!((1 + more) * NAMES, store::OWN_NAMES_MAX);
+    store.handle.close().unwrap();
+}
+
+/// What is in memory may be much: the event loop would not answer others meanwhile.
+#[test]
+fn the_event_loop_leaves_large_keys_to_the_thread_which_does_all_of_it() {
+    const CELLS: u64 = 3_000;
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    let sadd = |n: u64, names: std::ops::Range<u64>| {
+        let members = names.map(|name| name.to_be_bytes().to_vec().into()).collect();
+        execute(n, Command::SAdd { members })
+    };
+    store.execute(sadd(1, 0..CELLS));
+    store.execute(sadd(2, 0..9));
+    let members = Question::Read { partition: partition(1), key: key(1).into(), command: Command::SMembers };
+    for question in [execute(1, Command::Del), set(1), execute(1, Command::SMembers), members] {
+        assert_eq!(store.handle.now(1, &question), None, "{question:?}");
+    }
+    assert_eq!(
+        store.execute(execute(1, Command::SCard)).0,
+        Reply::Int(CELLS as i64),
+        "nothing was done by halves"
+    );
+    assert!(store.handle.now(1, &execute(2, Command::Del)).is_some());
+    store.handle.flush();
+    assert!(matches!(store.next(), (StoreId(1), Answer::Synced)));
+
+    // Of another: the first is for a small key, the second drops the large one.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut other = open(elsewhere.path());
+    let event = |store: &mut Store, question| {
+        store.handle.send(StoreId(1), question);
+        let (_, Answer::Executed { event: Some(event), .. }) = store.next() else { panic!("no event") };
+        assert_eq!(store.next(), (StoreId(1), Answer::Synced));
+        event
+    };
+    let large = event(&mut other, sadd(1, CELLS..2 * CELLS));
+    let mut events = vec![event(&mut other, set(8)), event(&mut other, execute(1, Command::Del))];
+    let apply = |events: &[Event]| Question::Apply { partition: partition(1), events: events.to_vec() };
+    store.handle.send(StoreId(2), apply(&[large]));
+    assert_eq!(store.next(), (StoreId(2), Answer::Applied { refused: 0 }));
+    for _ in 0..2 {
+        assert_eq!(store.handle.now(3, &apply(&events)), None);
+        events.rotate_left(1);
+    }
+    store.handle.send(StoreId(3), apply(&events));
+    assert_eq!(store.next(), (StoreId(3), Answer::Applied { refused: 0 }));
+    assert_eq!(
+        store.execute(execute(1, Command::SCard)).0,
+        Reply::Int(CELLS as i64),
+        "what that one had seen went"
+    );
+    assert_eq!(store.execute(get(8)).0, Reply::Bytes(b"8".to_vec().into()));
+    store.handle.send(StoreId(4), Question::Scrub { partition: partition(1), max_bytes: usize::MAX });
+    assert_eq!(store.next(), (StoreId(4), Answer::Scrubbed(Scrubbed::Sound)));
     store.handle.close().unwrap();
 }
 

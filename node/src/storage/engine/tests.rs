@@ -246,6 +246,38 @@ fn what_is_in_memory_is_told_from_what_is_not() {
 }
 
 #[test]
+fn a_walk_in_memory_is_stopped_where_it_is_long_and_goes_on_where_others_do_not_wait_for_it() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(place.path()).unwrap();
+    let engine = &mut disk.engine;
+    let cell = |key: u8, n: usize| [&[0, 0, 1, 0, 1, key, 4][..], &(n as u32).to_be_bytes()].concat();
+    let (from, to) = ([0, 0, 1, 0, 1, 7], [0, 0, 1, 0, 1, 7, 255]);
+    let whole = |rows: &mut Engine| {
+        let mut count = 0;
+        rows.scan(&from, &to, &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    };
+    (0..WALKED_MAX).for_each(|n| engine.put(&cell(7, n), b"1"));
+    assert_eq!(engine.in_memory(whole), Ok(Some(WALKED_MAX)));
+    assert_eq!(engine.in_memory(whole), Ok(Some(WALKED_MAX)), "each time anew");
+    assert_eq!(
+        engine.in_memory(|rows| whole(rows).and(whole(rows))),
+        Ok(None),
+        "all that is for one question"
+    );
+    engine.put(&cell(7, WALKED_MAX), b"1");
+    assert_eq!(engine.in_memory(whole), Ok(None));
+    assert_eq!(whole(engine), Ok(WALKED_MAX + 1));
+    // Those take as long.
+    (0..WALKED_MAX).for_each(|n| engine.delete(&cell(7, n)));
+    assert_eq!(engine.in_memory(whole), Ok(None));
+    assert_eq!(whole(engine), Ok(1));
+}
+
+#[test]
 fn a_row_that_changes_again_and_again_does_not_fill_the_journal() {
     let (dir, recent_max) = (tempfile::tempdir().unwrap(), 64 * 1024);
     let size = || {
