@@ -189,6 +189,26 @@ fn a_record_that_rotted_is_damage_and_one_that_was_never_synced_is_not() {
     }
 }
 
+/// A sync of the end of a pipe fails: so this tells whether there was one.
+#[cfg(unix)]
+#[test]
+fn a_record_that_is_to_outlast_a_power_cut_is_synced_before_anybody_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(place.path()).unwrap();
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    journal.file = std::os::fd::OwnedFd::from(pipe).into();
+    // So that no zeros are written ahead, which a pipe has no room for.
+    journal.room = ROOM;
+    let mut commit = |row: &[u8], synced| {
+        let mut record = Record::default();
+        record.push(row, None);
+        journal.commit(&mut record, synced)
+    };
+    assert!(commit(b"a", false).is_ok());
+    assert!(commit(b"b", true).is_err());
+    assert!(commit(b"c", false).is_ok() && journal.sync().is_err() && journal.turn().is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     /// Whole records before the damage are played back, nothing else is, and writing goes on; or it is refused.
