@@ -12,6 +12,9 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 /// Of elements that only tell a key's type, as many removals that wait are told of at most.
 const WAITS_MAX: usize = 64;
 
+/// To find those, as many targets are looked at: many may wait for nothing any more until the next sweep.
+const LOOKED_MAX: usize = 16 * WAITS_MAX;
+
 /// Targets, and all that each will wait for.
 pub(super) type Waits<'a> = Vec<(&'a Target, Context)>;
 
@@ -76,7 +79,8 @@ impl Deferred {
             return found;
         }
         found.extend(self.of(&Target::Key(Key::from(key))).map(|dots| (None, dots)));
-        self.of_fields(key, Field::Register..Field::Entry(ByteBuf::new()), usize::MAX, &mut found);
+        let counters = Field::Register..Field::Entry(ByteBuf::new());
+        self.of_fields(key, counters, (usize::MAX, usize::MAX), &mut found);
         let entries = Field::Entry(ByteBuf::new())..Field::Member(ByteBuf::new());
         self.of_wanted(key, &needs.entries, entries, Field::Entry, &mut found);
         let members = Field::Member(ByteBuf::new())..;
@@ -93,8 +97,8 @@ impl Deferred {
         found: &mut BTreeMap<Option<Field>, Context>,
     ) {
         match wanted {
-            Wanted::All => self.of_fields(key, fields, usize::MAX, found),
-            Wanted::Head | Wanted::Page(_) => self.of_fields(key, fields, WAITS_MAX, found),
+            Wanted::All => self.of_fields(key, fields, (usize::MAX, usize::MAX), found),
+            Wanted::Head | Wanted::Page(_) => self.of_fields(key, fields, (LOOKED_MAX, WAITS_MAX), found),
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));
@@ -105,30 +109,35 @@ impl Deferred {
                         place.insert(dots);
                     }
                 }
-                self.of_fields(key, fields, WAITS_MAX, found);
+                self.of_fields(key, fields, (LOOKED_MAX, WAITS_MAX), found);
             }
         }
     }
 
+    /// Of so many targets, at most so many that wait.
     fn of_fields(
         &self,
         key: &[u8],
         fields: impl RangeBounds<Field>,
-        most: usize,
+        (looked, most): (usize, usize),
         found: &mut BTreeMap<Option<Field>, Context>,
     ) {
-        let waiting = self.of_fields_from(key, fields.start_bound()).take(most);
-        let waiting = waiting.take_while(|(field, _)| fields.contains(*field));
-        found.extend(waiting.map(|(field, dots)| (Some(field.clone()), dots)));
+        let targets = self.targets_from(key, fields.start_bound()).take(looked);
+        let targets = targets.take_while(|(field, _)| fields.contains(*field));
+        let waiting = targets.filter_map(|(field, dots)| Some((Some(field.clone()), self.left_of(dots)?)));
+        found.extend(waiting.take(most));
     }
 
     /// What waits for single fields of a key, in their order.
     pub fn of_fields_from(&self, key: &[u8], from: Bound<&Field>) -> impl Iterator<Item = (&Field, Context)> {
+        self.targets_from(key, from).filter_map(|(field, dots)| Some((field, self.left_of(dots)?)))
+    }
+
+    /// All that may wait for single fields of a key.
+    fn targets_from(&self, key: &[u8], from: Bound<&Field>) -> impl Iterator<Item = (&Field, &Context)> {
         let from = from.map(|field| Target::Cell(Cell::new(key, field.clone())));
         let targets = self.targets.range((from, Bound::Unbounded));
-        let fields = targets
-            .map_while(move |(target, dots)| Some((target.field().filter(|_| target.key() == key)?, dots)));
-        fields.filter_map(|(field, dots)| Some((field, self.left_of(dots)?)))
+        targets.map_while(move |(target, dots)| Some((target.field().filter(|_| target.key() == key)?, dots)))
     }
 
     /// True where `dot`, put into `cell`, has been removed before it came.
@@ -340,5 +349,30 @@ mod tests {
         assert!(!deferred.targets.contains_key(&other), "swept meanwhile");
         assert!(deferred.targets.values().all(|dots| *dots == all));
         assert!(deferred.iter().all(|(_, dots)| dots.len() == 961));
+    }
+
+    /// What waits for nothing any more is not swept at once, and may be most of what is there.
+    #[test]
+    fn to_tell_a_type_no_more_is_looked_at_than_so_much() {
+        let (mut deferred, mut disk) = (Deferred::default(), Memory::default());
+        let field = |i: usize| Field::Member(ByteBuf::from((i as u32).to_be_bytes()));
+        let mut wait = |deferred: &mut Deferred, i, actor| {
+            let (target, dots) =
+                (Target::Cell(Cell::new(b"k", field(i))), Context::from(Dot::new(Actor(actor), 1)));
+            let waits = deferred.plan([(&target, &dots)], &Context::new()).unwrap();
+            deferred.add(&mut disk, P, waits);
+        };
+        (1..2 * LOOKED_MAX).for_each(|i| wait(&mut deferred, i, 1));
+        [0, LOOKED_MAX - 1, LOOKED_MAX, 2 * LOOKED_MAX].iter().for_each(|i| wait(&mut deferred, *i, 2));
+        deferred.came(&mut disk, P, Dot::new(Actor(1), 1));
+        assert!(deferred.targets.len() > LOOKED_MAX, "not swept yet");
+        let told = |members| {
+            let needs = Needs { entries: Wanted::Head, members, most: 0, most_named: 0 };
+            deferred.of_key(b"k", &needs).into_keys().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(told(Wanted::Head), [0, LOOKED_MAX - 1].map(field));
+        let name = ByteBuf::from((2 * LOOKED_MAX as u32).to_be_bytes());
+        assert_eq!(told(Wanted::Named(vec![&name])), [0, LOOKED_MAX - 1, 2 * LOOKED_MAX].map(field));
+        assert_eq!(told(Wanted::All), [0, LOOKED_MAX - 1, LOOKED_MAX, 2 * LOOKED_MAX].map(field));
     }
 }
