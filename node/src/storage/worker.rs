@@ -47,6 +47,7 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
             let mut next = Some(first);
             while let Some(asks) = next {
                 self.carry_out_all(asks)?;
+                self.sync_if_due()?;
                 next = asked.try_recv().ok();
             }
             self.commit()?;
@@ -122,6 +123,11 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
         if is_changed {
             self.log.tidy(&mut self.sealed)?;
         }
+        self.sync_if_due()
+    }
+
+    /// However much is asked meanwhile.
+    fn sync_if_due(&mut self) -> Result<(), StorageError> {
         match self.sync_due {
             Some(due) if due <= Instant::now() => self.sync(),
             _ => Ok(()),

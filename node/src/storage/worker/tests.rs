@@ -240,6 +240,25 @@ fn an_idle_thread_syncs_when_it_is_due() {
 }
 
 #[test]
+fn a_thread_that_is_asked_all_the_time_syncs_when_it_is_due() {
+    let (asks, asked) = mpsc::channel();
+    let (journal, happened) = mpsc::channel();
+    let disk = Disk { journal, ..disk() };
+    let scrub = Question::Scrub { partition: 0, max_bytes: 100 };
+    let questions = [set("a", 1), scrub].into_iter().chain((0..20_000).map(|_| read("a")));
+    for (n, question) in (1..).zip(questions) {
+        asks.send(vec![Ask { id: StoreId(n), question, size: 0 }]).unwrap();
+    }
+    drop(asks);
+    let interval = Durability::Interval(Duration::from_millis(1));
+    run(worker(disk, interval), &asked, |_| {}).unwrap();
+    let journal: Vec<_> = happened.try_iter().collect();
+    let at = |what| journal.iter().position(|line| line == what).unwrap();
+    assert!(at("sync") < at("read 20002"), "the reads take longer than that");
+    assert_eq!(journal.iter().filter(|line| *line == "sync").count(), 1);
+}
+
+#[test]
 fn after_a_failure_nothing_is_answered_any_more() {
     let broken = Disk { commits_left: 1, ..disk() };
     let many = (0..GROUP_MAX * 3).map(|n| set(&format!("k{n}"), 1));
