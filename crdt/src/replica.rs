@@ -331,17 +331,18 @@ impl Replica {
         &self.given_up
     }
 
-    /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
+    /// Forgets a stretch of the log of what is in `below`, and returns what is left of that. Loses nothing: who lacks
+    /// it gets a state transfer.
     pub fn cut_log(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         p: PartitionId,
         below: &Context,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Context, StorageError> {
         self.witness(p, below);
         match self.partitions.get_mut(&p) {
             Some(partition) => partition.cut_log(s, below),
-            None => Ok(()),
+            None => Ok(Context::new()),
         }
     }
 

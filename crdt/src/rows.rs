@@ -327,25 +327,38 @@ pub(crate) fn each(
     failed
 }
 
-/// Deletes the rows of a span, at most so many at once in memory. Returns how many there were.
-pub(crate) fn delete_all(s: &mut (impl Storage + ?Sized), span: &Span) -> Result<u64, StorageError> {
+/// Deletes the rows of a span. Their names are read in parts; that they are deleted, storage keeps in memory until all of
+/// it is committed.
+pub(crate) fn delete_all(s: &mut (impl Storage + ?Sized), span: &Span) -> Result<(), StorageError> {
     const AT_ONCE: usize = 4_096;
-    let (mut deleted, mut from) = (0, span.0.clone());
-    loop {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        s.scan(&from, &span.1, &mut |row, _| {
-            found.push(row.to_vec());
-            if found.len() < AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        for row in &found {
-            s.delete(row);
-        }
-        deleted += found.len() as u64;
-        match found.pop() {
-            Some(last) if found.len() + 1 == AT_ONCE => from = last,
-            _ => return Ok(deleted),
-        }
+    let mut span = span.clone();
+    while let (_, Some(last)) = delete_some(s, &span, AT_ONCE)? {
+        span.0 = last;
     }
+    Ok(())
+}
+
+/// Deletes the first rows of a span, at most so many. Returns how many, and the last of them if there may be more.
+pub(crate) fn delete_some(
+    s: &mut (impl Storage + ?Sized),
+    span: &Span,
+    most: usize,
+) -> Result<(usize, Option<Vec<u8>>), StorageError> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    s.scan(&span.0, &span.1, &mut |row, _| {
+        found.push(row.to_vec());
+        if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    for row in &found {
+        s.delete(row);
+    }
+    let count = found.len();
+    Ok((count, found.pop().filter(|_| count >= most)))
+}
+
+/// The counter in a row of the log.
+pub(crate) fn log_counter(row: &[u8]) -> Result<u64, StorageError> {
+    row.last_chunk().map(|counter| u64::from_be_bytes(*counter)).ok_or_else(|| damaged(row))
 }
 
 struct Reader<'a>(&'a [u8]);

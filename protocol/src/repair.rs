@@ -144,7 +144,9 @@ enum Pending {
     },
     /// Our contexts, to hold what others told before against them.
     Prove,
-    Cut,
+    Cut {
+        partition: PartitionId,
+    },
 }
 
 pub struct Repair {
@@ -350,6 +352,7 @@ impl Repair {
             (Pending::Learn { partition, from, .. }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
             (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),
+            (Pending::Cut { partition }, Answer::Cut { left }) => self.ask_cut(partition, left),
             (Pending::Filled { partition }, _) => self.refilled(partition),
             _ => {}
         }

@@ -124,7 +124,10 @@ pub enum Answer {
     LetGo {
         done: bool,
     },
-    Cut,
+    /// A stretch was cut; this is left of what was to be.
+    Cut {
+        left: Context,
+    },
     Scrubbed(Scrubbed),
     Filled,
     /// The partition was given up, and lacks what others have.
@@ -178,7 +181,8 @@ impl Answer {
             Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
             Answer::Missing(_) | Answer::Contexts { .. } | Answer::Applied { .. } => 0,
             Answer::Synced | Answer::Late => 0,
-            Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } | Answer::Cut => 0,
+            Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } => 0,
+            Answer::Cut { .. } => 0,
             Answer::Scrubbed(_) | Answer::Filled | Answer::NotFilled => 0,
         }
     }
@@ -266,8 +270,7 @@ pub fn answer(
             Answer::LetGo { done: replica.let_go(storage, partition, held)? }
         }
         Question::CutLog { partition, ref below } => {
-            replica.cut_log(storage, partition, below)?;
-            Answer::Cut
+            Answer::Cut { left: replica.cut_log(storage, partition, below)? }
         }
         Question::Scrub { partition, max_bytes } => {
             let found = replica.scrub(storage, partition, max_bytes)?;

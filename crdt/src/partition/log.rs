@@ -19,6 +19,9 @@ const CELLS_FEW: u64 = 256;
 /// may be as long as this by itself, and those behind are read again.
 const KEPT_MAX: usize = 4 * 1024 * 1024;
 
+/// Rows that are cut at once: all that is deleted is in memory until it is committed.
+const CUT_MAX: usize = 4_096;
+
 /// What another replica lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -232,17 +235,30 @@ impl Partition {
         Ok((event.size() <= room).then_some(event))
     }
 
-    /// Forgets the log of what is in `below`. Loses nothing: who lacks it gets a state transfer.
-    pub fn cut_log(&mut self, s: &mut (impl Storage + ?Sized), below: &Context) -> Result<(), StorageError> {
-        let mut cut = 0;
-        for (actor, start, end) in below.intersect(&self.context).ranges() {
-            cut += rows::delete_all(s, &rows::log_range(self.id, actor, start, end))?;
+    /// Forgets a stretch of the log of what is in `below`, and returns what is left of that. Loses nothing: who lacks
+    /// it gets a state transfer.
+    pub fn cut_log(
+        &mut self,
+        s: &mut (impl Storage + ?Sized),
+        below: &Context,
+    ) -> Result<Context, StorageError> {
+        let (mut cut, mut left) = (0, below.intersect(&self.context));
+        let mut done = Context::new();
+        for (actor, start, end) in left.ranges() {
+            let span = rows::log_range(self.id, actor, start, end);
+            let (deleted, last) = rows::delete_some(s, &span, CUT_MAX - cut)?;
+            cut += deleted;
+            done.insert_range(actor, start, last.map_or(Ok(end), |row| rows::log_counter(&row))?);
+            if cut >= CUT_MAX {
+                break;
+            }
         }
         if cut > 0 {
-            self.log = self.log.saturating_sub(cut);
+            self.log = self.log.saturating_sub(cut as u64);
             self.save(s);
         }
-        Ok(())
+        left.subtract(&done);
+        Ok(left)
     }
 }
 

@@ -310,7 +310,14 @@ impl Repair {
         // One that has told once and is away since would hold the log up for ever.
         let Some(below) = held.or_else(|| is_full.then(|| mine.clone())) else { return };
         self.cut.insert(partition, below.len());
-        self.ask_store(Pending::Cut, Question::CutLog { partition, below });
+        self.ask_cut(partition, below);
+    }
+
+    /// A stretch at a time, so that others have their turn.
+    pub(super) fn ask_cut(&mut self, partition: PartitionId, below: Context) {
+        if !below.is_empty() {
+            self.ask_store(Pending::Cut { partition }, Question::CutLog { partition, below });
+        }
     }
 
     /// What every owner but this peer has told, under the present table, that it has synced; and `mine`.

@@ -109,7 +109,7 @@ fn what_is_missing_goes_as_events_or_else_as_state() {
 
     assert_eq!(a.log(), Some((5, 5)));
     let below = a.context();
-    assert_eq!(a.ask(Question::CutLog { partition: P, below }), Answer::Cut);
+    assert_eq!(a.ask(Question::CutLog { partition: P, below }), Answer::Cut { left: Context::new() });
     assert_eq!(a.log(), Some((5, 0)));
     assert_eq!(a.ask(missing), Answer::Missing(Missing::Cut));
     let Answer::Snapshot { mut pieces } = a.ask(Question::Snapshot { partition: P, max_bytes: 64 }) else {
@@ -123,6 +123,24 @@ fn what_is_missing_goes_as_events_or_else_as_state() {
     assert_eq!(c.ask(install(pieces)), Answer::Installed { done: true });
     assert_eq!(a.context(), c.context());
     assert_eq!(c.get("k4"), Reply::Bytes(bytes("v")));
+}
+
+#[test]
+fn a_long_log_is_cut_in_stretches_that_tell_what_is_left() {
+    let (mut a, mut b) = (Store::new(1), Store::new(2));
+    (0..5_000).for_each(|n| drop(a.set(&n.to_string(), "v")));
+    let event = b.set("k", "v");
+    a.ask(Question::Apply { partition: P, events: vec![event.clone()] });
+    let mut below = a.context();
+    let logs: Vec<_> = std::iter::from_fn(|| {
+        let cut = Question::CutLog { partition: P, below: below.clone() };
+        let Answer::Cut { left } = a.ask(cut) else { panic!() };
+        let again = !below.is_empty();
+        below = left;
+        again.then(|| (a.log(), below.len()))
+    })
+    .collect();
+    assert_eq!(logs, [(Some((5_001, 905)), 905), (Some((5_001, 0)), 0)]);
 }
 
 #[test]

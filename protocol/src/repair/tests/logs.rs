@@ -74,3 +74,26 @@ fn a_start_cuts_no_log_that_is_short() {
     assert_eq!(cuts(&mut repair, 1_000, &[(OTHER, 1_000), (COMING, 5)]), []);
     assert_eq!(cuts(&mut repair, 1_001, &[(OTHER, 1_000), (COMING, 5)]), [1_001]);
 }
+
+#[test]
+fn what_is_left_of_a_long_log_is_cut_too() {
+    let mut repair = started(0, 0);
+    repair.ask_cut(0, seen(30));
+    let left: Context = seen(30).difference(&seen(20));
+    for left in [left, Context::new()] {
+        let asked = repair.drain();
+        let [Out::Store { ticket, question: Question::CutLog { .. } }] = asked[..] else {
+            panic!("{asked:?}")
+        };
+        repair.stored(&scene(&FOUR), ticket, Answer::Cut { left: left.clone() });
+        let again: Vec<_> = repair
+            .out
+            .iter()
+            .filter_map(|out| match out {
+                Out::Store { question: Question::CutLog { below, .. }, .. } => Some(below.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(again, if left.is_empty() { vec![] } else { vec![left] });
+    }
+}
