@@ -15,6 +15,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 /// Bytes of tables that are read for the keys in them when they are opened, at most.
@@ -28,6 +29,17 @@ const WORKERS: usize = 1;
 /// what each of those gets. Not a tenth (10): commits wait for it once as much again has come as is being written.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
+
+/// While more tables than so many wait to be merged, no more come: each read looks into all of them. It is what fjall
+/// holds up ordinary writes from, but not those in bulk.
+const UNMERGED_MAX: usize = 20;
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Looks at which nothing was being merged, one after the other, before more is written all the same: that asks for
+/// the next merge.
+const IDLE_MAX: u32 = 10;
+/// Looks in all: ten seconds, in which commits may have to wait.
+const LOOKS_MAX: u32 = 500;
 
 /// The engine's own, `rows` and `about`.
 const KEYSPACES: usize = 3;
@@ -149,6 +161,27 @@ impl Tables {
         }
         ingestion.finish().map_err(failure)
     }
+
+    /// Waits, unless told to stop, while the engine merges what has become too many tables. Commits wait as well once
+    /// as much again has come.
+    pub fn wait_for_merges(&self, stop: &AtomicBool) {
+        let is_too_much = || self.rows.l0_table_count() > UNMERGED_MAX;
+        let looks = wait_while(is_too_much, || self.database.active_compactions() > 0, stop);
+        if looks > 0 {
+            tracing::debug!(looks, "more was written than is merged, which was waited for");
+        }
+    }
+}
+
+/// Waits while there is too much, and something is done about it, and nobody says stop. Returns how often it looked.
+fn wait_while(is_too_much: impl Fn() -> bool, is_at_work: impl Fn() -> bool, stop: &AtomicBool) -> u32 {
+    let (mut looks, mut idle) = (0, 0);
+    while looks < LOOKS_MAX && idle < IDLE_MAX && is_too_much() && !stop.load(Ordering::Relaxed) {
+        looks += 1;
+        idle = if is_at_work() { 0 } else { idle + 1 };
+        std::thread::sleep(LOOK);
+    }
+    looks
 }
 
 /// By a thread that gives way, since those that the engine starts for itself begin as the one that opens it.
@@ -208,13 +241,37 @@ fn failure(e: fjall::Error) -> StorageError {
     })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::process::getpriority_process;
+    use std::cell::Cell;
 
     #[test]
+    fn what_is_merged_is_waited_for_until_it_is_little_or_nothing_goes_on_or_it_is_told_to_stop() {
+        let (go, stop) = (AtomicBool::new(false), AtomicBool::new(true));
+        assert_eq!(wait_while(|| false, || true, &go), 0);
+        assert_eq!(wait_while(|| true, || true, &stop), 0);
+        assert_eq!(wait_while(|| true, || false, &go), IDLE_MAX, "nobody merges");
+        let left = Cell::new(5);
+        let less = || left.replace(left.get() - 1) > 0;
+        assert_eq!(wait_while(less, || true, &go), 5);
+    }
+
+    #[test]
+    fn tables_are_counted_until_they_are_merged() {
+        let place = tempfile::tempdir().unwrap();
+        let tables = Tables::open(place.path(), 1).unwrap();
+        let mut changes = Recent::default();
+        changes.change(b"row", Some(b"1"));
+        tables.write(&changes).unwrap();
+        assert_eq!(tables.rows.l0_table_count(), 1);
+        tables.wait_for_merges(&AtomicBool::new(false));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn a_thread_that_gives_way_takes_those_along_that_it_starts_and_no_others() {
+        use rustix::process::getpriority_process;
         let own = || getpriority_process(None).unwrap();
         let before = own();
         let in_background = std::thread::spawn(move || {

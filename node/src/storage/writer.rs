@@ -13,6 +13,8 @@ pub struct Writer {
     tables: Tables,
     leaving: Option<Leaving>,
     reading: Option<Reading>,
+    /// Whoever waits for merges stops that.
+    closes: Arc<AtomicBool>,
 }
 
 /// A generation on its way to tables.
@@ -57,7 +59,7 @@ impl Drop for Reading {
 impl Writer {
     pub fn new(journal: Journal, tables: Tables) -> Self {
         let reading = (!tables.keys().is_read()).then(|| Reading::start(tables.clone()));
-        Self { journal, tables, leaving: None, reading }
+        Self { journal, tables, leaving: None, reading, closes: Arc::default() }
     }
 
     /// Until the keys of tables are read.
@@ -69,11 +71,15 @@ impl Writer {
     /// All of it is in the journal; what comes next goes to another file.
     fn leave(&mut self, generation: Arc<Generation>) -> Result<(), StorageError> {
         let journal = self.journal.turn().map_err(refused)?;
-        let tables = self.tables.clone();
+        let (tables, closes) = (self.tables.clone(), Arc::clone(&self.closes));
         let thread = std::thread::Builder::new().name("tables".into());
         let write = move || {
             give_way();
-            tables.write(&generation.rows).inspect(|()| generation.arrive())
+            tables.write(&generation.rows)?;
+            // It has not arrived until then, so that the next one waits, and commits at last.
+            tables.wait_for_merges(&closes);
+            generation.arrive();
+            Ok(())
         };
         self.leaving = Some(Leaving { journal, thread: thread.spawn(write).map_err(refused)? });
         Ok(())
@@ -113,6 +119,7 @@ impl Log<Sealed> for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.reading.take());
+        self.closes.store(true, Ordering::Relaxed);
         if let Err(error) = self.left() {
             tracing::warn!(%error, "rows in memory could not be written to tables; the journal keeps them");
         }
