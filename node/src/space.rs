@@ -60,7 +60,10 @@ impl Space {
             return None;
         }
         self.next = now + PERIOD;
-        let disk = Disk::of(&self.directory)?;
+        self.news_of(Disk::of(&self.directory)?)
+    }
+
+    fn news_of(&mut self, disk: Disk) -> Option<bool> {
         let is_low = self.is_low(disk);
         (std::mem::replace(&mut self.is_low, is_low) != is_low).then(|| self.tell(disk))
     }
@@ -93,16 +96,16 @@ mod tests {
     #[test]
     fn little_room_is_news_once_and_so_is_enough() {
         let mut space = Space::new(Path::new("."), 80 * MIB);
-        let mut is_low = |free_mib, total_mib| {
-            space.is_low = space.is_low(Disk { free: free_mib * MIB, total: total_mib * MIB });
-            space.is_low
+        let mut news = |free_mib, total_mib| {
+            let disk = Disk { free: free_mib * MIB, total: total_mib * MIB };
+            [space.news_of(disk), space.news_of(disk)]
         };
-        assert!(!is_low(80, 10_000));
-        assert!(is_low(79, 10_000));
-        assert!(is_low(89, 10_000), "not by turns");
-        assert!(!is_low(90, 10_000));
-        assert!(!is_low(40, 320), "an eighth of a small disk");
-        assert!(is_low(39, 320));
+        assert_eq!(news(80, 10_000), [None, None]);
+        assert_eq!(news(79, 10_000), [Some(true), None]);
+        assert_eq!(news(89, 10_000), [None, None], "not by turns");
+        assert_eq!(news(90, 10_000), [Some(false), None]);
+        assert_eq!(news(40, 320), [None, None], "an eighth of a small disk");
+        assert_eq!(news(39, 320), [Some(true), None]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What reads were answered, for as long as it holds: until an event touches the key.
 //!
 //! A read that comes again is answered from here, without the storage thread: two wake-ups are most of what a
-//! read costs. Only what is synced is kept here, and a change takes it out before it is carried out itself. So
+//! read costs. Only what may be told is kept here, synced or, at an interval, written, and a change takes it out before it is carried out itself. So
 //! whatever was acknowledged is seen (rule `ack-synced`), and a slice is one that this replica had: its context may
 //! lack events of other keys that came since, and none of its own.
 //!
@@ -66,7 +66,7 @@ impl Reads {
         Some(Answer::Read { slice, digest })
     }
 
-    /// Keeps what was read, unless it is large. All that it tells of must be synced.
+    /// Keeps what was read, unless it is large. All that it tells of must be synced, or written where that is enough.
     pub fn keep(&mut self, question: &Question, slice: &Arc<Slice>, digest: Option<u64>) {
         let Question::Read { partition, key, command } = question else { return };
         // One page after the other of a large key would push out all that is asked for again.
