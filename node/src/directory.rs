@@ -77,7 +77,8 @@ impl Drop for Directory {
 }
 
 impl Directory {
-    /// Opens the directory, which is created if need be, readable for this user alone.
+    /// Opens the directory, which is created if need be. What it has of data is readable for this user alone, though
+    /// the directory itself, where it was made by another hand, may be open to others.
     ///
     /// Errors: another process has it open; its format is not known; the file system refuses.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
@@ -85,6 +86,7 @@ impl Directory {
         let lock = lock(path)?;
         let directory = Self { path: path.to_path_buf(), lock };
         directory.check_format()?;
+        directory.close_store()?;
         Ok(directory)
     }
 
@@ -95,6 +97,18 @@ impl Directory {
     /// Where the storage engine keeps its files.
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// The engine makes its files as the umask of the user says: nobody else may come to them.
+    fn close_store(&self) -> Result<(), DirectoryError> {
+        let path = self.store();
+        create_private(&path).map_err(io_error("create", &path))?;
+        if !is_private(&path)
+            && let Err(error) = make_private(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "other users of this machine can read the data; chmod 700 ends that");
+        }
+        Ok(())
     }
 
     /// Checks the format, or writes it where nothing is stored yet.
@@ -123,6 +137,36 @@ impl Directory {
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
     let path = path.to_path_buf();
     move |source| DirectoryError::Io { what, path, source }
+}
+
+/// Whether only this user may look into it, as far as the system tells.
+#[cfg(unix)]
+pub fn is_private(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).map_or(true, |found| found.permissions().mode() & 0o077 == 0)
+}
+
+#[cfg(not(unix))]
+pub fn is_private(_: &Path) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// As a shell reads it back.
+pub fn in_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@".contains(&byte);
+    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn lock(directory: &Path) -> Result<File, DirectoryError> {

@@ -1,7 +1,7 @@
 //! What a peer says once it is ready, on stdout and in `peer.json` for programs on this machine.
 
 use crate::config::{Options, default_dir};
-use crate::directory::write_atomically;
+use crate::directory::{in_shell, write_atomically};
 use crate::error::Error;
 use crate::peer_handle::Facts;
 use crate::resp::tls::is_self_signed;
@@ -123,13 +123,6 @@ impl Ready {
         let dir = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
         format!("STARLING_DIR={} starling", in_shell(&dir))
     }
-}
-
-/// As a shell reads it back.
-fn in_shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@".contains(&byte);
-    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

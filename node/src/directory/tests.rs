@@ -74,7 +74,7 @@ fn data_without_a_format_is_refused_but_other_files_are_not_in_the_way() {
     fs::write(place.path().join("identity.key"), "kept").unwrap();
     drop(Directory::open(place.path()).unwrap());
     fs::remove_file(place.path().join("format")).unwrap();
-    fs::create_dir(place.path().join("store")).unwrap();
+    assert!(place.path().join("store").exists());
     let error = Directory::open(place.path()).unwrap_err();
     assert!(matches!(error, DirectoryError::NoFormat { .. }), "{error}");
 }
@@ -98,6 +98,25 @@ fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
     write_atomically(&path, b"two").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"two");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn data_is_for_this_user_alone_though_the_directory_is_open_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let open_to_all = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    open_to_all(place.path());
+    let directory = Directory::open(place.path()).unwrap();
+    let store = directory.store();
+    assert_eq!((mode(place.path()), mode(&store)), (0o755, 0o700));
+    drop(directory);
+    // As an earlier version has left it.
+    open_to_all(&store);
+    assert!(!is_private(&store));
+    drop(Directory::open(place.path()).unwrap());
+    assert_eq!(mode(&store), 0o700);
 }
 
 #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! The disk, the clock and the certificate.
 
 use super::Finding;
+use crate::directory::{in_shell, is_private};
 use crate::network::{self, wall_ms};
 use crate::space::Disk;
 use starling_protocol::admission::certificate::Refusal;
@@ -25,6 +26,7 @@ pub fn examine(dir: &Path, keep_free: u64) -> Vec<Finding> {
     }
     let mut findings = vec![disk(dir)];
     findings.extend(Disk::of(dir).map(|disk| space_left(disk, keep_free)));
+    findings.extend(secrecy(dir));
     findings.extend(clock_and_certificate(dir));
     findings
 }
@@ -46,6 +48,24 @@ fn disk(dir: &Path) -> Finding {
             "see that this user owns it, that the disk is not full and not mounted read-only",
         ),
     }
+}
+
+/// `None`: there is nothing yet to be read.
+fn secrecy(dir: &Path) -> Option<Finding> {
+    const CHECK: &str = "secrecy";
+    let store = dir.join("store");
+    if !store.exists() {
+        return None;
+    }
+    let shown = store.display();
+    Some(match is_private(&store) {
+        true => Finding::ok(CHECK, format!("{shown} is for its user alone")),
+        false => Finding::warn(
+            CHECK,
+            format!("other users of this machine can read the data in {shown}"),
+            format!("chmod 700 {}", in_shell(&store)),
+        ),
+    })
 }
 
 fn time_sync(dir: &Path) -> io::Result<Duration> {
@@ -134,6 +154,23 @@ mod tests {
         let disk = disk(home.path());
         assert!(disk.verdict < Verdict::Fail, "{disk:?}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn data_that_others_can_read_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(secrecy(home.path()), None);
+        let store = home.path().join("store");
+        fs::create_dir(&store).unwrap();
+        let found = |mode| {
+            fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
+            secrecy(home.path()).unwrap()
+        };
+        assert_eq!(found(0o700).verdict, Verdict::Ok);
+        assert_eq!(found(0o755).verdict, Verdict::Warn);
+        assert!(found(0o750).fix.unwrap().starts_with("chmod 700 "));
     }
 
     #[test]
