@@ -12,6 +12,13 @@ mod tests;
 const FORMAT: &str = "starling data 1";
 /// Longest `format` or `lock` file that is looked at, in bytes.
 const SMALL: u64 = 128;
+/// A directory with one of these was meant for a peer, whatever else is in it.
+const MARKS: [&str; 2] = ["starling.toml", "identity.key"];
+/// What may be in one that no peer has used: what `open` makes before `format`, what a file system has at its top,
+/// and the log of a peer that is only being started.
+const NOBODYS: [&str; 4] = ["lock", "format.tmp", "lost+found", "log"];
+/// Files that are named where there are more than may be.
+const NAMED_MAX: usize = 3;
 
 /// A peer's data directory, locked for as long as this lives, so that no second process uses it.
 #[derive(Debug)]
@@ -30,21 +37,29 @@ pub enum DirectoryError {
     Format { path: PathBuf, found: String },
     #[error("the data directory {path} has data, but no file 'format' that says how to read it")]
     NoFormat { path: PathBuf },
+    #[error("the directory {path} is no peer's, and not empty: it has {found}")]
+    Foreign { path: PathBuf, found: String },
     #[error("cannot {what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl DirectoryError {
     /// What to do about it.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> String {
         match self {
-            Self::Locked { .. } => {
-                "talk to that peer with `starling console`, or give this one its own directory with --dir"
-            }
-            Self::Format { .. } => "use the version of starling that wrote it, or another --dir",
-            Self::NoFormat { .. } => "put that file back if it was removed, or use another --dir",
+            Self::Locked { path, .. } => format!(
+                "talk to that peer with `starling console --dir {}`, or give this one its own directory with --dir",
+                in_shell(path)
+            ),
+            Self::Format { .. } => "use the version of starling that wrote it, or another --dir".into(),
+            Self::NoFormat { .. } => "put that file back if it was removed, or use another --dir".into(),
+            Self::Foreign { path, .. } => format!(
+                "name an empty directory, or one that does not exist yet, with --dir; if a peer is to live among these \
+                 files: touch {}",
+                in_shell(&path.join(MARKS[0]))
+            ),
             Self::Io { .. } => {
-                "see that this user may write there and that the disk has room, or use another --dir"
+                "see that this user may write there and that the disk has room, or use another --dir".into()
             }
         }
     }
@@ -52,7 +67,13 @@ impl DirectoryError {
 
 impl From<DirectoryError> for Error {
     fn from(e: DirectoryError) -> Self {
-        Error::new(e.to_string()).hint(e.hint())
+        let error = Error::new(e.to_string()).hint(e.hint());
+        match e {
+            DirectoryError::Foreign { .. } => {
+                error.why("a new peer there would be hard to tell from a mistyped --dir")
+            }
+            _ => error,
+        }
     }
 }
 
@@ -80,9 +101,11 @@ impl Directory {
     /// Opens the directory, which is created if need be. What it has of data is readable for this user alone, though
     /// the directory itself, where it was made by another hand, may be open to others.
     ///
-    /// Errors: another process has it open; its format is not known; the file system refuses.
+    /// Errors: another process has it open; its format is not known; it has what is no peer's; the file system refuses.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         create_private(path).map_err(io_error("create the data directory", path))?;
+        // Before anything is written there.
+        refuse_foreign(path)?;
         let lock = lock(path)?;
         let directory = Self { path: path.to_path_buf(), lock };
         directory.check_format()?;
@@ -137,6 +160,30 @@ impl Directory {
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
     let path = path.to_path_buf();
     move |source| DirectoryError::Io { what, path, source }
+}
+
+/// Nobody knows whose files these are, where no peer has ever been.
+fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("list", path))? {
+        names.push(entry.map_err(io_error("list", path))?.file_name().to_string_lossy().into_owned());
+    }
+    // What a store without a format means is said elsewhere.
+    let is_ours =
+        |name: &String| MARKS.contains(&name.as_str()) || matches!(name.as_str(), "format" | "store");
+    if names.iter().any(is_ours) {
+        return Ok(());
+    }
+    names.retain(|name| !NOBODYS.contains(&name.as_str()));
+    names.sort();
+    let mut shown: Vec<_> =
+        names.iter().take(NAMED_MAX).map(|name| name.escape_debug().to_string()).collect();
+    match names.len() {
+        0 => return Ok(()),
+        count if count > NAMED_MAX => shown.push(format!("{} more", count - NAMED_MAX)),
+        _ => {}
+    }
+    Err(DirectoryError::Foreign { path: path.to_path_buf(), found: shown.join(", ") })
 }
 
 /// Whether only this user may look into it, as far as the system tells.

@@ -184,6 +184,17 @@ fn a_founder_alone_serves_and_so_it_does_after_kill_9() {
 }
 
 #[test]
+fn a_directory_of_other_things_becomes_no_peers() {
+    let home = Home::new();
+    fs::create_dir(home.dir("etc")).unwrap();
+    fs::write(home.dir("etc").join("passwd"), "").unwrap();
+    let (code, words) = refused(peer_command(&["up"], &home.dir("etc"), &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("it has passwd") && words.contains("--dir"), "{words}");
+    assert_eq!(fs::read_dir(home.dir("etc")).unwrap().count(), 1, "nothing was begun");
+}
+
+#[test]
 fn a_second_start_on_a_directory_names_the_process_that_holds_it() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

@@ -33,7 +33,7 @@ fn a_second_start_names_the_process_that_holds_the_directory() {
     let first = Directory::open(&path).unwrap();
     let said = open_in_another_process(test, &path);
     assert!(said.contains(&format!("in use by process {}\n", std::process::id())), "{said}");
-    assert!(said.contains("`starling console`") && said.contains("--dir"), "{said}");
+    assert!(said.contains("`starling console --dir ") && said.contains("--dir"), "{said}");
     drop(first);
     assert!(open_in_another_process(test, &path).contains("opened"));
 }
@@ -98,6 +98,33 @@ fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
     write_atomically(&path, b"two").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"two");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_no_peers_is_refused_and_left_as_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["passwd", "hosts", "fstab", "b\u{1b}[31m"] {
+        fs::write(place.path().join(name), "").unwrap();
+    }
+    let error = Error::from(Directory::open(place.path()).unwrap_err()).to_string();
+    assert!(
+        error.contains("is no peer's, and not empty: it has b\\u{1b}[31m, fstab, hosts, 1 more"),
+        "{error}"
+    );
+    assert!(error.contains("--dir"), "{error}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 4);
+    // Somebody means it.
+    fs::write(place.path().join("starling.toml"), "").unwrap();
+    Directory::open(place.path()).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_made_for_a_peer_is_taken() {
+    for names in [&["lost+found"][..], &["lock", "format.tmp"], &["log"], &["identity.key", "genesis.cbor"]] {
+        let place = tempfile::tempdir().unwrap();
+        names.iter().for_each(|name| fs::write(place.path().join(name), "").unwrap());
+        Directory::open(place.path()).unwrap();
+    }
 }
 
 #[cfg(unix)]
