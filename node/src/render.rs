@@ -3,6 +3,7 @@
 pub mod explain;
 pub mod paths;
 pub mod reply;
+mod standing;
 
 use crate::admission::{Admission, to_oneself};
 use crate::transport::peer_text;
@@ -87,6 +88,9 @@ pub struct MemberLine {
     /// How this peer reaches it. `None`: no connection stands.
     #[serde(default)]
     pub path: Option<PathLine>,
+    /// Its certificate counts no more, as far as this peer knows: nobody talks to it.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 /// The object that `WHERE key JSON` prints.
@@ -169,6 +173,7 @@ impl StatusPage {
             why: to_oneself(refusal).into(),
         };
         self.refusals = refusals.into_iter().map(line).collect();
+        standing::mark_revoked(&mut self.members, admission);
     }
 
     fn refusals_text(&self) -> String {
@@ -200,7 +205,7 @@ impl StatusPage {
         let rows = table(&["NAME", "PEER ID", "STATE", "SHARE", "PATH", "ADDRESS"], rows);
         format!(
             "network {} ({})   {} of {} alive   N={} R={} W={}{}   {} partitions\n{}\n\
-             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}{}",
+             {} owns {} partitions, holds writes for others in {}, repairs {}; {} operations under way{}{}{}",
             plain(&self.network),
             self.network_id,
             self.alive,
@@ -218,6 +223,7 @@ impl StatusPage {
             self.operations,
             self.relayed_text(),
             self.refusals_text(),
+            self.standing_text(),
         )
     }
 
@@ -246,14 +252,16 @@ impl MemberLine {
             weight: member.weight,
             share: f64::from(member.share) / 1000.0,
             path: None,
+            revoked: false,
         }
     }
 
     fn state(&self) -> String {
+        let revoked = if self.revoked { ", revoked" } else { "" };
         match self.step.as_str() {
             "left" => "left".into(),
-            "member" => self.health.clone(),
-            step => format!("{}, {step}", self.health),
+            "member" => format!("{}{revoked}", self.health),
+            step => format!("{}, {step}{revoked}", self.health),
         }
     }
 }

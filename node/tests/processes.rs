@@ -108,6 +108,15 @@ impl Peer {
         }
     }
 
+    /// Until so many own data here.
+    fn await_members(&self, count: usize) {
+        let begun = Instant::now();
+        while self.ask(&["STATUS", "JSON"]).matches("\"step\":\"member\"").count() != count {
+            assert!(begun.elapsed() < DEADLINE, "there are never {count} members");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -566,10 +575,18 @@ fn a_revoked_peer_reads_that_it_is_out_and_a_new_ticket_lets_it_in_again() {
     let first = Peer::up(&home.dir("p1"));
     let second = Peer::join(&home.dir("p2"), &first);
     first.ask_until(&["STATUS"], "2 of 2 alive");
-    assert_eq!(first.ask(&["REVOKE", &second.text("peer_id")]), "+OK\r\n");
+    first.await_members(2);
+    let reply = first.ask(&["REVOKE", &second.text("peer_id")]);
+    let means = "is out of the network; 1 of the 2 owners that a write needs remains: when it will not come back, forget";
+    assert!(reply.starts_with("+OK; ") && reply.contains(means), "{reply}");
     first.ask_until(&["STATUS"], "1 of 2 alive");
+    first.ask_until(&["STATUS"], "dead, revoked");
     second.ask_until(&["STATUS"], "its certificate was revoked");
     second.stop();
+    // Nor is that forgotten.
+    first.stop();
+    let first = Peer::up(&home.dir("p1"));
+    first.ask_until(&["STATUS"], "dead, revoked");
     let (code, words) = refused(peer_command(&["up"], &home.dir("p2"), &[]));
     assert_eq!(code, Some(1));
     assert!(words.contains("revoked") && words.contains("starling invite"), "{words}");

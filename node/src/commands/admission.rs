@@ -1,6 +1,6 @@
 //! Commands about who is let in: invites and revocations.
 
-use super::network::resolve;
+use super::network::{admitted, resolve};
 use super::session::Session;
 use super::{Arguments, BASE, Group, Kind, Run, Spec, call, list, shown, subcommand, upper};
 use crate::admission::{Admission, InviteLine, Wish};
@@ -285,7 +285,17 @@ async fn revoke(session: &mut Session, args: Arguments) -> Frame {
         },
         (None, Err(failure)) => return super::failure::failure_frame(&failure),
     };
-    done(blocking(move || admission.revoke(peer)).await)
+    match blocking(move || admission.revoke(peer)).await {
+        Ok(()) => revoked(session, &peer_text(&peer)).await,
+        Err(line) => Frame::error(line),
+    }
+}
+
+/// It is done; what that means for those who remain is told as well as is known.
+async fn revoked(session: &Session, peer_id: &str) -> Frame {
+    let status = session.server.status().await;
+    let told = status.map(|status| format!("OK; {}", admitted(session, &status).revoked_text(peer_id)));
+    Frame::Simple(told.unwrap_or_else(|_| "OK".into()))
 }
 
 pub(super) fn admission(session: &Session) -> Result<Arc<Admission>, String> {

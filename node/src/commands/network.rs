@@ -222,13 +222,19 @@ async fn status(session: &mut Session, args: Arguments) -> Frame {
     };
     match session.server.status().await {
         Ok(status) => {
-            let mut page = StatusPage::new(&status);
-            session.server.peer.admission().iter().for_each(|admission| page.add_admission(admission));
+            let mut page = admitted(session, &status);
             session.server.peer.paths().iter().for_each(|paths| page.add_paths(paths));
             if as_json { Frame::bulk(json(&page)) } else { session.page(&page.text()) }
         }
         Err(failure) => failure_frame(&failure),
     }
+}
+
+/// With what this peer knows of who is let in.
+pub(super) fn admitted(session: &Session, status: &Status) -> StatusPage {
+    let mut page = StatusPage::new(status);
+    session.server.peer.admission().iter().for_each(|admission| page.add_admission(admission));
+    page
 }
 
 async fn admin(session: &mut Session, request: Request) -> Frame {
