@@ -122,6 +122,25 @@ impl Directory {
         self.path.join("store")
     }
 
+    /// Whether this is still the directory at its path: not removed, nor another in its place.
+    #[cfg(unix)]
+    pub fn is_in_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let name = |found: fs::Metadata| (found.dev(), found.ino());
+        let Ok(held) = self.lock.metadata().map(name) else { return true };
+        match fs::metadata(self.path.join("lock")).map(name) {
+            Ok(found) => found == held,
+            // Any other error says nothing of whether it is there.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Where the system does not tell files apart, it does not remove those that are open, either.
+    #[cfg(not(unix))]
+    pub fn is_in_place(&self) -> bool {
+        true
+    }
+
     /// The engine makes its files as the umask of the user says: nobody else may come to them.
     fn close_store(&self) -> Result<(), DirectoryError> {
         let path = self.store();

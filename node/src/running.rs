@@ -4,7 +4,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Options;
 use crate::directory::Directory;
-use crate::error::Error;
+use crate::error::{Error, STORAGE};
 use crate::event_loop::{EventLoop, Sources, Stopped};
 use crate::members::{self, Saver};
 use crate::peer_handle::{Facts, FaultHandle, PeerHandle, REQUESTS_MAX};
@@ -21,9 +21,13 @@ use starling_protocol::membership::signing::{Signed, Signing};
 use starling_protocol::peer::{Peer, Start};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+/// How often it is seen whether the data directory is still there. PostgreSQL looks for its own once a minute; until
+/// then writes are acknowledged that nobody will find again.
+const LOOK_FOR_DIRECTORY: Duration = Duration::from_secs(2);
 
 /// A peer that runs. Dropping it stops it without waiting.
 pub struct Running {
@@ -88,9 +92,18 @@ impl Running {
         Ok(Self { handle, directory, stop: Some(stop), task })
     }
 
-    /// Until it has ended by itself: storage has failed, or another process runs as this peer.
+    /// Until it has ended by itself: storage has failed, its directory is gone, or another process runs as this peer.
     pub async fn ended(&mut self) -> Error {
-        ended(&mut self.task).await.err().unwrap_or_else(|| Error::new("the peer has stopped by itself"))
+        tokio::select! {
+            ended = ended(&mut self.task) => {
+                ended.err().unwrap_or_else(|| Error::new("the peer has stopped by itself"))
+            }
+            error = lost(&self.directory) => {
+                // What goes to files without a name is on no disk when this process ends: no write is acknowledged.
+                self.task.abort();
+                error
+            }
+        }
     }
 
     /// Lets requests under way finish, flushes and closes everything. Not a leave: the others keep its place.
@@ -100,6 +113,20 @@ impl Running {
         drop(self.directory);
         result
     }
+}
+
+/// Until the data directory is gone from its place.
+async fn lost(directory: &Directory) -> Error {
+    while directory.is_in_place() {
+        tokio::time::sleep(LOOK_FOR_DIRECTORY).await;
+    }
+    Error::new(format!("the data directory {} was removed or replaced, and this peer has stopped", directory.path().display()))
+        .why("what it would write from now on would be lost when it ends")
+        .hint(
+            "if the directory was moved, start the peer again with that --dir; if its data is lost, \
+             join again with a new ticket: it is filled from the others, who can `forget` the one that is gone",
+        )
+        .with_code(STORAGE)
 }
 
 /// Storage, and what it says.

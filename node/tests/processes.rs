@@ -193,6 +193,21 @@ fn a_founder_alone_serves_and_so_it_does_after_kill_9() {
 }
 
 #[test]
+fn a_peer_whose_directory_is_removed_stops_and_says_so() {
+    let home = Home::new();
+    let mut child = peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut peer = Peer { child, ready: serde_json::from_str(&line).unwrap() };
+    assert!(peer.ask(&["SET", "k", "v"]).starts_with("+OK"));
+    fs::remove_dir_all(home.dir("p1")).unwrap();
+    assert_eq!(wait(&mut peer.child).code(), Some(74));
+    let mut words = String::new();
+    peer.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    assert!(words.contains("was removed or replaced") && words.contains("--dir"), "{words}");
+}
+
+#[test]
 fn a_directory_of_other_things_becomes_no_peers() {
     let home = Home::new();
     fs::create_dir(home.dir("etc")).unwrap();

@@ -67,8 +67,12 @@ impl Ready {
     }
 
     pub fn remove(&self) {
-        // One that stays behind names a peer that does not answer, which is found out by asking it.
-        let _ = fs::remove_file(self.dir.join(FILE));
+        let path = self.dir.join(FILE);
+        // Another peer may have come to this place, after the directory was taken away.
+        if fs::read_to_string(&path).is_ok_and(|text| text.trim_end() == self.json()) {
+            // One that stays behind names a peer that does not answer, which is found out by asking it.
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// A peer that nobody listens to serves all the same.

@@ -129,6 +129,19 @@ fn a_directory_that_was_made_for_a_peer_is_taken() {
 
 #[cfg(unix)]
 #[test]
+fn a_directory_that_is_removed_or_replaced_is_in_its_place_no_more() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("p1");
+    let directory = Directory::open(&path).unwrap();
+    assert!(directory.is_in_place());
+    fs::rename(&path, place.path().join("moved")).unwrap();
+    assert!(!directory.is_in_place());
+    let other = Directory::open(&path).unwrap();
+    assert!(!directory.is_in_place() && other.is_in_place());
+}
+
+#[cfg(unix)]
+#[test]
 fn data_is_for_this_user_alone_though_the_directory_is_open_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let place = tempfile::tempdir().unwrap();
