@@ -4,7 +4,7 @@ use super::Finding;
 use crate::console::Link;
 use crate::error::Error;
 use crate::render::paths::{BEHIND_FIREWALL, BEHIND_NAT, PUBLIC, RELAYED, ReachLine};
-use crate::render::{ClockLine, MemberLine, StatusPage, plain, short};
+use crate::render::{ClockLine, MemberLine, StatusPage, plain};
 use crate::transport::dial_text;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -74,25 +74,43 @@ fn network(status: &StatusPage) -> Finding {
         let fix = "starling invite on a machine that is in, and the line that it prints here";
         return Finding::fail(CHECK, format!("this peer is out of it: {}", plain(why)), fix);
     }
-    let StatusPage { alive, all, n, .. } = status;
-    let found =
-        format!("{alive} of {all} peers are alive, each key is kept by {}", kept_by(*all, (*n).into()));
-    match () {
-        () if *alive == 1 && *all > 1 => {
-            Finding::fail(CHECK, found, "see that the others run, and that no firewall is between")
+    let (live, all, n) = (status.live_owners(), status.owners().count(), usize::from(status.n));
+    let found = format!(
+        "{live} of {all} members that keep data are alive, each key is kept by {}{}",
+        kept_by(all, n),
+        newcomers(status)
+    );
+    let lost: Vec<_> = status.owners().filter(|member| !member.lives()).collect();
+    let names: Vec<_> = lost.iter().map(|member| status.called(member)).collect();
+    let commands: Vec<_> =
+        lost.iter().map(|member| format!("starling {}", status.forget_command(member))).collect();
+    let fix = || {
+        let (names, commands) = (names.join(", "), commands.join(", "));
+        format!("start again: {names}; or of one that will not come back, or is revoked: {commands}")
+    };
+    match status.needed(status.r.max(status.w)) {
+        0 => Finding::fail(CHECK, "no member that keeps data is known", "see that the others run"),
+        needed if live < needed || (live == 1 && all > 1) => {
+            Finding::fail(CHECK, format!("{found}; reads and writes need {needed}"), fix())
         }
-        () if alive < all => Finding::warn(
-            CHECK,
-            found,
-            "start the others again; `starling forget NAME` if one will not come back",
-        ),
-        () if *alive < usize::from(*n) => {
-            Finding::warn(CHECK, found, "let more machines in: starling invite")
-        }
-        () if !status.refusals.is_empty() => {
+        _ if !lost.is_empty() => match status.waiting_text() {
+            Some(text) => Finding::warn(CHECK, format!("{found}; {text}"), fix()),
+            None => Finding::warn(CHECK, found, fix()),
+        },
+        _ if all < n => Finding::warn(CHECK, found, "let more machines in: starling invite"),
+        _ if !status.refusals.is_empty() => {
             Finding::warn(CHECK, "some peers do not let this one in", "`starling status` says which and why")
         }
-        () => Finding::ok(CHECK, found),
+        _ => Finding::ok(CHECK, found),
+    }
+}
+
+/// They are not among those who keep data, yet.
+fn newcomers(status: &StatusPage) -> String {
+    match status.members.iter().filter(|member| member.comes() && member.lives()).count() {
+        0 => String::new(),
+        1 => "; 1 more joins".into(),
+        many => format!("; {many} more join"),
     }
 }
 
@@ -160,20 +178,20 @@ fn listening(status: &StatusPage) -> Finding {
     Finding::ok(REACHABILITY, format!("others are told {}", shown(&addresses)))
 }
 
-/// Whether this peer has a way to the others, or this machine reaches them over TCP.
+/// Whether this peer has a way to the others, or this machine reaches them over TCP. Of one that is dead another may
+/// have the port, and one that is revoked answers in vain.
 fn reaches(status: &StatusPage) -> Finding {
     const CHECK: &str = "others";
     let others = status.members.iter().filter(|member| member.peer_id != status.peer_id);
     let others: Vec<_> = others.filter(|member| member.step != "left").take(TRIED_MAX).collect();
     let relayed =
         others.iter().filter(|member| member.path.as_ref().is_some_and(|path| path.kind == RELAYED));
-    let relayed: Vec<_> = relayed.map(|member| called(status, member)).collect();
-    let without: Vec<_> = others.iter().filter(|member| member.path.is_none()).collect();
-    let threads: Vec<_> = without.iter().map(|member| start_trying(member)).collect();
-    let silent = without
-        .iter()
-        .zip(threads)
-        .filter_map(|(member, reached)| (!reached.join().unwrap_or(false)).then(|| called(status, member)));
+    let relayed: Vec<_> = relayed.map(|member| status.called(member)).collect();
+    let tried: Vec<_> = others.iter().map(|member| (*member, Reached::begin(status, member))).collect();
+    let silent = tried.into_iter().filter_map(|(member, reached)| {
+        let why = reached.end()?;
+        Some(format!("{}{why}", status.called(member)))
+    });
     let silent: Vec<_> = silent.collect();
     match (others.len(), silent.is_empty(), relayed.is_empty()) {
         (0, ..) => Finding::ok(CHECK, "there are none"),
@@ -191,12 +209,32 @@ fn reaches(status: &StatusPage) -> Finding {
     }
 }
 
-/// Its name, and where others have that too, its id as STATUS shows it.
-fn called(status: &StatusPage, member: &MemberLine) -> String {
-    let name = plain(&member.name);
-    match status.members.iter().filter(|other| other.name == member.name).count() {
-        0 | 1 => name,
-        _ => format!("{name} {}", short(&member.peer_id)),
+/// What is known of the way to a peer.
+enum Reached {
+    Yes,
+    No(&'static str),
+    Trying(thread::JoinHandle<bool>),
+}
+
+impl Reached {
+    fn begin(status: &StatusPage, member: &MemberLine) -> Self {
+        let refuses = status.refusals.iter().any(|refusal| refusal.peer_id == member.peer_id);
+        match () {
+            () if member.revoked => Self::No(" (revoked)"),
+            () if member.is_dead() => Self::No(" (dead)"),
+            () if refuses => Self::No(" (does not let this peer in)"),
+            () if member.path.is_some() => Self::Yes,
+            () => Self::Trying(start_trying(member)),
+        }
+    }
+
+    /// What is to be said of one that is not reached. `None`: it is.
+    fn end(self) -> Option<&'static str> {
+        match self {
+            Self::Yes => None,
+            Self::No(why) => Some(why),
+            Self::Trying(tried) => (!tried.join().unwrap_or(false)).then_some(""),
+        }
     }
 }
 
@@ -210,6 +248,10 @@ fn start_trying(member: &MemberLine) -> thread::JoinHandle<bool> {
 mod tests {
     use super::super::Verdict;
     use super::*;
+    use crate::render::RefusalLine;
+    use crate::render::tests::{member, status};
+    use starling_protocol::member::{Health, Step};
+    use starling_protocol::request::Status;
 
     #[test]
     fn no_key_is_told_to_be_kept_by_more_peers_than_there_are() {
@@ -232,5 +274,56 @@ mod tests {
         }
         assert_eq!(found(-20_000).found, "this peer's is 20 s behind the median of 3 others' and its own");
         assert_eq!(clocks(None).verdict, Verdict::Ok);
+    }
+
+    fn page(members: &[(Health, Step)]) -> StatusPage {
+        let members = members.iter().zip(1..).map(|((health, step), n)| member(n, *health, *step)).collect();
+        StatusPage::new(&Status { members, ..status() })
+    }
+
+    const HERE: (Health, Step) = (Health::Alive, Step::Member);
+    const DEAD: (Health, Step) = (Health::Dead, Step::Member);
+    const COMES: (Health, Step) = (Health::Alive, Step::Joining);
+
+    #[test]
+    fn a_network_fails_when_fewer_that_keep_data_live_than_reads_and_writes_need() {
+        for (members, verdict) in [
+            (&[HERE, HERE, HERE][..], Verdict::Ok),
+            (&[HERE, HERE, DEAD], Verdict::Warn),
+            (&[HERE, DEAD, DEAD], Verdict::Fail),
+            (&[HERE, DEAD, DEAD, COMES], Verdict::Fail),
+            (&[HERE, DEAD, COMES, COMES], Verdict::Fail),
+            (&[HERE], Verdict::Warn),
+            (&[HERE, COMES, COMES], Verdict::Warn),
+            (&[COMES], Verdict::Fail),
+        ] {
+            assert_eq!(network(&page(members)).verdict, verdict, "{members:?}");
+        }
+        let found = network(&page(&[HERE, DEAD, COMES, COMES]));
+        let begins =
+            "1 of 2 members that keep data are alive, each key is kept by 2 where 3 are wanted; 2 more join";
+        assert!(found.found.starts_with(begins), "{found:?}");
+        assert!(found.fix.unwrap().ends_with("starling forget p2"));
+        let mut revoked = page(&[HERE, HERE]);
+        revoked.members[1].revoked = true;
+        let found = network(&revoked);
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert!(found.fix.unwrap().ends_with("starling forget p2"));
+    }
+
+    #[test]
+    fn nobody_is_told_as_reached_who_is_dead_or_may_not_speak() {
+        let mut page = page(&[HERE, DEAD, HERE, HERE]);
+        // Somebody listens there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        page.members.iter_mut().for_each(|m| m.addresses = vec![format!("/ip4/127.0.0.1/tcp/{port}")]);
+        page.members[2].revoked = true;
+        let refusal = RefusalLine { peer_id: page.members[3].peer_id.clone(), why: "so".into() };
+        page.refusals.push(refusal);
+        let expected = "of 3, not reached: p2 (dead), p3 (revoked), p4 (does not let this peer in)";
+        assert_eq!(reaches(&page).found, expected);
+        let all = super::tests::page(&[HERE, HERE]);
+        assert_eq!(reaches(&StatusPage { members: page.members[..1].to_vec(), ..all }).verdict, Verdict::Ok);
     }
 }
