@@ -192,6 +192,30 @@ fn a_founder_alone_serves_and_so_it_does_after_kill_9() {
     assert!(again.ask(&["GET", "k"]).contains('v'));
 }
 
+/// What a peer says to a person once it is ready.
+fn said_at_start(dir: &Path, more: &[&str]) -> String {
+    let mut command = starling();
+    command
+        .args(["up", "--resp", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--no-mdns"])
+        .arg("--dir")
+        .arg(dir);
+    let mut child = command.args(more).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let peer = Peer { child, ready: Value::Null };
+    peer.stop();
+    line
+}
+
+#[test]
+fn a_network_is_new_once() {
+    let home = Home::new();
+    let line = said_at_start(&home.dir("p1"), &["--name", "bob", "--network", "attic"]);
+    assert!(line.starts_with("bob is up and made a new network, attic ("), "{line}");
+    let line = said_at_start(&home.dir("p1"), &["--name", "bob"]);
+    assert!(line.starts_with("bob is up as a peer of the network attic ("), "{line}");
+}
+
 #[test]
 fn a_peer_whose_directory_is_removed_stops_and_says_so() {
     let home = Home::new();

@@ -88,12 +88,14 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     let keys = identity::load_or_create(&directory)?;
     let clients = bind(options.resp).await?;
     let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;
+    let is_new = network::load(&directory)?.is_none();
     let genesis = tokio::select! {
         genesis = choose_network(options, &directory, &keys, ticket.as_ref()) => genesis?,
         // Nothing has begun that would have to be ended well.
         () = stop.wanted() => return Ok(()),
     };
-    let founded = network::is_founding(&directory);
+    // The mark alone stays until others are known.
+    let founded = is_new && network::is_founding(&directory);
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
