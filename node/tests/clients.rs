@@ -209,6 +209,13 @@ fn what_clients_look_for_in_their_handshake_is_there() {
         assert!(info.contains(expected), "{expected} in {info}");
     }
     assert!(!client.text("info clients").contains("redis_version"));
+    assert!(!info.contains("# Keyspace"), "that costs a walk through the keys");
+    assert_eq!(client.text("info keyspace"), "# Keyspace\r\n", "as with Redis, where there are none");
+    assert_eq!(client.call("mset a 1 b 2 c 3"), Frame::ok());
+    assert!(client.text("info keyspace").contains("db0:keys=3,expires=0,avg_ttl=0\r\n"));
+    assert!(client.text("info all").contains("# Keyspace\r\ndb0:keys=3,"));
+    let Frame::Array(dir) = client.call("config get dir") else { panic!() };
+    assert_eq!(dir[1], Frame::bulk("/nowhere"));
     client.says("CLIENT GETNAME\r\nAUTH default anything\r\n", "$-1\r\n+OK\r\n");
     client.says("CLIENT SETNAME worker\r\nCLIENT GETNAME\r\n", "+OK\r\n$6\r\nworker\r\n");
     assert!(client.text("client list").contains("name=worker"));

@@ -238,6 +238,28 @@ async fn of_type(
     Ok(typed.into_iter().filter(|(_, kind)| *kind == wanted).map(|(key, _)| key).collect())
 }
 
+/// How many keys there are: counted for so long, and if there are more, judged by the partitions that were gone through,
+/// over which keys are spread evenly. `None`: not even the first could be.
+pub(super) async fn estimate(session: &Session, time: Duration) -> Option<u64> {
+    let deadline = tokio::time::Instant::now() + time;
+    let (mut cursor, mut count) = (ScanCursor::default(), 0);
+    while let Ok(Ok((keys, next))) =
+        tokio::time::timeout_at(deadline, step(session, cursor.clone(), STEP_MAX)).await
+    {
+        count += keys.iter().filter(|key| session.sees(key)).count() as u64;
+        let Some(next) = next else { return Some(count) };
+        cursor = next;
+    }
+    judged(count, &cursor, session.server.peer.facts().genesis.partitions)
+}
+
+/// How many keys there are where so many come before the cursor.
+fn judged(count: u64, cursor: &ScanCursor, partitions: u16) -> Option<u64> {
+    let all = u64::from(partitions);
+    let done = u64::from(cursor.partition) + u64::from(cursor.after.is_some());
+    (done > 0).then(|| count * all / done.min(all))
+}
+
 async fn dbsize(session: &mut Session) -> Frame {
     let began = Instant::now();
     let (mut cursor, mut count) = (ScanCursor::default(), 0);
@@ -256,5 +278,21 @@ async fn dbsize(session: &mut Session) -> Frame {
                 DBSIZE_TIME.as_secs()
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_not_reached_are_judged_by_those_that_were() {
+        let judged = |partition, after: Option<&str>| {
+            judged(500, &ScanCursor { partition, after: after.map(ByteBuf::from) }, 256)
+        };
+        assert_eq!(judged(64, None), Some(2_000));
+        assert_eq!(judged(63, Some("k")), Some(2_000));
+        assert_eq!(judged(255, Some("k")), Some(500));
+        assert_eq!(judged(0, None), None);
     }
 }

@@ -3,15 +3,18 @@
 use super::connection::{REDIS_VERSION, no_cluster};
 use super::session::Session;
 use super::{
-    Arguments, BASE, Group, Kind, Run, Spec, help, introspection, refused, subcommand, unknown_subcommand,
-    upper,
+    Arguments, BASE, Group, Kind, Run, Spec, help, introspection, keys, refused, subcommand,
+    unknown_subcommand, upper,
 };
 use crate::glob;
 use crate::render::{StatusPage, plain};
 use crate::resp::frame::Frame;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long keys are counted for `INFO`, which monitors ask for every few seconds.
+const KEYSPACE_TIME: Duration = Duration::from_millis(250);
 
 const LOCAL: Spec = Spec { group: Group::Server, ..BASE };
 
@@ -39,7 +42,8 @@ pub const SPECS: &[Spec] = &[
         arity: -1,
         usage: "[section ...]",
         summary: "Facts and counts of this peer, in the shape of Redis",
-        caveat: "STATUS tells more of the network",
+        caveat: "STATUS tells more of the network. Keyspace goes through the keys, so it is there only if it is asked \
+                 for by name or with ALL; of more keys than can be counted in a quarter of a second it is an estimate",
         example: "info server",
         run: Run::Ask(|session, args| Box::pin(info(session, args))),
         ..LOCAL
@@ -124,6 +128,9 @@ async fn info(session: &mut Session, args: Arguments) -> Frame {
         || wanted.iter().any(|word| matches!(word.as_str(), "ALL" | "DEFAULT" | "EVERYTHING"));
     let mut text = String::new();
     let mut sections = sections(session);
+    if wanted.iter().any(|word| matches!(word.as_str(), "KEYSPACE" | "ALL" | "EVERYTHING")) {
+        sections.push(("Keyspace", keyspace(session).await));
+    }
     sections.push(starling(session).await);
     for (name, facts) in sections {
         if !all && !wanted.contains(&name.to_ascii_uppercase()) {
@@ -177,8 +184,15 @@ fn sections(session: &Session) -> Vec<Section> {
         ),
         ("Replication", vec![("role", "master".into()), ("connected_slaves", "0".into())]),
         ("Cluster", vec![("cluster_enabled", "0".into())]),
-        ("Keyspace", Vec::new()),
     ]
+}
+
+/// As Redis, no line for a database without keys.
+async fn keyspace(session: &Session) -> Vec<(&'static str, String)> {
+    match keys::estimate(session, KEYSPACE_TIME).await {
+        None | Some(0) => Vec::new(),
+        Some(count) => vec![("db0", format!("keys={count},expires=0,avg_ttl=0"))],
+    }
 }
 
 async fn starling(session: &Session) -> Section {
