@@ -10,8 +10,8 @@ mod testnet;
 
 pub use line::{Call, Line, call, parse};
 pub use link::{Link, ask_json};
-pub use output::{error_json, exit_code};
-pub use reach::Reach;
+pub use output::{error_json, error_value, exit_code};
+pub use reach::{Place, Reach};
 
 use crate::error::Error;
 use crate::stdio;

@@ -54,6 +54,10 @@ impl Error {
         Self { name: name.into(), ..self }
     }
 
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// As a peer says it: the name, and the rest in one line.
     pub fn as_line(&self) -> String {
         let what = self.what.strip_prefix(&self.name).unwrap_or(&self.what).trim_start();

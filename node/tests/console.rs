@@ -4,6 +4,8 @@ mod common;
 
 use common::{FakePeer, bytes};
 use starling_crdt::Command as Data;
+use starling_node::password::Password;
+use starling_node::peer_handle::PeerHandle;
 use starling_protocol::request::FailureKind;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
@@ -113,6 +115,50 @@ fn every_data_command_is_a_command_of_its_own() {
     assert!(once(&peer, &["mset", "--help"]).out.contains("not atomic"));
     assert!(once(&peer, &["help"]).out.contains("smembers"));
     assert!(once(&peer, &["help", "set"]).out.contains("usage    SET key value"));
+}
+
+#[test]
+fn the_password_is_told_by_auth_or_by_its_file() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"correct horse\n").unwrap();
+    let password = Password::load(file.path()).unwrap();
+    let peer = FakePeer::start_as(10, move |facts, requests| {
+        PeerHandle::new(facts, requests, None).with_password(Some(password))
+    });
+    let said = piped(&peer, &[], "set k v\n");
+    assert!(said.err.contains("--password-file FILE") && said.err.contains("auth PASSWORD"), "{}", said.err);
+    // What was said stays when the connection is made again.
+    let said = piped(&peer, &[], "auth \"correct horse\"\nset k v\nhello 2\nget k\n");
+    assert!(said.out.starts_with("OK\nOK\n") && said.out.ends_with("\nv\n"), "{}{}", said.out, said.err);
+    assert!(piped(&peer, &[], "auth \"wrong horse\"\n").err.contains("the password is wrong"));
+    let path = file.path().to_str().unwrap();
+    assert_eq!(piped(&peer, &["--password-file", path], "get k\n").out, "v\n");
+    assert_eq!(once(&peer, &["get", "k", "--password-file", path]).out, "v\n");
+    let mut by_variable = starling(&peer);
+    let said = said_of(by_variable.args(["get", "k"]).env("STARLING_PASSWORD_FILE", path));
+    assert_eq!(said.out, "v\n");
+}
+
+fn said_of(command: &mut Command) -> Said {
+    said(command.output().unwrap())
+}
+
+#[test]
+fn a_directory_says_where_its_peer_is() {
+    let peer = FakePeer::start();
+    once(&peer, &["set", "k", "v"]);
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("peer.json"), format!("{{\"resp\":\"{}\"}}", peer.address)).unwrap();
+    let dir = home.path().to_str().unwrap();
+    for args in [&["get", "k", "--dir", dir][..], &["console", "-c", "get k", "--dir", dir]] {
+        let mut command = starling(&peer);
+        let said = said_of(command.env_remove("STARLING_CONNECT").args(args));
+        assert_eq!(said.out, "v\n", "{}", said.err);
+    }
+    let mut command = starling(&peer);
+    assert!(said_of(command.args(["status", "--help"])).out.contains("STARLING_DIR"));
+    let mut command = starling(&peer);
+    assert!(said_of(command.args(["up", "--help"])).out.contains("STARLING_DIR"));
 }
 
 #[test]

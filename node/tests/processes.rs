@@ -718,7 +718,8 @@ fn over_tls_other_machines_come_with_tokens_and_this_one_needs_to_be_told_nothin
     let (_, words) = run(&["get", "k", "--tls-ca", ca, "--connect", &plain.text("resp")], true);
     assert!(words.contains("leave out --tls"), "{words}");
     let (_, words) = run(&["get", "app/k", "--token", &token], false);
-    assert!(words.contains("it speaks TLS alone"), "{words}");
+    assert!(words.contains("speaks TLS alone") && words.contains("--tls-ca FILE"), "{words}");
+    assert!(!words.contains("starling up"), "one runs there: {words}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn reach_flags(words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
             break;
         }
         if word == b"--tls" {
-            reach.tls = true;
+            reach.place.tls = true;
             continue;
         }
         let text = String::from_utf8_lossy(&word);
@@ -99,7 +99,7 @@ fn refuse_wrong_number(call: &Call) -> Result<(), Error> {
     };
     Err(Error::usage(format!("wrong number of arguments for {}", spec.name))
         .why(format!("it is used so: {}", spec.synopsis()))
-        .hint("flags go last, and there are these: --connect HOST:PORT, --token TOKEN, --tls, --tls-ca FILE, --r N, --w N, --json; what comes after -- is data"))
+        .hint("flags go last, and there are these: --connect HOST:PORT, --dir DIR, --token TOKEN, --password-file FILE, --tls, --tls-ca FILE, --r N, --w N, --json; what comes after -- is data"))
 }
 
 pub fn words(words: &[&str]) -> Vec<Vec<u8>> {

@@ -4,7 +4,7 @@ mod machine;
 mod peers;
 
 use crate::config::{Options, SettingFlags, Values};
-use crate::console::Reach;
+use crate::console::{Place, Reach};
 use crate::error::{Error, FAILURE};
 use crate::network::wall_ms;
 use crate::open_files;
@@ -12,7 +12,7 @@ use crate::resp::tls;
 use crate::stdio;
 use anstyle::AnsiColor;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -20,10 +20,10 @@ pub struct Args {
     #[command(flatten)]
     settings: SettingFlags,
     #[command(flatten)]
-    reach: Reach,
+    place: Place,
     /// One JSON array
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,7 +74,9 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
         }
     }
-    findings.extend(peers::examine(args.reach.link()?));
+    let path = |key| values.text(key).map(PathBuf::from);
+    let reach = Reach { place: args.place, dir: path("dir"), password_file: path("password-file") };
+    findings.extend(peers::examine(reach.link()?));
     if args.json {
         stdio::text(crate::render::json(&findings))?;
     } else {

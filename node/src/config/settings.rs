@@ -340,9 +340,12 @@ impl clap::FromArgMatches for SettingFlags {
     }
 }
 
+const ELSEWHERE: &str = "Each setting can also stand in a variable, STARLING_DIR for --dir, or in starling.toml: \
+                         a flag beats a variable, and that the file.";
+
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().map(Setting::arg))
+        command.args(SETTINGS.iter().map(Setting::arg)).after_help(ELSEWHERE)
     }
 
     fn augment_args_for_update(command: Command) -> Command {

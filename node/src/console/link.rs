@@ -3,14 +3,14 @@
 use super::reach::Reach;
 use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
-use crate::resp::client::{Client, Login, OPENING, is_silent};
+use crate::resp::client::{Client, Login, OPENING, is_silent, is_strange, speaks_tls_alone};
 use crate::resp::frame::Frame;
 use crate::resp::patience::Patience;
 use crate::resp::tls::{self, Trust};
 use starling_protocol::admission::token::Token;
-use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a peer takes commands when nothing else is said.
@@ -26,6 +26,8 @@ pub struct Link {
     address: String,
     reach: Reach,
     client: Option<Client>,
+    /// What AUTH has said, where nothing else was enough.
+    login: Option<Login>,
     /// The last QUORUM that was accepted: a connection that is made again begins with it.
     quorum: Option<Vec<Vec<u8>>>,
     patience: Patience,
@@ -39,7 +41,7 @@ struct Hints {
 }
 
 const ALONE: Hints = Hints {
-    start: "start one with: starling up   or name another: --connect HOST:PORT",
+    start: "start one with `starling up`, or name another: --connect HOST:PORT, or the directory of one that runs here: --dir DIR",
     wake: "see its process and its log, and start it again if it stays so; or name another: --connect HOST:PORT",
 };
 const IN_TESTNET: Hints = Hints {
@@ -59,7 +61,8 @@ impl Link {
     /// `address`: host and port; `reach`: how. Nothing is sent yet.
     pub fn to(address: String, reach: &Reach) -> Self {
         let patience = Patience::default();
-        Self { address, reach: reach.clone(), client: None, quorum: None, patience, hints: &ALONE }
+        let (reach, client, login, quorum) = (reach.clone(), None, None, None);
+        Self { address, reach, client, login, quorum, patience, hints: &ALONE }
     }
 
     /// Among peers that the console itself can start again.
@@ -92,10 +95,11 @@ impl Link {
         }
         let client = match &mut self.client {
             Some(client) => client,
-            None => {
-                let client = self.connect()?;
-                self.client.insert(client)
-            }
+            None => match self.connect() {
+                Ok(client) => self.client.insert(client),
+                Err(error) if error.is_named("NOAUTH") => return self.log_in(words).unwrap_or(Err(error)),
+                Err(error) => return Err(error),
+            },
         };
         match client.call(words) {
             Ok(Frame::Attributed(notes, frame)) => Ok(Reached { frame: *frame, hidden: hidden(&notes) }),
@@ -110,9 +114,28 @@ impl Link {
         }
     }
 
+    /// AUTH is what opens a connection that else is refused. `None`: that is not what was typed.
+    fn log_in<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Option<Result<Reached, Error>> {
+        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word.as_ref())).collect();
+        let (user, secret) = match words.as_slice() {
+            [auth, secret] if auth.eq_ignore_ascii_case("auth") => ("default", secret),
+            [auth, user, secret] if auth.eq_ignore_ascii_case("auth") => (&**user, secret),
+            _ => return None,
+        };
+        self.login = Some(Login { user: user.into(), secret: secret.clone().into_owned() });
+        let connected = self.connect().map(|client| {
+            self.client = Some(client);
+            Reached { frame: Frame::ok(), hidden: 0 }
+        });
+        if connected.is_err() {
+            self.login = None;
+        }
+        Some(connected)
+    }
+
     fn connect(&self) -> Result<Client, Error> {
         let login = self.login()?;
-        let trust = self.reach.trust().or_else(|| own_certificate(&self.address));
+        let trust = self.reach.trust().or_else(|| own_certificate(&self.reach, &self.address));
         trust.iter().try_for_each(tls::usable)?;
         let unreachable = |error| self.unreachable(&error);
         let mut client = Client::connect(&self.address, login.as_ref(), trust.as_ref(), &self.patience)
@@ -133,7 +156,7 @@ impl Link {
         };
         match words.len() {
             _ if matches!(answer, Frame::Error(_)) => {}
-            1 if is(0, b"RESET") => (self.quorum, self.client) = (None, None),
+            1 if is(0, b"RESET") => (self.quorum, self.client, self.login) = (None, None, None),
             _ if is(0, b"HELLO") && is(1, b"2") => self.client = None,
             2 if is(0, b"QUORUM") => self.quorum = None,
             3 if is(0, b"QUORUM") => {
@@ -151,13 +174,16 @@ impl Link {
 
     /// A token, or the password where one is to be found.
     fn login(&self) -> Result<Option<Login>, Error> {
-        if let Some(token) = self.reach.token.as_deref().map(str::trim) {
+        if let Some(login) = &self.login {
+            return Ok(Some(login.clone()));
+        }
+        if let Some(token) = self.reach.place.token.as_deref().map(str::trim) {
             if !Token::is_like(token.as_bytes()) {
                 return Err(no_token());
             }
-            return Ok(Some(Login { user: "token", secret: token.to_owned() }));
+            return Ok(Some(Login { user: "token".into(), secret: token.to_owned() }));
         }
-        Ok(password(&self.address)?.map(|secret| Login { user: "default", secret }))
+        Ok(password(&self.reach, &self.address)?.map(|secret| Login { user: "default".into(), secret }))
     }
 
     /// What the peer knows of its network. Errors: it cannot be reached, or does not tell this client.
@@ -192,8 +218,8 @@ impl Link {
             return Error::new(format!("the peer at {} does not let this client in", self.address))
                 .why(error)
                 .hint(
-                    "name the file that holds its password with STARLING_PASSWORD_FILE=FILE, or log in with a \
-                     token: --token TOKEN",
+                    "name the file that holds its password: --password-file FILE, or STARLING_PASSWORD_FILE; or log in \
+                     with a token: --token TOKEN; in the console: auth PASSWORD",
                 );
         }
         if let Some((why, hint)) = tls::failed(error) {
@@ -206,6 +232,16 @@ impl Link {
             ))
             .why("it is starting still, or paused, overloaded or stuck; nothing of this command was sent")
             .hint(self.hints.wake);
+        }
+        if speaks_tls_alone(error) {
+            return Error::new(format!("the peer at {} speaks TLS alone", self.address))
+                .why("what is sent there must be encrypted")
+                .hint("say --tls, or --tls-ca FILE to name its certificate");
+        }
+        if is_strange(error) {
+            return Error::new(format!("what answers at {} is no Starling peer", self.address))
+                .why(error)
+                .hint("name another address: --connect HOST:PORT");
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
@@ -243,7 +279,7 @@ impl Link {
 fn no_token() -> Error {
     Error::usage("what was given as a token is none")
         .why("a token begins with stk1")
-        .hint("copy the whole line that `starling token create` has printed; a password is named by its file: STARLING_PASSWORD_FILE=FILE")
+        .hint("copy the whole line that `starling token create` has printed; a password is named by its file: --password-file FILE")
 }
 
 /// The object that a command answers, as text and read. Errors: the peer cannot be reached, refuses, or is
@@ -285,37 +321,33 @@ pub fn as_address(text: &str) -> Option<String> {
     (known && !host.is_empty()).then(|| text.to_owned())
 }
 
-/// The password of the file that STARLING_PASSWORD_FILE names, or else of this user's own running peer.
-fn password(address: &str) -> Result<Option<String>, Error> {
-    let named = std::env::var_os("STARLING_PASSWORD_FILE").filter(|path| !path.is_empty());
-    let own = || own_file(address, "password_file").map(OsString::from);
-    named.or_else(own).map(|path| crate::password::read(path.as_ref())).transpose()
+/// The password of the file that was named, or else of this user's own running peer.
+fn password(reach: &Reach, address: &str) -> Result<Option<String>, Error> {
+    let named = reach.password_file().map(PathBuf::from);
+    let own = || own_file(reach, address, "password_file").map(PathBuf::from);
+    named.or_else(own).map(|path| crate::password::read(&path)).transpose()
 }
 
 /// That of this user's own running peer, if it is reached there.
-fn own_certificate(address: &str) -> Option<Trust> {
-    own_file(address, "tls_cert").map(|path| Trust::File(path.into()))
+fn own_certificate(reach: &Reach, address: &str) -> Option<Trust> {
+    own_file(reach, address, "tls_cert").map(|path| Trust::File(path.into()))
 }
 
 /// A file that this user's own running peer names, if that peer is reached at this address.
-fn own_file(address: &str, what: &str) -> Option<String> {
-    let ready = own_peer()?;
+fn own_file(reach: &Reach, address: &str, what: &str) -> Option<String> {
+    let ready = own_peer(reach)?;
     let path = ready.get(what)?.as_str()?.to_owned();
     (reached_at(&ready)? == address).then_some(path)
 }
 
-/// The peer of this user that runs, by the file it leaves in the default directory; else the usual port.
-pub fn default_address() -> String {
-    running().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
+/// The peer of this user that runs, by the file it leaves in its directory; else the usual port.
+pub fn default_address(reach: &Reach) -> String {
+    let running = own_peer(reach).and_then(|ready| reached_at(&ready));
+    running.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
 }
 
-fn running() -> Option<String> {
-    reached_at(&own_peer()?)
-}
-
-fn own_peer() -> Option<serde_json::Value> {
-    let dir = std::env::var("STARLING_DIR").ok().or_else(crate::config::default_dir)?;
-    serde_json::from_slice(&std::fs::read(std::path::Path::new(&dir).join("peer.json")).ok()?).ok()
+fn own_peer(reach: &Reach) -> Option<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(reach.directory()?.join("peer.json")).ok()?).ok()
 }
 
 fn reached_at(ready: &serde_json::Value) -> Option<String> {
@@ -327,6 +359,7 @@ fn reached_at(ready: &serde_json::Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reach::Place;
     use super::*;
 
     #[test]
@@ -366,7 +399,8 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_told_before_anybody_is_asked() {
-        let reach = Reach { token: Some("my secret".into()), ..Reach::default() };
+        let place = Place { token: Some("my secret".into()), ..Place::default() };
+        let reach = Reach { place, ..Reach::default() };
         let error = Link::to("127.0.0.1:1".into(), &reach).run(&["PING"]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("a token begins with stk1") && !text.contains("secret"), "{text}");

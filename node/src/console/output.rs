@@ -41,8 +41,12 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<
 
 /// So that a program that asked for JSON gets a line of it for each command, whatever came of it.
 pub fn error_json(line: &str) -> String {
+    serde_json::json!({ "error": error_value(line) }).to_string()
+}
+
+pub fn error_value(line: &str) -> serde_json::Value {
     let (code, text) = line.split_once(' ').unwrap_or((line, ""));
-    serde_json::json!({ "error": { "code": code, "text": text } }).to_string()
+    serde_json::json!({ "code": code, "text": text })
 }
 
 /// As `redis-cli` writes replies into a pipe.

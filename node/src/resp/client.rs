@@ -33,9 +33,30 @@ fn silent(error: io::Error) -> io::Error {
     }
 }
 
+/// What answers speaks no RESP before there is TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("it speaks TLS alone; say --tls, or --tls-ca FILE")]
+struct TlsAlone;
+
+/// Whether whoever took the connection waits for TLS.
+pub fn speaks_tls_alone(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<TlsAlone>())
+}
+
+/// What was answered is not what a peer answers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Strange(String);
+
+/// Whether somebody answered who is no peer.
+pub fn is_strange(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<Strange>())
+}
+
 /// Who a client says it is.
+#[derive(Clone)]
 pub struct Login {
-    pub user: &'static str,
+    pub user: String,
     /// The password, or a token.
     pub secret: String,
 }
@@ -75,7 +96,7 @@ impl Client {
             Some(trust) => Box::new(tls::connect(stream, host_of(address), trust)?),
         };
         let mut client = Self { stream, buffer: Vec::new() };
-        let (user, secret) = login.map_or(("", ""), |login| (login.user, &login.secret));
+        let (user, secret) = login.map_or(("", ""), |login| (&login.user, &login.secret));
         let hello = ["HELLO", "3", "AUTH", user, secret];
         let opening: [&[&str]; 3] = [
             if login.is_some() { &hello } else { &hello[..2] },
@@ -103,9 +124,9 @@ impl Client {
         let mut piece = vec![0; READ_SIZE];
         loop {
             if self.buffer.first() == Some(&TLS_ALERT) {
-                return Err(io::Error::other("it speaks TLS alone; say --tls, or --tls-ca FILE"));
+                return Err(io::Error::other(TlsAlone));
             }
-            let frame = decode(&self.buffer).map_err(|error| io::Error::other(error.to_string()))?;
+            let frame = decode(&self.buffer).map_err(|error| io::Error::other(Strange(error.to_string())))?;
             if let Some((frame, length)) = frame {
                 self.buffer.drain(..length);
                 return Ok(frame);
@@ -129,7 +150,7 @@ fn refused(line: &str) -> io::Error {
         },
         "WRONGPASS" if line.contains("invalid username-password") => denied("the password is wrong"),
         "WRONGPASS" => denied(line.strip_prefix("WRONGPASS ").unwrap_or(line)),
-        _ => io::Error::other(format!("it does not speak as a Starling peer: {line}")),
+        _ => io::Error::other(Strange(format!("it does not speak as one: {line}"))),
     }
 }
 

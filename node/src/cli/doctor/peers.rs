@@ -36,7 +36,7 @@ fn unasked(link: &Link, error: &Error) -> Finding {
     } else {
         error.line()
     };
-    let fix = error.what_to_do().unwrap_or("ask it with the full login: STARLING_PASSWORD_FILE=FILE");
+    let fix = error.what_to_do().unwrap_or("ask it with the full login: --password-file FILE");
     Finding::warn("peer", found, fix)
 }
 
