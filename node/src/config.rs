@@ -1,14 +1,17 @@
 //! The settings of a peer: which value holds, and where it comes from.
 //!
-//! A flag beats the environment, that beats the TOML file, that beats the default. One table
+//! A flag beats the environment, that beats the TOML file, that what the data directory has kept, and that the default.
+//! One table
 //! (`settings`) makes flags, variables, keys and `starling config show`, so that they cannot drift apart.
 
 mod file;
+mod kept;
 mod options;
 mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use kept::keep_name;
 pub use options::{LogFormat, Options};
 pub use settings::default_dir;
 pub use settings::{SETTINGS, Setting, SettingFlags};
@@ -27,7 +30,12 @@ const FILE: &str = "starling.toml";
 pub enum Origin {
     Flag(String),
     Environment(String),
-    File { path: PathBuf, line: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    /// The data directory has it from an earlier start.
+    Kept(PathBuf),
     Default,
 }
 
@@ -37,6 +45,7 @@ impl fmt::Display for Origin {
             Origin::Flag(flag) => write!(f, "{flag}"),
             Origin::Environment(name) => write!(f, "{name}"),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Kept(path) => write!(f, "{}", path.display()),
             Origin::Default => write!(f, "default"),
         }
     }
@@ -74,7 +83,24 @@ impl Values {
             return Err(values.refuse("dir", "", "the path of a directory"));
         }
         values.read_file()?;
+        values.read_kept();
         Ok(values)
+    }
+
+    /// A name may be given anew; what a network was made with stays, though a flag that says otherwise is kept, to be
+    /// refused.
+    fn read_kept(&mut self) {
+        for (key, kept) in kept::read(self.dir()) {
+            let value = self.0.get_mut(key).expect("only settings are kept");
+            let yields = match value.origin {
+                Origin::Default => true,
+                Origin::Flag(_) => false,
+                _ => key != "name",
+            };
+            if yields {
+                *value = kept;
+            }
+        }
     }
 
     fn read_file(&mut self) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const FILE: &str = "genesis.cbor";
+pub const FILE: &str = "genesis.cbor";
 /// Present from the moment this peer founds its network until its member table is saved for the first
 /// time: a founder that was killed in between must not wait for somebody to let it in.
 const FOUNDING: &str = "founding";

@@ -217,6 +217,17 @@ fn a_network_is_new_once() {
 }
 
 #[test]
+fn the_name_that_was_given_last_is_kept() {
+    let home = Home::new();
+    for (more, name) in
+        [(&["--name", "bob"][..], "bob "), (&[], "bob "), (&["--name", "carol"], "carol "), (&[], "carol ")]
+    {
+        let line = said_at_start(&home.dir("p1"), more);
+        assert!(line.starts_with(name), "{line}");
+    }
+}
+
+#[test]
 fn a_peer_whose_directory_is_removed_stops_and_says_so() {
     let home = Home::new();
     let mut child = peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]).spawn().unwrap();

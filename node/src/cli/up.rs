@@ -3,7 +3,7 @@
 use super::entering::choose_network;
 use super::ready::Ready;
 use super::stop::Stop;
-use crate::config::{Options, SettingFlags, Values};
+use crate::config::{Options, SettingFlags, Values, keep_name};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::password::{self, Password};
@@ -80,6 +80,9 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     let stop = Stop::install(options.stop_on_stdin_eof)?;
     refuse_open_door(options)?;
     let directory = Directory::open(&options.dir)?;
+    if options.is_named {
+        keep_name(&directory, &options.name);
+    }
     if needs_own_password(options) {
         let file = password::make(&directory)?;
         options.password = Some(Password::load(&file)?);

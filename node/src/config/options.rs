@@ -64,6 +64,8 @@ impl FromStr for LogFormat {
 pub struct Options {
     pub dir: PathBuf,
     pub name: String,
+    /// Somebody has chosen that name for this start.
+    pub is_named: bool,
     pub resp: SocketAddr,
     /// What clients must say first; read from its file.
     pub password: Option<Password>,
@@ -101,7 +103,8 @@ impl Options {
     pub fn new(values: &Values) -> Result<Self, Error> {
         Ok(Self {
             dir: required(values, "dir", "a directory")?,
-            name: name(values)?,
+            name: readable(values, "name")?,
+            is_named: !matches!(values.value("name").origin, Origin::Default | Origin::Kept(_)),
             resp: socket(values, "resp")?,
             password: values.text("password-file").map(|at| Password::load(Path::new(at))).transpose()?,
             password_file: values.text("password-file").map(PathBuf::from),
@@ -154,11 +157,11 @@ fn short(values: &Values, key: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-/// People tell peers apart by it.
-fn name(values: &Values) -> Result<String, Error> {
-    let name = short(values, "name")?;
+/// People tell peers, and networks, apart by it.
+fn readable(values: &Values, key: &str) -> Result<String, Error> {
+    let name = short(values, key)?;
     if name.trim().is_empty() {
-        return Err(values.refuse("name", &name, "a name that people can read"));
+        return Err(values.refuse(key, &name, "a name that people can read"));
     }
     Ok(name)
 }

@@ -191,3 +191,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_directory_has_kept_stands_before_the_defaults() {
+    use crate::directory::Directory;
+    use crate::network::{Wishes, found};
+    let home = tempfile::tempdir().unwrap();
+    let directory = Directory::open(home.path()).unwrap();
+    let wishes = Wishes { name: "attic".into(), partitions: 64, n: 5, r: 2, w: 4 };
+    found(&directory, &crate::transport::Keys::generate(), wishes.clone()).unwrap();
+    keep_name(&directory, "bob");
+    let resolved = |args: &[&str]| {
+        let mut flags = flags(args);
+        flags.add("dir", [home.path().to_str().unwrap().to_owned()]);
+        Values::resolve(&flags, &|_| None).unwrap()
+    };
+    let values = resolved(&[]);
+    let options = Options::new(&values).unwrap();
+    assert_eq!((options.name.as_str(), options.is_named, options.wishes), ("bob", false, wishes));
+    assert!(values.value("replicas").origin.to_string().ends_with("genesis.cbor"));
+    let options = Options::new(&resolved(&["--name", "carol", "--replicas", "3"])).unwrap();
+    assert_eq!((options.name.as_str(), options.is_named, options.wishes.n), ("carol", true, 3));
+    // What else was in the way of what the network was made with is not in force.
+    fs::write(home.path().join(FILE), "replicas = 2\nname = \"dave\"\n").unwrap();
+    let options = Options::new(&resolved(&[])).unwrap();
+    assert_eq!((options.name.as_str(), options.is_named, options.wishes.n), ("dave", true, 5));
+}
