@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let json = cli.command.wants_json();
+    let (json, starts_json) = (cli.command.wants_json(), cli.command.starts_json());
     let result = match cli.command {
         Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
@@ -86,27 +86,49 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) if json => show_json(&error),
+        // Where its log goes, words do too.
+        Err(error) if starts_json => {
+            show(&error);
+            show_json(&error)
+        }
         Err(error) => show(&error),
     }
 }
 
 impl Command {
-    /// Whether one JSON value is wanted, whatever it is. Of a peer that starts one line is: that it is ready.
+    /// Whether one JSON value is wanted, and no words, whatever it is.
     fn wants_json(&self) -> bool {
         match self {
-            Self::Invite(args) => args.json,
+            Self::Invite(args) => args.wants_json(),
             Self::Invites(args) => args.json,
             Self::Token(args) => args.wants_json(),
             Self::Tokens(args) => args.json,
             Self::Status(args) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Config(args) => args.wants_json(),
             Self::Data(words) => data::wants_json(words),
-            Self::Up(_) | Self::Join(_) | Self::Doctor(_) | Self::Config(_) | Self::Console(_) => false,
+            Self::Up(_) | Self::Join(_) | Self::Console(_) => false,
+        }
+    }
+}
+
+impl Command {
+    /// Whether one line of JSON is wanted of a peer that starts: that it is ready, or why it is not. Once that has
+    /// been said, no other follows.
+    fn starts_json(&self) -> bool {
+        match self {
+            Self::Up(args) => args.json,
+            Self::Join(args) => args.wants_json(),
+            _ => false,
         }
     }
 }
 
 /// What clap says, be it help, and for a flag of a command that stands before it, where it belongs.
 fn refuse(error: &clap::Error) -> ExitCode {
+    if error.exit_code() != 0 && data::wants_json(&std::env::args_os().collect::<Vec<_>>()) {
+        return show_json(&Error::usage(in_one_line(error)));
+    }
     if let Err(error) = stdio::taken(error.print()) {
         return show(&error);
     }
@@ -116,6 +138,16 @@ fn refuse(error: &clap::Error) -> ExitCode {
         stdio::say(format_args!("\n  tip: flags follow the command: starling get greeting {found} .."));
     }
     ExitCode::from(if error.exit_code() == 0 { 0 } else { USAGE })
+}
+
+/// What is wrong, without the usage that follows it.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<_> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let said = said.join(" ");
+    said.strip_prefix("error: ").unwrap_or(&said).to_owned()
 }
 
 fn console_flag(found: &str) -> bool {
@@ -130,7 +162,7 @@ fn show_json(error: &Error) -> ExitCode {
     }
 }
 
-fn show(error: &Error) -> ExitCode {
+pub(crate) fn show(error: &Error) -> ExitCode {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     stdio::say(format_args!("{red}error{red:#}: {error}"));
     ExitCode::from(error.code())

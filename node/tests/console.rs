@@ -199,7 +199,7 @@ fn status_where_and_explain_are_text_or_json() {
 fn who_asks_for_json_gets_it_whatever_fails() {
     let peer = FakePeer::start();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let cases: [(&[&str], &str, &str, i32); 8] = [
+    let cases: [(&[&str], &str, &str, i32); 16] = [
         (&["multi", "--json"], "NOTSUPPORTED", "MULTI", 2),
         (&["gte", "k", "--json"], "ERR", "did you mean 'get'", 2),
         (&["get", "--json"], "ERR", "wrong number of arguments", 2),
@@ -208,6 +208,14 @@ fn who_asks_for_json_gets_it_whatever_fails() {
         (&["status", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
         (&["tokens", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
         (&["invite", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens there", 1),
+        (&["invite", "revoke", "00", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens", 1),
+        (&["token", "revoke", "00", "--json", "--connect", &nobody], "UNREACHABLE", "nothing listens", 1),
+        (&["invite", "--json", "--uses", "99999999"], "ERR", "99999999", 2),
+        (&["up", "--json", "--nonsense"], "ERR", "--nonsense", 2),
+        (&["up", "--json", "--weight", "heavy"], "ERR", "heavy", 2),
+        (&["join", "nonsense", "--json"], "ERR", "neither a ticket nor an address", 2),
+        (&["doctor", "--json", "--config", "/nowhere"], "ERR", "/nowhere", 2),
+        (&["config", "show", "--json", "--config", "/nowhere"], "ERR", "/nowhere", 2),
     ];
     for (args, code, text, exit) in cases {
         let said = once(&peer, args);
@@ -218,8 +226,13 @@ fn who_asks_for_json_gets_it_whatever_fails() {
             "{args:?}: {}",
             said.out
         );
-        assert!(found["error"]["text"].as_str().unwrap().contains(text), "{args:?}: {}", said.out);
+        let said_text = found["error"]["text"].as_str().unwrap();
+        assert!(said_text.contains(text) && !said_text.contains("  "), "{args:?}: {}", said.out);
     }
+    let said = once(&peer, &["config", "show", "--json", "--weight", "heavy"]);
+    let shown: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert!(shown["error"]["text"].as_str().unwrap().contains("heavy") && said.code == 2);
+    assert_eq!((&shown["weight"]["value"], &shown["clients"]["value"]), (&"heavy".into(), &10_000.into()));
     assert_eq!(once(&peer, &["gte", "--", "--json"]).out, "", "there it is data");
 }
 

@@ -143,12 +143,14 @@ fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Runs a command that is to fail; its exit code and what it said.
+/// Runs a command that is to fail; its exit code and what it said. Who asked for JSON is told in JSON, too.
 fn refused(mut command: Command) -> (Option<i32>, String) {
     let mut child = command.spawn().unwrap();
     wait(&mut child);
     let Output { status, stderr, stdout } = child.wait_with_output().unwrap();
-    assert!(stdout.is_empty(), "words go to stderr: {}", String::from_utf8_lossy(&stdout));
+    let stdout = String::from_utf8(stdout).unwrap();
+    let said: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(said.iter().all(|said| said["error"]["text"].is_string()), "words go to stderr: {stdout}");
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
@@ -837,9 +839,10 @@ fn settings_are_shown_with_their_origin() {
     let output = command.output().unwrap();
     assert!(output.status.success());
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&shown["weight"]["value"], &shown["weight"]["from"]), (&"50".into(), &"--weight".into()));
+    assert_eq!((&shown["weight"]["value"], &shown["weight"]["from"]), (&50.into(), &"--weight".into()));
     assert_eq!((&shown["name"]["value"], &shown["name"]["from"]), (&"p1".into(), &"STARLING_NAME".into()));
     assert_eq!(shown["zone"]["value"], "attic");
     assert!(shown["zone"]["from"].as_str().unwrap().ends_with("starling.toml:1"));
-    assert_eq!(shown["replicas"]["from"], "default");
+    assert_eq!((&shown["replicas"]["from"], &shown["replicas"]["value"]), (&"default".into(), &3.into()));
+    assert_eq!(shown["mdns"]["value"], true);
 }

@@ -1,6 +1,7 @@
 //! `starling config show`.
 
-use crate::config::{Options, SettingFlags, Values};
+use crate::config::{Options, Setting, SettingFlags, Value, Values};
+use crate::console::error_value;
 use crate::error::Error;
 use crate::stdio;
 use clap::Subcommand;
@@ -28,23 +29,49 @@ struct Show {
     json: bool,
 }
 
+impl Args {
+    pub fn wants_json(&self) -> bool {
+        let Command::Show(show) = &self.command;
+        show.json
+    }
+}
+
 /// Prints the settings also when one of them cannot be used, and then says so.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     let Command::Show(show) = args.command;
     let values = Values::resolve(&show.settings, &|name| std::env::var_os(name))?;
-    stdio::text(if show.json { as_json(&values) } else { as_table(&values) })?;
-    Options::new(&values).map(|_| ExitCode::SUCCESS)
+    let checked = Options::new(&values).map(|_| ExitCode::SUCCESS);
+    if show.json {
+        stdio::text(as_json(&values, checked.as_ref().err()))?;
+        return Ok(checked.unwrap_or_else(|error| ExitCode::from(error.code())));
+    }
+    stdio::text(as_table(&values))?;
+    checked
 }
 
-fn as_json(values: &Values) -> String {
+/// `error`: what is wrong with them; no setting is called so.
+fn as_json(values: &Values, error: Option<&Error>) -> String {
     let shown = values.all().filter(|(setting, _)| !setting.hidden);
-    let object: Map<_, _> = shown
+    let mut object: Map<_, _> = shown
         .map(|(setting, value)| {
-            let found = if setting.is_list() { json!(value.texts) } else { json!(value.texts.first()) };
+            let found = if setting.is_list() { json!(value.texts) } else { single(setting, value) };
             (setting.key.to_owned(), json!({ "value": found, "from": value.origin.to_string() }))
         })
         .collect();
+    if let Some(error) = error {
+        object.insert("error".into(), error_value(&error.as_line()));
+    }
     serde_json::Value::Object(object).to_string()
+}
+
+/// What is not as it must be stays text, as it was written.
+fn single(setting: &Setting, value: &Value) -> serde_json::Value {
+    let Some(text) = value.texts.first() else { return serde_json::Value::Null };
+    match (setting.is_number(), setting.is_switch()) {
+        (true, _) => text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number)),
+        (_, true) => text.parse::<bool>().map_or_else(|_| json!(text), |truth| json!(truth)),
+        _ => json!(text),
+    }
 }
 
 fn as_table(values: &Values) -> String {

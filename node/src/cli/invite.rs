@@ -35,9 +35,18 @@ pub struct Args {
     qr: bool,
     /// One JSON object
     #[arg(long, conflicts_with = "quiet")]
-    pub json: bool,
+    json: bool,
     #[command(flatten)]
     reach: Reach,
+}
+
+impl Args {
+    pub fn wants_json(&self) -> bool {
+        match &self.command {
+            Some(Command::Revoke { json, .. }) => *json,
+            None => self.json,
+        }
+    }
 }
 
 #[derive(clap::Subcommand)]
@@ -46,6 +55,9 @@ enum Command {
     Revoke {
         /// As `starling invites` shows it
         id: String,
+        /// The reply as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -60,8 +72,10 @@ pub struct List {
 
 /// The ticket goes to stdout, the words about it to stderr.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
-    if let Some(Command::Revoke { id }) = &args.command {
-        return data::once(&args.reach, data::words(&["invite", "revoke", id]));
+    if let Some(Command::Revoke { id, json }) = &args.command {
+        let mut words = vec!["invite", "revoke", id];
+        words.extend(json.then_some("--json"));
+        return data::once(&args.reach, data::words(&words));
     }
     let uses = args.uses.to_string();
     let mut asked = vec!["invite", "uses", &uses, "ttl", &args.ttl, "role", &args.role, "json"];

@@ -24,6 +24,12 @@ pub struct Args {
     up: up::Args,
 }
 
+impl Args {
+    pub fn wants_json(&self) -> bool {
+        self.up.json
+    }
+}
+
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     let Args { words, ticket_file, mut up } = args;
     let (tickets, addresses): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| is_ticket(word));

@@ -21,6 +21,9 @@ enum Command {
     Revoke {
         /// As `starling tokens` shows it at the peer that gave it, or the token itself
         id: String,
+        /// The reply as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         reach: Reach,
     },
@@ -58,14 +61,21 @@ pub struct List {
 
 impl Args {
     pub fn wants_json(&self) -> bool {
-        matches!(&self.command, Command::Create(create) if create.json)
+        match &self.command {
+            Command::Create(create) => create.json,
+            Command::Revoke { json, .. } => *json,
+        }
     }
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     match args.command {
         Command::Create(create) => give(create),
-        Command::Revoke { id, reach } => data::once(&reach, data::words(&["token", "revoke", &id])),
+        Command::Revoke { id, json, reach } => {
+            let mut words = vec!["token", "revoke", &id];
+            words.extend(json.then_some("--json"));
+            data::once(&reach, data::words(&words))
+        }
     }
 }
 

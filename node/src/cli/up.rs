@@ -54,7 +54,8 @@ pub fn run(args: Args, ticket: Option<Ticket>) -> Result<ExitCode, Error> {
         .map_err(|error| Error::new("cannot start the threads of this peer").why(error))?;
     let result = runtime.block_on(up(&mut options, args.json, ticket));
     runtime.shutdown_timeout(LAST_THREADS);
-    result.map(|()| ExitCode::SUCCESS)
+    // What comes after it was ready is for the log alone.
+    result.map(|ended| ended.map_or_else(|error| super::show(&error), |()| ExitCode::SUCCESS))
 }
 
 /// Before anything is opened: threads and storage begin with the limit that there is then.
@@ -76,7 +77,8 @@ fn runtime_with(threads: usize) -> Builder {
     builder
 }
 
-async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<(), Error> {
+/// Errors: it did not come to be ready; the inner ones: it has stopped since.
+async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<Result<(), Error>, Error> {
     let stop = Stop::install(options.stop_on_stdin_eof)?;
     refuse_open_door(options)?;
     let directory = Directory::open(&options.dir)?;
@@ -95,7 +97,7 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     let genesis = tokio::select! {
         genesis = choose_network(options, &directory, &keys, ticket.as_ref()) => genesis?,
         // Nothing has begun that would have to be ended well.
-        () = stop.wanted() => return Ok(()),
+        () = stop.wanted() => return Ok(Ok(())),
     };
     // The mark alone stays until others are known.
     let founded = is_new && network::is_founding(&directory);
@@ -107,7 +109,7 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     ready.print(json);
     let result = serve(running, clients, options.port.clone(), stop).await;
     ready.remove();
-    result
+    Ok(result)
 }
 
 /// Serves clients until somebody wants this peer to stop or storage fails.

@@ -265,6 +265,15 @@ impl Setting {
         matches!(self.kind, Kind::Many(_))
     }
 
+    /// Written as a number where it is written for programs.
+    pub fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::One("N" | "MIB" | "GIB" | "Q" | "R" | "W"))
+    }
+
+    pub fn is_switch(&self) -> bool {
+        matches!(self.kind, Kind::Switch { .. })
+    }
+
     pub(super) fn default_value(&self) -> Value {
         Value { texts: (self.default)().into_iter().collect(), origin: Origin::Default }
     }
