@@ -47,7 +47,41 @@ pub fn parse(line: &[u8]) -> Result<Line, String> {
     if words.is_empty() {
         return Ok(Line::Empty);
     }
-    call(words).map(Line::Command)
+    call(as_typed_in_a_shell(words)).map(Line::Command)
+}
+
+/// `leave --help` is `help leave`; and where the program has flags for the words of a command, these do here, too:
+/// `invite --ttl 5m` is `invite TTL 5m`.
+fn as_typed_in_a_shell(mut words: Vec<Word>) -> Vec<Word> {
+    let is_plain = |word: &Word, text: &str| !word.quoted && word.bytes.eq_ignore_ascii_case(text.as_bytes());
+    if let [_, flag] = words.as_slice()
+        && ["--help", "-h"].iter().any(|help| is_plain(flag, help))
+    {
+        words[1] = Word { bytes: b"help".to_vec(), quoted: false };
+        words.swap(0, 1);
+    }
+    let is_prefix = |word: &Word| word.bytes.starts_with(b"@") || word.bytes.iter().all(u8::is_ascii_digit);
+    let command = words.iter().position(|word| !is_prefix(word));
+    let takes_words = |at: &usize| ["invite", "token"].iter().any(|name| is_plain(&words[*at], name));
+    let Some(command) = command.filter(takes_words) else { return words };
+    let rest = words.split_off(command + 1);
+    words.extend(rest.into_iter().flat_map(unflagged));
+    words
+}
+
+/// `--word` as `WORD`, and `--word=value` as two words.
+fn unflagged(word: Word) -> Vec<Word> {
+    let Some(flag) = word.bytes.strip_prefix(b"--").filter(|flag| !word.quoted && !flag.is_empty()) else {
+        return vec![word];
+    };
+    let (name, value) = match flag.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&flag[..at], Some(&flag[at + 1..])),
+        None => (flag, None),
+    };
+    // The one whose name has a dash: NOADDRESSES.
+    let name = name.iter().filter(|byte| **byte != b'-').map(u8::to_ascii_uppercase).collect();
+    let words = [Some(name), value.map(<[u8]>::to_vec)].into_iter().flatten();
+    words.map(|bytes| Word { bytes, quoted: false }).collect()
 }
 
 /// Reads `[5] [@peer] command [argument ...] [flag ...]`.
@@ -136,6 +170,7 @@ fn ask_for_json(words: &mut Vec<Vec<u8>>) -> bool {
     match text(&words[0]).to_ascii_lowercase().as_str() {
         "explain" => words.insert(1, b"JSON".to_vec()),
         "status" if words.len() == 1 => words.push(b"JSON".to_vec()),
+        "invites" | "tokens" if words.len() == 1 => words.push(b"JSON".to_vec()),
         "where" | "siblings" if words.len() == 2 => words.push(b"JSON".to_vec()),
         _ => return false,
     }
@@ -179,6 +214,18 @@ mod tests {
         assert_eq!(sent("explain --json get k"), "explain JSON get k");
         assert!(called("get k --json").json);
         assert!(!called("status --json").json);
+    }
+
+    #[test]
+    fn what_the_shell_takes_as_flags_is_taken_here_too() {
+        assert_eq!(sent("invite --ttl 5m --uses=3 --no-addresses"), "invite TTL 5m USES 3 NOADDRESSES");
+        assert_eq!(sent("token create --prefix app/ --json"), "token create PREFIX app/ JSON");
+        assert_eq!(sent("@p2 invite --ttl 5m"), "invite TTL 5m");
+        assert_eq!(sent("token create prefix \"--x\""), "token create prefix --x");
+        assert_eq!(sent("set invite --ttl"), "set invite --ttl", "it is a key there");
+        assert_eq!(sent("tokens --json"), "tokens JSON");
+        assert_eq!(sent("leave --help"), "help leave");
+        assert_eq!(sent("get \"--help\""), "get --help");
     }
 
     #[test]
