@@ -13,7 +13,8 @@ pub use link::{Link, ask_json};
 pub use output::{error_json, error_value, exit_code};
 pub use reach::{Place, Reach};
 
-use crate::error::Error;
+use crate::error::{Error, NOT_FOUND};
+use crate::resp::frame::Frame;
 use crate::stdio;
 use link::Reached;
 use std::fs::File;
@@ -89,9 +90,16 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs one command and shows its reply: typed for a person, raw for a program. Returns the exit code.
+/// Runs one command and shows its reply: typed for a person, raw for a program. Returns the exit code: that of one
+/// whose key is not there is its own, and a program gets no line then, since an empty one is an empty value.
 pub fn show(link: &mut Link, call: &Call, person: bool) -> Result<u8, Error> {
     let reached = link.run(&call.words)?;
+    if reached.frame == Frame::Null {
+        if person || call.json {
+            output::show(&reached, call, Style::Typed, call.json)?;
+        }
+        return Ok(NOT_FOUND);
+    }
     output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json)?;
     Ok(exit_code(&reached.frame))
 }

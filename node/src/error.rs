@@ -6,6 +6,8 @@ use std::fmt;
 pub const FAILURE: u8 = 1;
 /// The command line or a setting is not understood.
 pub const USAGE: u8 = 2;
+/// What was asked for is not there; of one-shot commands alone.
+pub const NOT_FOUND: u8 = 3;
 /// The disk does not do what it must (`EX_IOERR` of sysexits.h).
 pub const STORAGE: u8 = 74;
 

@@ -99,7 +99,12 @@ fn every_data_command_is_a_command_of_its_own() {
     assert_eq!(peer.asked(), (None, Some(3)));
     assert_eq!(once(&peer, &["get", "k"]).out, "v\n");
     let nothing = once(&peer, &["get", "nothing"]);
-    assert_eq!((nothing.out.as_str(), nothing.code), ("\n", 0));
+    assert_eq!((nothing.out.as_str(), nothing.err.as_str(), nothing.code), ("", "", 3));
+    let nothing = once(&peer, &["get", "nothing", "--json"]);
+    assert_eq!((nothing.out.as_str(), nothing.code), ("null\n", 3));
+    once(&peer, &["set", "empty", ""]);
+    let empty = once(&peer, &["get", "empty"]);
+    assert_eq!((empty.out.as_str(), empty.code), ("\n", 0));
     assert_eq!(once(&peer, &["set", "k", "--", "--json"]).out, "OK\n");
     assert_eq!(once(&peer, &["get", "k", "--json"]).out, "\"--json\"\n");
     let address = peer.address.to_string();

@@ -10,9 +10,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 const FLAGS: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON; \
-                     --connect HOST:PORT   another peer; --token TOKEN   log in with a token; \
-                     --tls, --tls-ca FILE   encrypt\n         \
-                     they go last; what comes after -- is data";
+                     --connect HOST:PORT   another peer; --dir DIR   the one of that directory\n         \
+                     --token TOKEN, --password-file FILE   log in; --tls, --tls-ca FILE   encrypt\n         \
+                     they go last; what comes after -- is data\n\
+                     exit     0 done; 1 failed; 2 not understood; 3 there is no such key, and nothing is printed;\n         \
+                     4 too few copies; 7 the outcome is unknown";
 
 pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     let (reach, words) = reach_flags(words.iter().map(|word| word.as_encoded_bytes().to_vec()).collect())?;
