@@ -123,6 +123,20 @@ fn every_data_command_is_a_command_of_its_own() {
 }
 
 #[test]
+fn what_counts_for_a_connection_is_no_command_of_its_own() {
+    let peer = FakePeer::start();
+    for args in
+        [&["quorum", "1", "1"][..], &["QUORUM", "default"], &["select", "0"], &["reset"], &["auth", "x"]]
+    {
+        let said = once(&peer, args);
+        assert_eq!((said.out.as_str(), said.code), ("", 2), "{args:?}");
+        assert!(said.err.contains("counts for one connection"), "{}", said.err);
+    }
+    assert_eq!(once(&peer, &["quorum"]).code, 0, "it tells what the network has");
+    assert_eq!(piped(&peer, &[], "quorum 1 1\n").out, "OK\n");
+}
+
+#[test]
 fn the_password_is_told_by_auth_or_by_its_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"correct horse\n").unwrap();

@@ -30,7 +30,23 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     if let Some(name) = words.first().filter(|name| commands::find(name).is_none()) {
         return Err(unknown(&commands::unknown(name)));
     }
+    refuse_lost(&words)?;
     once(&reach, words)
+}
+
+/// What counts for one connection would end with it, and look as if it had done something.
+fn refuse_lost(words: &[Vec<u8>]) -> Result<(), Error> {
+    let [name, rest @ ..] = words else { return Ok(()) };
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let hint = match name.as_str() {
+        "quorum" if !rest.is_empty() => "give the command itself --r N or --w N; in the console QUORUM stays",
+        "auth" => "log in with --password-file FILE or --token TOKEN",
+        "select" | "reset" => "in the console it stays",
+        _ => return Ok(()),
+    };
+    Err(Error::usage(format!("{name} would do nothing here"))
+        .why("it counts for one connection, which ends with this command")
+        .hint(hint))
 }
 
 /// Whether the answer is wanted as JSON, whatever it is.
