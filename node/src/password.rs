@@ -1,6 +1,6 @@
 //! The password of the client port.
 
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, in_shell, write_atomically};
 use crate::error::Error;
 use std::fs::File;
 use std::io::Read;
@@ -54,8 +54,9 @@ pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The first line of a file. Errors: it cannot be read; the line is too short or too long.
+/// The first line of a file. Errors: it cannot be read, or others can read it too; the line is too short or too long.
 pub fn read(path: &Path) -> Result<String, Error> {
+    refuse_known_to_others(path)?;
     let refused = |why: String| {
         Error::usage(format!("there is no password in {}", path.display()))
             .why(why)
@@ -70,6 +71,28 @@ pub fn read(path: &Path) -> Result<String, Error> {
         return Ok(line.to_owned());
     }
     Err(refused(format!("the first line has {} bytes; it must have from {LEN_MIN} to {LEN_MAX}", line.len())))
+}
+
+/// As ssh with its keys: one's own file must be closed to others. That of another user is for him to close; so systems
+/// that hand secrets to programs have them.
+#[cfg(unix)]
+fn refuse_known_to_others(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
+    if found.mode() & 0o077 == 0 || found.uid() != rustix::process::getuid().as_raw() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the password in {} is not used", path.display()))
+        .why("other users of this machine can read that file")
+        .hint(format!(
+            "close it to them: chmod 600 {}; if they may have read it, take another",
+            in_shell(path)
+        )))
+}
+
+#[cfg(not(unix))]
+fn refuse_known_to_others(_: &Path) -> Result<(), Error> {
+    Ok(())
 }
 
 #[cfg(test)]
@@ -99,5 +122,21 @@ mod tests {
             assert!(error.contains("from 8 to 1024") && error.contains("umask"), "{error}");
         }
         assert!(Password::load(Path::new("/nowhere/at/all")).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_that_others_can_read_is_refused_with_what_to_do() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = file("correct horse\n");
+        for (mode, is_taken) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            match read(file.path()) {
+                Ok(_) => assert!(is_taken, "{mode:o}"),
+                Err(error) => {
+                    assert!(!is_taken && error.to_string().contains("chmod 600 "), "{mode:o}: {error}")
+                }
+            }
+        }
     }
 }

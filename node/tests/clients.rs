@@ -730,11 +730,12 @@ fn guarded_peer(password: Option<&'static str>) -> (tempfile::TempDir, Arc<Admis
     let (keys, wishes) = (Keys::generate(), Wishes { name: "home".into(), partitions: 8, n: 1, r: 1, w: 1 });
     let genesis = network::found(&directory, &keys, wishes).unwrap();
     let admission = Arc::new(Admission::open(home.path(), keys, genesis).unwrap());
-    let (shared, file) = (admission.clone(), home.path().join("password"));
+    let shared = admission.clone();
     let peer = FakePeer::start_as(10, move |facts, requests| {
         let password = password.map(|text| {
-            std::fs::write(&file, text).unwrap();
-            Password::load(&file).unwrap()
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            Password::load(file.path()).unwrap()
         });
         PeerHandle::new(facts, requests, None).with_admission(shared).with_password(password)
     });

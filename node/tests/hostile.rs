@@ -9,7 +9,8 @@ use libp2p::swarm::dummy;
 use libp2p::{Multiaddr, SwarmBuilder, noise, tcp, yamux};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,7 +43,9 @@ impl Drop for Victim {
 impl Victim {
     fn start(home: &Path) -> Self {
         let password = home.join("password");
-        std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        let mut file =
+            std::fs::File::options().write(true).create_new(true).mode(0o600).open(&password).unwrap();
+        writeln!(file, "{PASSWORD}").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
         command.args([
             "up",

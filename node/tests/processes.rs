@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -152,6 +153,12 @@ fn refused(mut command: Command) -> (Option<i32>, String) {
     let said: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(said.iter().all(|said| said["error"]["text"].is_string()), "words go to stderr: {stdout}");
     (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Readable for this user alone.
+fn write_secret(path: &Path, text: &str) {
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 struct Home(tempfile::TempDir);
@@ -307,6 +314,32 @@ fn clients_of_other_machines_are_not_let_in_by_accident() {
 }
 
 #[test]
+fn a_port_without_a_password_that_others_reach_is_warned_of() {
+    let home = Home::new();
+    for (resp, is_told) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
+        let mut command = starling();
+        command.args([
+            "up",
+            "--no-mdns",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--insecure-resp",
+            "--resp",
+            resp,
+        ]);
+        let mut child = command.arg("--dir").arg(home.dir("p1")).spawn().unwrap();
+        let mut words = child.stderr.take().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Peer { child, ready: Value::Null }.stop();
+        let mut told = String::new();
+        words.read_to_string(&mut told).unwrap();
+        assert_eq!(told.contains("without a password"), is_told, "{told}");
+    }
+}
+
+#[test]
 fn tls_that_cannot_be_is_refused_with_what_is_wrong() {
     let home = Home::new();
     let nonsense = home.dir("cert.pem");
@@ -407,7 +440,7 @@ fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another()
 fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
     let home = Home::new();
     let file = home.dir("password");
-    fs::write(&file, "correct horse\n").unwrap();
+    write_secret(&file, "correct horse\n");
     let mut command = starling();
     command.args([
         "up",
@@ -444,7 +477,7 @@ fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
     let found = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
     assert!(found.contains("does not let this client in: it wants a password"), "{found}");
     let wrong = home.dir("wrong");
-    fs::write(&wrong, "wrong horse\n").unwrap();
+    write_secret(&wrong, "wrong horse\n");
     let (done, words) = status(Some(&wrong));
     assert!(!done && words.contains("is wrong"), "{words}");
     // On the same machine the user's own programs find the file by themselves.

@@ -81,6 +81,7 @@ fn runtime_with(threads: usize) -> Builder {
 async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result<Result<(), Error>, Error> {
     let stop = Stop::install(options.stop_on_stdin_eof)?;
     refuse_open_door(options)?;
+    warn_of_open_door(options);
     let directory = Directory::open(&options.dir)?;
     if options.is_named {
         keep_name(&directory, &options.name);
@@ -147,6 +148,16 @@ fn refuse_open_door(options: &Options) -> Result<(), Error> {
     Err(Error::usage(format!("clients would be served at {}, to everybody who reaches it", options.resp))
         .why("without a password every machine that can connect could read and change all data")
         .hint("give clients a password with --password-file, or tokens over TLS with --tls-cert and --tls-key; keep --resp on 127.0.0.1; or accept that with --insecure-resp"))
+}
+
+/// It was accepted, and may be forgotten.
+fn warn_of_open_door(options: &Options) {
+    if options.insecure_resp && options.password.is_none() && !options.resp.ip().is_loopback() {
+        tracing::warn!(
+            resp = %options.resp,
+            "whoever reaches the client port can read and change all data, and put peers out, without a password"
+        );
+    }
 }
 
 async fn bind(resp: SocketAddr) -> Result<TcpListener, Error> {
