@@ -94,8 +94,8 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         usage: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         summary: "Go through the keys of the whole network, a page at a time",
-        caveat: "begin at 0 and pass on the cursor of each answer, at the same peer, until it is 0; a key may \
-                 come twice",
+        caveat: "begin at 0 and pass on the cursor of each answer until it is 0, at the same peer: others do not know it, \
+                 nor does that one after a restart; a key may come twice",
         example: "scan 0 match user:* count 100",
         run: Run::Ask(|session, args| Box::pin(scan(session, args))),
         ..BASE
