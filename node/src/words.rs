@@ -8,9 +8,14 @@ pub struct Word {
     pub quoted: bool,
 }
 
+/// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a quote is opened and not closed")]
-pub struct Unbalanced;
+pub enum Unbalanced {
+    #[error("a quote is opened and not closed")]
+    Open,
+    #[error("a space must follow the quote that closes a word")]
+    Glued,
+}
 
 /// `set k "a b\n"` is three words. In double quotes: `\n \r \t \b \a \xHH`, and `\` before any other
 /// character is that character. In single quotes only `\'`. A closing quote must end the word.
@@ -37,7 +42,7 @@ fn word(mut rest: &[u8]) -> Result<(Word, &[u8]), Unbalanced> {
                 word.quoted = true;
                 rest = quoted(byte, after, &mut word.bytes)?;
                 if rest.first().is_some_and(|next| !next.is_ascii_whitespace()) {
-                    return Err(Unbalanced);
+                    return Err(Unbalanced::Glued);
                 }
             }
             _ => {
@@ -52,7 +57,7 @@ fn word(mut rest: &[u8]) -> Result<(Word, &[u8]), Unbalanced> {
 /// Reads up to the closing quote and returns what follows it.
 fn quoted<'a>(quote: u8, mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], Unbalanced> {
     loop {
-        let (&byte, after) = rest.split_first().ok_or(Unbalanced)?;
+        let (&byte, after) = rest.split_first().ok_or(Unbalanced::Open)?;
         rest = after;
         if byte == quote {
             return Ok(rest);
@@ -71,7 +76,7 @@ fn quoted<'a>(quote: u8, mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a 
 }
 
 fn escaped<'a>(rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], Unbalanced> {
-    let (&byte, after) = rest.split_first().ok_or(Unbalanced)?;
+    let (&byte, after) = rest.split_first().ok_or(Unbalanced::Open)?;
     if let [b'x', high, low, after @ ..] = rest
         && let (Some(high), Some(low)) = (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
     {
@@ -110,8 +115,11 @@ mod tests {
 
     #[test]
     fn a_quote_left_open_or_glued_to_the_next_word_is_an_error() {
-        for line in [r#"get "k"#, "get 'k", r#"get "k"x"#, r#"get "k\"#] {
-            assert_eq!(split(line.as_bytes()), Err(Unbalanced), "{line}");
+        for line in [r#"get "k"#, "get 'k", r#"get "k\"#] {
+            assert_eq!(split(line.as_bytes()), Err(Unbalanced::Open), "{line}");
+        }
+        for line in [r#"set a "x"y"#, r#"set a "x"y""#, "set a 'x'y"] {
+            assert_eq!(split(line.as_bytes()), Err(Unbalanced::Glued), "{line}");
         }
     }
 

@@ -529,6 +529,9 @@ fn failures_say_why_what_holds_and_what_to_do_in_one_line() {
         );
     }
     assert!(client.error("mset a 1 b 2").contains("each key goes on its own"));
+    for read in ["mget a b", "exists a b"] {
+        assert!(!client.error(read).contains("each key"), "of a read nothing is done");
+    }
     assert!(client.text("explain set k v").contains("failed       NOTREADY"));
     peer.fail(None);
     assert_eq!(client.call("set k v"), Frame::ok());

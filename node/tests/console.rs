@@ -137,6 +137,17 @@ fn what_counts_for_a_connection_is_no_command_of_its_own() {
 }
 
 #[test]
+fn the_console_takes_flags_as_the_shell_does() {
+    let peer = FakePeer::start();
+    let said = piped(&peer, &[], "leave --help\nset k \"x\"y\n");
+    assert!(said.out.contains("usage    LEAVE"), "{}", said.out);
+    assert!(said.err.contains("a space must follow"), "{}", said.err);
+    // It is understood, and refused by a peer without a network.
+    let said = piped(&peer, &[], "invite --ttl 5m\n");
+    assert!(said.err.contains("lets nobody in"), "{}", said.err);
+}
+
+#[test]
 fn the_password_is_told_by_auth_or_by_its_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"correct horse\n").unwrap();

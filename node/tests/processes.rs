@@ -349,6 +349,7 @@ fn tls_that_cannot_be_is_refused_with_what_is_wrong() {
         (&["--tls-cert", path][..], "needs both"),
         (&["--tls-cert", path, "--tls-key", path], "BEGIN CERTIFICATE"),
         (&["--tls-cert", "/nowhere/at/all", "--tls-key", path], "/nowhere/at/all"),
+        (&["--tls-cert", "/nowhere/at/all", "--tls-key", path], "see that the file is there"),
     ] {
         let (code, words) = refused(peer_command(&["up"], &home.dir("p1"), more));
         assert_eq!(code, Some(2));

@@ -36,6 +36,16 @@ const REFUSED: &[Refused] = &[
         instead: "SET the whole value, or HSET its parts",
     },
     Refused {
+        names: &["sort", "sort_ro"],
+        why: "it reads other keys by patterns, and may write to one",
+        instead: "SMEMBERS or HGETALL, and sort in the client",
+    },
+    Refused {
+        names: &["lcs"],
+        why: "strings are read whole",
+        instead: "MGET both, and compare them in the client",
+    },
+    Refused {
         names: &["getrange", "substr"],
         why: "strings are read whole",
         instead: "GET and cut it, or keep parts in a hash (HSET, HGET)",
@@ -129,8 +139,6 @@ const REFUSED: &[Refused] = &[
             "blmove",
             "blmpop",
             "brpoplpush",
-            "sort",
-            "sort_ro",
         ],
         why: "there are no lists yet, and popping once cannot be promised",
         instead: "SADD for collections, HSET for fields",

@@ -229,6 +229,7 @@ impl Session {
                 Ok((vec![outcome.reply], outcome.hidden))
             };
         }
+        let writes = plan.iter().any(|(_, command)| command.writes());
         let outcomes =
             stream::iter(plan).map(|(key, command)| self.ask(key, command, false)).buffered(KEYS_AT_ONCE);
         let gathered =
@@ -238,7 +239,8 @@ impl Session {
                 let gathered = (replies, hidden.saturating_add(outcome.hidden), size);
                 futures::future::ready(if size > ANSWER_MAX { Err(too_large()) } else { Ok(gathered) })
             });
-        let (replies, hidden, _) = gathered.await.map_err(of_several)?;
+        let (replies, hidden, _) =
+            gathered.await.map_err(|failure| if writes { of_several(failure) } else { failure })?;
         Ok((replies, hidden))
     }
 

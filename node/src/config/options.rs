@@ -9,7 +9,7 @@ use crate::resp::request::COMMAND_MAX;
 use crate::resp::tls::Tls;
 use crate::storage::Durability;
 use crate::transport::{Address, CIRCUITS_MAX, Limits, NatOptions, Serve, parse_address, parse_peer};
-use starling_protocol::config::NAME_MAX;
+use starling_protocol::config::{NAME_MAX, PARTITIONS_MAX, REPLICAS_MAX};
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::WEIGHT_MAX;
 use starling_protocol::message::FRAME_MAX;
@@ -121,7 +121,7 @@ impl Options {
             mdns: values.switch("mdns")?,
             durability: durability(values)?,
             keep_free: u64::from(number(values, "keep-free-mib", u32::MAX)?) * MIB as u64,
-            threads: at_least(values, "threads", 1, THREADS_MAX)? as usize,
+            threads: within(values, "threads", 1, THREADS_MAX)? as usize,
             zone: short(values, "zone")?,
             weight: number(values, "weight", WEIGHT_MAX)?,
             wishes: wishes(values)?,
@@ -203,11 +203,11 @@ fn durability(values: &Values) -> Result<Durability, Error> {
 
 /// Without a wish, R and W are a majority of N: then what is read includes what was written last.
 fn wishes(values: &Values) -> Result<Wishes, Error> {
-    let n: u8 = number(values, "replicas", u8::MAX)?;
+    let n: u8 = within(values, "replicas", 1, REPLICAS_MAX)?;
     let majority = n / 2 + 1;
     Ok(Wishes {
-        name: short(values, "network")?,
-        partitions: number(values, "partitions", u16::MAX)?,
+        name: readable(values, "network")?,
+        partitions: within(values, "partitions", 1, PARTITIONS_MAX)?,
         n,
         r: values.parse("read-quorum", "a whole number up to the replicas")?.unwrap_or(majority),
         w: values.parse("write-quorum", "a whole number up to the replicas")?.unwrap_or(majority),
@@ -248,10 +248,10 @@ fn limits(values: &Values) -> Result<Limits, Error> {
         pending_outgoing: pending.max(usual.pending_outgoing),
         incoming: number(values, "connections-in", u32::from(u16::MAX))?,
         outgoing: number(values, "connections-out", u32::from(u16::MAX))?,
-        per_peer: at_least(values, "connections-per-peer", 1, u32::from(u16::MAX))?,
-        strangers: at_least(values, "strangers", 1, u32::from(u16::MAX))?,
-        streams: at_least(values, "streams", STREAMS_MIN, STREAMS_MAX)?,
-        queue_bytes: at_least(values, "queue-mib", QUEUE_MIB_MIN, QUEUE_MIB_MAX)? as usize * MIB,
+        per_peer: within(values, "connections-per-peer", 1, u32::from(u16::MAX))?,
+        strangers: within(values, "strangers", 1, u32::from(u16::MAX))?,
+        streams: within(values, "streams", STREAMS_MIN, STREAMS_MAX)?,
+        queue_bytes: within(values, "queue-mib", QUEUE_MIB_MIN, QUEUE_MIB_MAX)? as usize * MIB,
     })
 }
 
@@ -266,17 +266,26 @@ fn port(values: &Values) -> Result<Port, Error> {
         }
     };
     Ok(Port {
-        clients: at_least(values, "clients", 1, CLIENTS_MAX)? as usize,
-        pending: at_least(values, "clients-pending", 1, CLIENTS_MAX)? as usize,
-        unfinished: at_least(values, "clients-mib", UNFINISHED_MIB_MIN, u32::from(u16::MAX))? as usize * MIB,
+        clients: within(values, "clients", 1, CLIENTS_MAX)? as usize,
+        pending: within(values, "clients-pending", 1, CLIENTS_MAX)? as usize,
+        unfinished: within(values, "clients-mib", UNFINISHED_MIB_MIN, u32::from(u16::MAX))? as usize * MIB,
         tls,
     })
 }
 
-fn at_least(values: &Values, key: &str, least: u32, most: u32) -> Result<u32, Error> {
-    let found = number(values, key, most)?;
-    let expected = || format!("a whole number from {least} to {most}");
-    if found < least { Err(values.refuse(key, &found.to_string(), expected())) } else { Ok(found) }
+fn within<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
+    values: &Values,
+    key: &str,
+    least: T,
+    most: T,
+) -> Result<T, Error> {
+    let expected = format!("a whole number from {least} to {most}");
+    let found: T = required(values, key, &expected)?;
+    if (least..=most).contains(&found) {
+        Ok(found)
+    } else {
+        Err(values.refuse(key, &found.to_string(), expected))
+    }
 }
 
 fn faults(values: &Values) -> Result<Option<BTreeSet<PeerId>>, Error> {

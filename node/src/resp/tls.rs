@@ -111,6 +111,7 @@ impl ResolvesServerCert for Shown {
 
 fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     let chain = certificates(certificate)?;
+    readable("private key", key)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable("private key", key, why))?;
     CertifiedKey::from_der(chain, private, &provider())
         .map_err(|why| unusable("certificate and its key", certificate, why))
@@ -135,6 +136,7 @@ fn of_first<T>(path: &Path, ask: impl FnOnce(&X509Certificate<'_>) -> T) -> Resu
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    readable("certificate", path)?;
     let read = CertificateDer::pem_file_iter(path).map_err(|why| unusable("certificate", path, why))?;
     let found: Result<Vec<_>, _> = read.take(CERTIFICATES_MAX).collect();
     let found = found.map_err(|why| unusable("certificate", path, why))?;
@@ -142,6 +144,15 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         return Err(unusable("certificate", path, "there is none in it"));
     }
     Ok(found)
+}
+
+/// A file that is not there has no form that could be wrong.
+fn readable(what: &str, path: &Path) -> Result<(), Error> {
+    std::fs::File::open(path).map(drop).map_err(|why| {
+        Error::usage(format!("the {what} in {} cannot be used", path.display()))
+            .why(why)
+            .hint("see that the file is there, and that this user may read it")
+    })
 }
 
 fn unusable(what: &str, path: &Path, why: impl std::fmt::Display) -> Error {
@@ -162,6 +173,9 @@ pub enum Trust {
 /// Errors: the file whose certificates are to be believed cannot be used.
 pub fn usable(trust: &Trust) -> Result<(), Error> {
     let Trust::File(path) = trust else { return Ok(()) };
+    readable("certificate", path).map_err(|error| {
+        error.hint("see that the file of --tls-ca is there, and that this user may read it")
+    })?;
     let found = certificates(path).map(drop);
     found.map_err(|error| error.hint("--tls-ca names a file in PEM, which has BEGIN CERTIFICATE in it"))
 }
