@@ -479,7 +479,7 @@ fn explain_where_and_status_tell_people_and_programs_the_same() {
     let mut client = Client::of(&peer);
     let text = client.text("explain set k v");
     for expected in [
-        "-> partition 3 -> p1 p2 p3",
+        "-> partition 3 -> p1, p2, p3   N=3",
         "p2   owner ",
         "stand-in for p3",
         "stand-ins    p5   (not needed)",

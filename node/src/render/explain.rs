@@ -3,6 +3,7 @@
 use super::{health_text, plain, reply};
 use crate::resp::frame::Frame;
 use crate::transport::peer_text;
+use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use starling_protocol::request::{AnswerKind, Asked, Named, Role, Trace};
 use std::fmt::Write as _;
@@ -137,26 +138,32 @@ impl TracePage {
             text,
             "{key} -> partition {} -> {}   {}   through {}, {}",
             self.partition,
-            if owners.is_empty() { "no owner".into() } else { owners.join(" ") },
+            if owners.is_empty() { "no owner".into() } else { owners.join(", ") },
             copies.join(" "),
             plain(&self.coordinator.name),
             millis(self.took_us),
         )
         .expect("writing to memory does not fail");
-        let rows: Vec<_> = self.asked.iter().map(AskedLine::columns).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths = [width(0), width(1), width(2)];
-        for [name, role, answer, took] in &rows {
-            let [a, b, c] = widths;
-            let row = format!("  {name:<a$}   {role:<b$}   {answer:<c$}   {took}");
-            writeln!(text, "{}", row.trim_end()).expect("writing to memory does not fail");
+        for row in aligned(self.asked.iter().map(AskedLine::columns)) {
+            writeln!(text, "  {row}").expect("writing to memory does not fail");
         }
         if !self.stand_ins.is_empty() {
             let names: Vec<_> = self.stand_ins.iter().map(|peer| plain(&peer.name)).collect();
-            writeln!(text, "stand-ins    {}   (not needed)", names.join(" "))
+            writeln!(text, "stand-ins    {}   (not needed)", names.join(", "))
                 .expect("writing to memory does not fail");
         }
     }
+}
+
+/// Each column as wide as a terminal shows its widest cell, three spaces apart.
+fn aligned(rows: impl Iterator<Item = [String; 4]>) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows);
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 3));
+    });
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 impl Peer {
@@ -207,4 +214,18 @@ fn answer_text(answer: AnswerKind, write: bool) -> &'static str {
 
 fn millis(us: u64) -> String {
     format!("{}.{:01} ms", us / 1000, us % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_are_shown() {
+        let row =
+            |name: &str, answer: &str| [name.to_owned(), "owner".into(), answer.into(), "1.0 ms".into()];
+        // Each of these letters takes two columns of a terminal.
+        let lines = aligned([row("東京", "read"), row("p2", "not asked")].into_iter());
+        assert_eq!(lines, ["東京   owner   read        1.0 ms", "p2     owner   not asked   1.0 ms"]);
+    }
 }
