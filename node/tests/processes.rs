@@ -263,6 +263,15 @@ fn a_directory_of_other_things_becomes_no_peers() {
 }
 
 #[test]
+fn who_joins_without_a_ticket_where_a_peer_is_in_is_told_to_start_it() {
+    let home = Home::new();
+    Peer::up(&home.dir("p1")).stop();
+    let (code, words) = refused(peer_command(&["join"], &home.dir("p1"), &[]));
+    assert_eq!(code, Some(2));
+    assert!(words.contains("\"starling\" already") && words.contains("starling up --dir "), "{words}");
+}
+
+#[test]
 fn a_second_start_on_a_directory_names_the_process_that_holds_it() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

@@ -1,7 +1,9 @@
 //! `starling join`: `up`, with a ticket to enter a network by.
 
 use super::{lan, up};
+use crate::directory::in_shell;
 use crate::error::Error;
+use crate::network;
 use starling_protocol::admission::ticket::{TICKET_LEN_MAX, Ticket};
 use std::fs::File;
 use std::io::{self, Read};
@@ -45,6 +47,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     }
     let ticket = match tickets.as_slice() {
         [] if addresses.is_empty() => {
+            refuse_member(&up)?;
             if up.looks_around()? {
                 lan::list(up.json)?;
             }
@@ -106,6 +109,16 @@ fn from_file(path: &Path) -> Result<String, Error> {
                 .hint("name the file into which `starling invite -q` was written")
         })?;
     Ok(text)
+}
+
+/// Whoever has been in needs no ticket: to be told to fetch one would lead astray.
+fn refuse_member(up: &up::Args) -> Result<(), Error> {
+    let dir = up.directory()?;
+    let Ok(Some(genesis)) = network::read_from(&dir) else { return Ok(()) };
+    let name = &genesis.genesis().name;
+    Err(Error::usage(format!("the peer in {} is in the network {name:?} already", dir.display()))
+        .why("join takes a ticket, which only one needs that is not in, or was put out")
+        .hint(format!("start it: starling up --dir {}", in_shell(&dir))))
 }
 
 fn no_ticket() -> Error {

@@ -14,6 +14,7 @@ use crate::{holder, identity, logging, network, open_files};
 use starling_protocol::admission::ticket::Ticket;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -36,6 +37,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// The data directory. Errors: a setting cannot be read.
+    pub fn directory(&self) -> Result<PathBuf, Error> {
+        let values = Values::resolve(&self.settings, &|name| std::env::var_os(name))?;
+        Ok(values.text("dir").unwrap_or(".").into())
+    }
+
     /// Whether this peer may look for others on the LAN. Errors: a setting cannot be read.
     pub fn looks_around(&self) -> Result<bool, Error> {
         Values::resolve(&self.settings, &|name| std::env::var_os(name))?.switch("mdns")
