@@ -223,6 +223,21 @@ fn what_clients_look_for_in_their_handshake_is_there() {
     assert!(client.error("auth secret").contains("no password"));
     // As with Redis, where the default user without a password is let in with any.
     assert!(matches!(client.call("hello 2 AUTH default secret"), Frame::Array(_)));
+    for (line, answer) in [
+        ("unwatch", "OK"),
+        ("client tracking off", "OK"),
+        ("client reply on", "OK"),
+        ("acl whoami", "default"),
+    ] {
+        assert_eq!(client.text(line), answer, "{line}");
+    }
+    for line in ["client help", "config help", "command help", "acl help"] {
+        assert!(matches!(client.call(line), Frame::Array(lines) if lines.len() > 2), "{line}");
+    }
+    assert!(client.error("client tracking on").starts_with("NOTSUPPORTED CLIENT TRACKING "));
+    assert!(client.error("acl setuser bob").starts_with("NOTSUPPORTED ACL SETUSER "));
+    assert!(client.error("lcs a b").starts_with("NOTSUPPORTED LCS "));
+    assert!(!client.error("sort a").contains("popping"));
     assert_eq!(client.error("hello 4"), "NOPROTO unsupported protocol version");
     assert!(client.error("select 1").starts_with("NOTSUPPORTED SELECT 1 "));
     assert!(client.error("config set save x").starts_with("NOTSUPPORTED CONFIG SET "));
@@ -795,6 +810,9 @@ fn a_token_opens_its_keys_and_no_others() {
         assert!(error.starts_with("NOPERM "), "{line}: {error}");
     }
     all.says("MGET app/a other\r\n", "*2\r\n$1\r\n1\r\n$1\r\n3\r\n");
+    assert_eq!(client.text("ACL WHOAMI"), "token");
+    assert!(client.text("CLIENT LIST").contains(" user=token "));
+    assert!(client.text("INFO keyspace").contains("keys=2,"), "its own");
     // What goes through all keys shows only its own.
     client.says("SCAN 0 COUNT 1000\r\n", "*2\r\n$1\r\n0\r\n*2\r\n$5\r\napp/a\r\n$5\r\napp/b\r\n");
     client.says("SCAN 0 COUNT 1000 MATCH o*\r\nDBSIZE\r\n", "*2\r\n$1\r\n0\r\n*0\r\n:2\r\n");
@@ -938,6 +956,16 @@ fn clients_are_listed_by_what_was_asked_for() {
         ids.lines().map(|line| line.split([' ', '=']).nth(1).unwrap().parse().unwrap()).collect::<Vec<i64>>()
     };
     assert_eq!(listed(""), [one, two]);
+    assert_eq!(second.call("set k v"), Frame::ok());
+    let line = second.text(&format!("client list id {two}"));
+    assert!(line.contains(" idle=0 ") && line.contains(" cmd=client user=default "), "{line}");
+    assert!(first.text(&format!("client list id {two}")).contains(" cmd=client "));
+    assert_eq!(second.call("set k v"), Frame::ok());
+    assert!(first.text(&format!("client list id {two}")).contains(" cmd=set "));
+    let mut listed = |filter: &str| {
+        let ids = first.text(&format!("client list{filter}"));
+        ids.lines().map(|line| line.split([' ', '=']).nth(1).unwrap().parse().unwrap()).collect::<Vec<i64>>()
+    };
     assert_eq!(listed(" type normal"), [one, two]);
     assert!(listed(" TYPE pubsub").is_empty());
     assert_eq!(listed(&format!(" id {two} 999")), [two]);

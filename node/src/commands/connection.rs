@@ -1,10 +1,11 @@
 //! Commands about the connection itself.
 
 use super::session::{ClientFacts, Quorum, Session};
-use super::{Arguments, BASE, Group, Run, Spec, refused, shown, subcommand, unknown_subcommand, upper};
+use super::{Arguments, BASE, Group, Run, Spec, help, refused, shown, subcommand, unknown_subcommand, upper};
 use crate::resp::frame::{Frame, Version};
 use starling_protocol::admission::token::Token;
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 const LOCAL: Spec = Spec { group: Group::Connection, ..BASE };
 /// Longest name that a client may give itself or its library.
@@ -64,11 +65,29 @@ pub const SPECS: &[Spec] = &[
         name: "client",
         arity: -2,
         usage: "ID | INFO | LIST [TYPE type | ID id ...] | GETNAME | SETNAME name | SETINFO LIB-NAME|LIB-VER value | NO-EVICT ON|OFF | \
-                NO-TOUCH ON|OFF | NOTES ON|OFF",
+                NO-TOUCH ON|OFF | NOTES ON|OFF | TRACKING OFF | REPLY ON | HELP",
         summary: "About this connection and the others",
         caveat: "NOTES ON (ours, RESP3): replies that do not show concurrent values carry the attribute 'hidden'",
         example: "client list",
         run: Run::Here(client),
+        ..LOCAL
+    },
+    Spec {
+        name: "acl",
+        arity: -2,
+        usage: "WHOAMI | HELP",
+        summary: "Whom this connection has logged in as: default, or token",
+        caveat: "there are no other users; TOKEN opens some keys to a client",
+        example: "acl whoami",
+        run: Run::Here(acl),
+        ..LOCAL
+    },
+    Spec {
+        name: "unwatch",
+        arity: 1,
+        summary: "Answer OK: nothing is watched, since WATCH is refused",
+        example: "unwatch",
+        run: Run::Here(|_, _| Frame::ok()),
         ..LOCAL
     },
     Spec {
@@ -121,6 +140,19 @@ fn auth(session: &mut Session, args: Arguments) -> Frame {
         _ => return Frame::error("ERR syntax error; usage: AUTH [username] password"),
     };
     session.authenticate(user, password).map_or_else(Frame::error, |()| Frame::ok())
+}
+
+fn acl(session: &mut Session, args: Arguments) -> Frame {
+    let (word, _) = subcommand(args);
+    match word.as_str() {
+        "WHOAMI" => Frame::bulk(session.user()),
+        "HELP" => help::lines("acl"),
+        _ => Frame::error(refused::line(
+            &format!("ACL {}", shown(word.as_bytes())),
+            "there are no users to be listed or changed",
+            "TOKEN CREATE opens some keys to a client, for a time",
+        )),
+    }
 }
 
 fn ping(_: &mut Session, mut args: Arguments) -> Frame {
@@ -251,6 +283,9 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
         }
         ("CAPA", [_, ..], _) => Frame::ok(),
         ("GETREDIR", [], _) => Frame::Int(-1),
+        // As it is.
+        ("TRACKING", [_], Some("OFF")) | ("REPLY", [_], Some("ON")) => Frame::ok(),
+        ("HELP", [], _) => help::lines("client"),
         (
             "KILL" | "PAUSE" | "UNPAUSE" | "UNBLOCK" | "REPLY" | "TRACKING" | "CACHING" | "TRACKINGINFO",
             ..,
@@ -308,11 +343,15 @@ fn clients(session: &Session, wanted: impl Fn(u64) -> bool) -> String {
     let clients = session.server.clients();
     let line = |(id, facts): (&u64, &ClientFacts)| {
         let version = if facts.version == Version::Resp3 { 3 } else { 2 };
+        let last = *facts.last.lock().unwrap_or_else(PoisonError::into_inner);
         format!(
-            "id={id} addr={} name={} age={} db=0 resp={version} lib-name={} lib-ver={}\n",
+            "id={id} addr={} name={} age={} idle={} db=0 cmd={} user={} resp={version} lib-name={} lib-ver={}\n",
             facts.address,
             facts.name,
             facts.since.elapsed().as_secs(),
+            last.at.elapsed().as_secs(),
+            last.command.unwrap_or("NULL"),
+            facts.user,
             facts.library,
             facts.library_version,
         )

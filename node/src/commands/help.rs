@@ -11,6 +11,12 @@ pub fn help(session: &mut Session, args: Arguments) -> Frame {
     }
 }
 
+/// What is answered to the subcommand HELP: a line per element, as with Redis.
+pub(super) fn lines(name: &str) -> Frame {
+    let text = text(Some(name.as_bytes())).unwrap_or_default();
+    Frame::Array(text.lines().map(|line| Frame::Simple(line.into())).collect())
+}
+
 /// All commands by group, or what there is to say about one. Error: the line for what does not exist.
 pub fn text(word: Option<&[u8]>) -> Result<String, String> {
     word.map_or_else(|| Ok(overview()), topic)

@@ -1,7 +1,7 @@
 //! `COMMAND`: the table, as Redis clients read it.
 
 use super::session::Session;
-use super::{Arguments, Group, Keys, Kind, Spec, all, find, subcommand, unknown_subcommand};
+use super::{Arguments, Group, Keys, Kind, Spec, all, find, help, subcommand, unknown_subcommand};
 use crate::resp::frame::Frame;
 
 pub fn command(_: &mut Session, args: Arguments) -> Frame {
@@ -16,6 +16,7 @@ pub fn command(_: &mut Session, args: Arguments) -> Frame {
         }
         ("DOCS", []) => Frame::Map(all().map(docs).collect()),
         ("DOCS", names) => Frame::Map(names.iter().filter_map(|name| find(name)).map(docs).collect()),
+        ("HELP", []) => help::lines("command"),
         ("GETKEYS", [name, rest @ ..]) => keys_of(name, rest),
         _ => unknown_subcommand("command", &word),
     }

@@ -106,7 +106,7 @@ const REFUSED: &[Refused] = &[
         instead: "pipelining works: in redis-py pipeline(transaction=False)",
     },
     Refused {
-        names: &["watch", "unwatch"],
+        names: &["watch"],
         why: "compare-and-set needs a leader",
         instead: "use types that merge: INCR, SADD, HSET",
     },
@@ -269,7 +269,7 @@ const REFUSED: &[Refused] = &[
         instead: "STATUS shows the network; starling join enters it",
     },
     Refused {
-        names: &["latency", "slowlog", "memory", "debug", "module", "acl", "lolwut"],
+        names: &["latency", "slowlog", "memory", "debug", "module", "lolwut"],
         why: "not built yet",
         instead: "INFO and STATUS show what there is; EXPLAIN shows how long a command takes",
     },

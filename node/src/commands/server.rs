@@ -31,7 +31,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "command",
         arity: -1,
-        usage: "[COUNT | LIST | INFO [command ...] | DOCS [command ...] | GETKEYS command [argument ...]]",
+        usage: "[COUNT | LIST | INFO [command ...] | DOCS [command ...] | GETKEYS command [argument ...] | HELP]",
         summary: "The table of commands, for programs",
         example: "command count",
         run: Run::Here(introspection::command),
@@ -52,7 +52,7 @@ pub const SPECS: &[Spec] = &[
         name: "config",
         kind: Kind::Admin,
         arity: -2,
-        usage: "GET pattern [pattern ...]",
+        usage: "GET pattern [pattern ...] | HELP",
         summary: "Settings that Redis clients ask for",
         caveat: "starling config show prints the peer's own settings",
         example: "config get maxclients",
@@ -93,6 +93,7 @@ fn config(session: &mut Session, args: Arguments) -> Frame {
             let settings = settings(session).into_iter().filter(|(name, _)| wanted(name));
             Frame::Map(settings.map(|(name, value)| (Frame::bulk(name), Frame::bulk(value))).collect())
         }
+        ("HELP", []) => help::lines("config"),
         ("SET" | "REWRITE" | "RESETSTAT", _) => Frame::error(refused::line(
             &format!("CONFIG {word}"),
             "settings are read when the peer starts",
@@ -109,7 +110,7 @@ fn settings(session: &Session) -> Vec<(&'static str, String)> {
         ("appendonly", "yes".into()),
         ("bind", facts.resp.ip().to_string()),
         ("databases", "1".into()),
-        ("dir", facts.dir.display().to_string()),
+        ("dir", std::path::absolute(&facts.dir).unwrap_or_else(|_| facts.dir.clone()).display().to_string()),
         ("maxclients", session.server.clients_max.to_string()),
         ("maxmemory", "0".into()),
         ("maxmemory-policy", "noeviction".into()),

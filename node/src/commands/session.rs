@@ -52,10 +52,20 @@ pub struct Totals {
 pub struct ClientFacts {
     pub address: SocketAddr,
     pub since: Instant,
+    /// `default`, or `token`.
+    pub user: &'static str,
+    pub last: Arc<Mutex<Last>>,
     pub name: String,
     pub library: String,
     pub library_version: String,
     pub version: Version,
+}
+
+/// The command that a connection has given last. Each has its own, which nobody else waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Last {
+    pub command: Option<&'static str>,
+    pub at: Instant,
 }
 
 impl Server {
@@ -103,6 +113,7 @@ pub struct Session {
     pub version: Version,
     pub quorum: Quorum,
     pub access: Access,
+    last: Arc<Mutex<Last>>,
     /// Replies that are not written yet.
     pub answers: Answers,
     /// Wrong passwords and tokens in a row.
@@ -118,9 +129,13 @@ pub struct Session {
 impl Session {
     pub fn open(server: Arc<Server>, address: SocketAddr) -> Self {
         let id = server.totals.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let since = Instant::now();
+        let last = Arc::new(Mutex::new(Last { command: None, at: since }));
         let facts = ClientFacts {
             address,
-            since: Instant::now(),
+            since,
+            user: DEFAULT_USER,
+            last: last.clone(),
             name: String::new(),
             library: String::new(),
             library_version: String::new(),
@@ -135,6 +150,7 @@ impl Session {
             version: Version::Resp2,
             quorum: Quorum::default(),
             access,
+            last,
             answers,
             wrong: 0,
             in_refused: false,
@@ -150,7 +166,13 @@ impl Session {
         self.wrong = if access.is_ok() { 0 } else { self.wrong + 1 };
         self.closing |= self.wrong >= WRONG_MAX;
         self.access = access?;
+        self.describe(|facts| facts.user = self.user());
         Ok(())
+    }
+
+    /// Whom this client has said to be.
+    pub fn user(&self) -> &'static str {
+        if self.is_scoped() { "token" } else { DEFAULT_USER }
     }
 
     /// Redis' clients call the user `default` unless they are told otherwise.
@@ -175,14 +197,22 @@ impl Session {
     /// As it was when the connection was new.
     pub fn forget_login(&mut self) {
         self.access = first_access(&self.server.peer);
+        self.describe(|facts| facts.user = DEFAULT_USER);
     }
 
     /// What is to be done for these words of the client.
     pub fn take(&mut self, words: Arguments) -> Prepared {
-        match transaction::refused(self, &words) {
+        let prepared = match transaction::refused(self, &words) {
             Some(frame) => Prepared::Refused(frame),
             None => self.admit(prepare(words)),
-        }
+        };
+        let command = match &prepared {
+            Prepared::Data(call) => Some(call.spec.name),
+            Prepared::Other(spec, _) => Some(spec.name),
+            Prepared::Refused(_) => None,
+        };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { command, at: Instant::now() };
+        prepared
     }
 
     /// Runs one command.
@@ -303,6 +333,9 @@ impl Drop for Session {
 fn first_access(peer: &PeerHandle) -> Access {
     if peer.password().is_none() { Access::Full } else { Access::Nothing }
 }
+
+/// As Redis calls the one that has no other name.
+const DEFAULT_USER: &str = "default";
 
 /// A failure that says nothing of what was done is of the whole answer, not of one key.
 fn of_several(mut failure: Failure) -> Failure {
