@@ -325,7 +325,8 @@ impl Membership {
     /// A few of those who hear of a suspicion probe the suspect next, so that it is soon confirmed, or
     /// soon heard and refuted.
     fn probe_soon(&mut self, suspect: PeerId) {
-        let chosen = self.rng.random_range(0..self.table.living()) < CONFIRMERS;
+        // Where all have left, this peer too, nobody lives, and the last that speak still accuse one another.
+        let chosen = self.rng.random_range(0..self.table.living().max(1)) < CONFIRMERS;
         let me = self.me().id;
         if chosen && self.suspicions.get(&suspect).is_some_and(|suspicion| suspicion.wants(me)) {
             self.round.retain(|peer| *peer != suspect);

@@ -151,3 +151,15 @@ fn a_step_is_saved_before_anybody_is_told() {
     alone.peer.take_step(alone.now, Step::Leaving, &mut alone.out);
     assert!(matches!(alone.out[..], [Out::Changed, Out::Send { .. }, Out::Send { .. }]), "{:?}", alone.out);
 }
+
+#[test]
+fn the_last_that_leave_may_accuse_one_another() {
+    let mut alone = Alone::among(3);
+    let left = |host| Record { standing: Standing { version: 2, step: Step::Left }, ..member(host, 1) };
+    alone.receive(1, vec![left(1)], GossipBody::Update);
+    alone.receive(2, vec![left(2)], GossipBody::Update);
+    alone.peer.take_step(alone.now, Step::Left, &mut alone.out);
+    let accusations = vec![Accusation { suspect: id(1), incarnation: 1, by: id(2) }];
+    alone.receive_all(2, Gossip { accusations, ..gossip(vec![], GossipBody::Update) });
+    assert_eq!(alone.health(1), Health::Suspect);
+}
