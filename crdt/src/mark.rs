@@ -132,6 +132,8 @@ marks! {
     FilledAgain,
     /// A joining peer steps back, as it is another's turn.
     SteppedBack,
+    /// A leaving peer stays, as too few others would keep copies.
+    StayedAfterAll,
     /// A peer that has lost what it held, or was forgotten, begins anew.
     BegunAnew,
 

@@ -120,6 +120,8 @@ mutants! {
     SettleBlind = "settle-blind",
     /// Owners change in more than one way at a time.
     IgnoreTurn = "ignore-turn",
+    /// A peer leaves though too few others would keep copies.
+    LeaveTooFew = "leave-too-few",
     /// A write of one that knows fewer steps is taken.
     ApplyAnyView = "apply-any-view",
     /// A read of one that knows fewer steps is answered.

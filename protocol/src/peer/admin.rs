@@ -239,11 +239,8 @@ impl Peer {
     }
 
     fn leave(&mut self, now: Now, id: RequestId) -> Option<Response> {
-        let remain = self.membership.records().filter(|r| r.id != self.me && r.standing.step == Step::Member);
-        let (remain, w) = (remain.count(), usize::from(self.genesis.w));
-        if remain < w {
-            let why = format!("{remain} members would remain, and a write needs {w} copies");
-            return Some(Response::Failed(invalid(why, "let others join first")));
+        if let Some(failure) = self.too_few_remain() {
+            return Some(Response::Failed(failure));
         }
         let leaving = self.leaving.get_or_insert(Leaving { clients: Vec::new() });
         if leaving.clients.len() >= LEAVERS_MAX {
@@ -254,39 +251,95 @@ impl Peer {
         None
     }
 
+    /// Why this peer may not leave, if it may not (rule `enough`): fewer than W others would keep copies, if all whose
+    /// place changes went. One that keeps none may always leave.
+    fn too_few_remain(&self) -> Option<Failure> {
+        let keeps = |r: &&Record| r.id != self.me && keeps_copies(r);
+        let remain = self.membership.records().filter(keeps).count();
+        let w = usize::from(self.genesis.w);
+        let why = || format!("{remain} members that keep copies would remain, and a write needs {w} copies");
+        let few = remain < w && self.membership.me().weight > 0 && !mutated!(LeaveTooFew);
+        few.then(|| invalid(why(), "let others join first"))
+    }
+
+    /// Repair has come to the end of a step. The last owners began to leave together, or one of those who were to stay
+    /// has begun anew meanwhile: then nobody goes on, and `take_turn` says who steps back.
+    pub(super) fn come_further(&mut self, now: Now, step: Step) {
+        if step != Step::Departing || self.too_few_remain().is_none() {
+            self.take_step(now, step);
+        }
+    }
+
     /// Changes of owners are made one at a time in the whole network: begins ours when it is our turn,
     /// steps back when another's comes first, and tells who waits when we have left.
     pub(super) fn take_turn(&mut self, now: Now) {
         let here = self.membership.me().standing.step;
-        // Alone, one that waits has lost what it held, its table too: to begin anew is for no peer to decide.
-        let alone = self.membership.records().all(|r| r.id == self.me || r.standing.step != Step::Member);
         let turn = placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
         match here {
-            Step::Waiting if self.leaving.is_none() && turn && !alone => self.take_step(now, Step::Joining),
+            Step::Waiting if self.leaving.is_none() && turn && !self.is_alone() => {
+                self.take_step(now, Step::Joining)
+            }
             Step::Joining if !turn => {
                 marked!(SteppedBack);
                 self.take_step(now, Step::Waiting)
             }
-            Step::Member if self.leaving.is_some() && self.nobody_changes() => {
-                self.take_step(now, Step::Leaving)
+            Step::Member if self.leaving.is_some() && self.nobody_changes() => match self.too_few_remain() {
+                Some(failure) => self.stay(failure),
+                None => self.take_step(now, Step::Leaving),
+            },
+            // One whose turn it is waits for others who began at the same time: they step back. Reads went to it until
+            // now, as they go to a member.
+            Step::Leaving if !(turn && self.others_change()) && self.too_few_remain().is_some() => {
+                marked!(StayedAfterAll);
+                self.take_step(now, Step::Member)
             }
             Step::Left if self.repair.foreign() == 0 => self.farewell(),
             _ => {}
         }
     }
 
+    /// Nobody else keeps copies: one that waits has lost what it held, its table too, and to begin anew is for no peer
+    /// to decide. But the first that comes to a founder that keeps none has nothing to be filled with.
+    fn is_alone(&self) -> bool {
+        let (me, founder) = (self.membership.me(), self.genesis.founder);
+        let is_first =
+            |r: &Record| me.standing.version == 0 && r.id == founder && r.standing.step == Step::Member;
+        self.membership.records().all(|r| r.id == me.id || !keeps_copies(r) && !is_first(r))
+    }
+
+    fn others_change(&self) -> bool {
+        self.membership.records().any(|record| record.id != self.me && !is_settled(record))
+    }
+
     fn nobody_changes(&self) -> bool {
-        let settled =
-            |record: &Record| matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left);
-        self.membership.records().all(settled) || mutated!(IgnoreTurn)
+        self.membership.records().all(is_settled) || mutated!(IgnoreTurn)
     }
 
     fn farewell(&mut self) {
+        self.tell_leavers(&Response::Done);
+    }
+
+    /// Others have left since this peer was told to.
+    fn stay(&mut self, failure: Failure) {
+        self.tell_leavers(&Response::Failed(failure));
+        self.leaving = None;
+    }
+
+    fn tell_leavers(&mut self, response: &Response) {
         let clients = self.leaving.as_mut().map(|leaving| std::mem::take(&mut leaving.clients));
         for id in clients.unwrap_or_default() {
-            self.effects.push_back(Effect::Reply { id, response: Response::Done });
+            self.effects.push_back(Effect::Reply { id, response: response.clone() });
         }
     }
+}
+
+/// Whether it owns partitions and goes on owning them, where its weight and the others' give it any.
+fn keeps_copies(record: &Record) -> bool {
+    record.weight > 0 && record.standing.step == Step::Member
+}
+
+fn is_settled(record: &Record) -> bool {
+    matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
 }
 
 fn invalid(why: String, hint: &str) -> Failure {

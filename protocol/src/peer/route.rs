@@ -278,7 +278,7 @@ impl Peer {
             match out {
                 repair::Out::Send { to, message } => self.send(to, Message::Repair(message)),
                 repair::Out::Store { ticket, question } => self.ask_store(Asker::Repair(ticket), question),
-                repair::Out::Step(step) => self.take_step(now, step),
+                repair::Out::Step(step) => self.come_further(now, step),
                 repair::Out::LetGo { partition } => self.notify(Notice::LetGo { partition }),
                 repair::Out::Damaged { partition } => self.notify(Notice::Damaged { partition }),
                 repair::Out::Refilled { partition } => self.notify(Notice::Refilled { partition }),

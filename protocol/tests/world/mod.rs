@@ -6,7 +6,7 @@ use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Record, Step};
+use starling_protocol::member::{Health, Record, Step};
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::Message;
 use starling_protocol::peer::{Peer, Start};
@@ -25,6 +25,7 @@ const EPOCH_MS: u64 = 1_767_225_600_000;
 struct Node {
     name: String,
     id: PeerId,
+    weight: u32,
     peer: Option<Peer>,
     replica: Option<Replica>,
     /// What the peer sees, and what a crash leaves.
@@ -127,11 +128,16 @@ impl World {
 
     /// Starts one more peer, which is told the address of the first.
     pub fn add(&mut self) -> usize {
+        self.add_with_weight(100)
+    }
+
+    /// With a weight of 0 it owns nothing.
+    pub fn add_with_weight(&mut self, weight: u32) -> usize {
         let index = self.nodes.len();
         let (name, id) = (format!("p{}", index + 1), PeerId::numbered(index as u64 + 1));
         let (disk, synced, waiting, table) = (Memory::default(), Memory::default(), Vec::new(), Vec::new());
         let (peer, replica, life, wake) = (None, None, 0, None);
-        self.nodes.push(Node { name, id, peer, replica, disk, synced, waiting, table, life, wake });
+        self.nodes.push(Node { name, id, weight, peer, replica, disk, synced, waiting, table, life, wake });
         self.start(index, true);
         index
     }
@@ -156,7 +162,7 @@ impl World {
             id: node.id,
             name: node.name.clone(),
             zone: String::new(),
-            weight: 100,
+            weight: node.weight,
             addresses: vec![format!("/memory/{index}")],
             life,
             genesis: self.genesis.clone(),
@@ -234,7 +240,7 @@ impl World {
         !self.cut.contains(&(a, b))
     }
 
-    fn connect(&mut self, from: usize, to: usize) {
+    pub fn connect(&mut self, from: usize, to: usize) {
         let (a, b) = (self.nodes[from].id, self.nodes[to].id);
         if self.reaches(from, to) && self.nodes[to].peer.is_some() {
             self.schedule_input(from, LATENCY, Input::Connected { peer: b });
@@ -546,6 +552,19 @@ impl World {
             Some(peer.members().filter(|record| record.standing.step == Step::Member).count())
         };
         self.nodes.iter().filter_map(members).all(|members| members == count)
+    }
+
+    /// How far a peer that is up has come, in its own eyes.
+    pub fn own_step(&self, index: usize) -> Option<Step> {
+        let node = &self.nodes[index];
+        let mut members = node.peer.as_ref()?.members();
+        members.find(|record| record.id == node.id).map(|record| record.standing.step)
+    }
+
+    /// Whether a peer that is up takes another for dead.
+    pub fn holds_dead(&self, index: usize, other: usize) -> bool {
+        let members = self.nodes[index].peer.iter().flat_map(|peer| peer.members());
+        members.into_iter().any(|r| r.id == self.nodes[other].id && r.health == Health::Dead)
     }
 
     pub fn log_len(&self, index: usize, partition: u16) -> u64 {

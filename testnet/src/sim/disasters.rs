@@ -151,9 +151,9 @@ impl World {
         let index = self.clone_disk(from);
         let one = &self.nodes[from];
         let (id, name, table) = (one.id, format!("{}'", one.name), one.table.clone());
-        let (disks, table_of, boot) = (one.disks, one.table_of, one.boot + TWIN_BOOTS);
+        let (disks, table_of, boot, weight) = (one.disks, one.table_of, one.boot + TWIN_BOOTS, one.weight);
         let other = &mut self.nodes[index];
-        (other.id, other.name, other.table) = (id, name, table);
+        (other.id, other.name, other.table, other.weight) = (id, name, table, weight);
         (other.disks, other.table_of, other.boot) = (disks, table_of, boot);
         (self.nodes[from].was_put_back, self.nodes[index].was_put_back) = (true, true);
         (self.disk_lost, self.twinned) = (self.now, true);

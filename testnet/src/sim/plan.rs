@@ -151,6 +151,8 @@ pub struct Plan {
     pub log_max: u64,
     /// In the end one peer is not healed, but stays away for ever.
     pub freezes: bool,
+    /// The peer that owns nothing, if there is one.
+    pub client: Option<usize>,
     /// How often each fault is drawn, relative to the others. 0: never.
     pub weights: Vec<(Fault, u64)>,
 }
@@ -196,6 +198,7 @@ impl Plan {
             log_step: Config::default().log_step,
             log_max: Config::default().log_max,
             freezes: false,
+            client: None,
             weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
         };
         plan.tighten(&mut chance);
@@ -204,6 +207,10 @@ impl Plan {
             Profile::Churn => plan.churn(&mut chance),
             Profile::Hostile => plan.hostile(&mut chance),
             _ => {}
+        }
+        // N others stay.
+        if plan.peers > usize::from(plan.n) && chance.one_in(3) {
+            plan.client = Some(1);
         }
         plan
     }
@@ -280,6 +287,7 @@ impl fmt::Display for Plan {
         write!(f, " every {} ms, {} keys", self.think_ms, self.keys)?;
         write!(f, ", repair by {} bytes, logs of {} to {}", self.repair_batch, self.log_step, self.log_max)?;
         write!(f, "{}", if self.freezes { ", one stays away in the end" } else { "" })?;
+        write!(f, "{}", if self.client.is_some() { ", one owns nothing" } else { "" })?;
         write!(f, ", a fault every {} ms:", self.fault_every_ms)?;
         self.weights.iter().try_for_each(|(fault, weight)| write!(f, " {fault:?}={weight}"))
     }

@@ -17,9 +17,11 @@ impl World {
         let index = self.nodes.len();
         let skew = i64::try_from(self.plan.skew_ms).unwrap_or(0);
         let skew_ms = i64::try_from(self.lives.between((0, 2 * self.plan.skew_ms))).unwrap_or(0) - skew;
+        let weight = if self.plan.client == Some(index) { 0 } else { 100 };
         self.nodes.push(Node {
             name: format!("p{}", index + 1),
             id: PeerId::numbered(index as u64 + 1),
+            weight,
             peer: None,
             replica: None,
             disk: Disk::default(),
@@ -74,7 +76,7 @@ impl World {
             id: node.id,
             name: node.name.clone(),
             zone: String::new(),
-            weight: 100,
+            weight: node.weight,
             addresses: addresses.clone(),
             life,
             genesis: self.genesis.clone(),

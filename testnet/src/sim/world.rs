@@ -34,6 +34,8 @@ const TABLES_EVERY: Time = Time(100_000);
 pub struct Node {
     pub name: String,
     pub id: PeerId,
+    /// 0: it owns nothing.
+    pub weight: u32,
     pub peer: Option<Peer>,
     pub replica: Option<Replica>,
     pub disk: Disk,

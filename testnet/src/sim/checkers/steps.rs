@@ -1,5 +1,5 @@
 //! Steps of owners that change: one change at a time, and each step only when N-W+1 of the owners that matter, and
-//! more than half of them, know the last one (rule `settling`). What the others know is looked up, not asked.
+//! more than half of them, know the last one (rule `settling`); and W go on keeping copies (rule `enough`). What the others know is looked up, not asked.
 
 use super::super::world::{Node, World};
 use starling_protocol::ids::PeerId;
@@ -27,13 +27,29 @@ pub fn check(world: &World, index: usize, before: Standing) -> Result<(), String
             Err("begins to leave while other owners change".into())
         }
         (Step::Arriving, Step::Member) => is_known(world, me, before, &records, |lists| &lists.old),
-        (Step::Departing, Step::Left) => is_known(world, me, before, &records, |lists| &lists.new),
+        (Step::Departing, Step::Left) => enough_stay(world, me, &records)
+            .and_then(|()| is_known(world, me, before, &records, |lists| &lists.new)),
         _ => Ok(()),
     }
 }
 
 fn is_settled(record: &Record) -> bool {
     matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
+}
+
+/// Rule `enough`. One that has begun to leave meanwhile is still there, and looks before it goes; one that was lost for
+/// good was there when all was handed over.
+fn enough_stay(world: &World, me: PeerId, records: &[Record]) -> Result<(), String> {
+    let is_lost = |id: PeerId| world.nodes.iter().any(|node| node.is_gone && node.id == id);
+    let stays =
+        |record: &Record| matches!(record.standing.step, Step::Member | Step::Leaving) || is_lost(record.id);
+    let keeps = |record: &&Record| record.weight > 0 && (record.id == me || stays(record));
+    let (kept, w) = (records.iter().filter(keeps).count(), usize::from(world.plan.w));
+    let has_kept = records.iter().any(|record| record.id == me && record.weight > 0);
+    match has_kept && kept <= w {
+        true => Err(format!("leaves, and {} others keep copies", kept - 1)),
+        false => Ok(()),
+    }
 }
 
 fn is_known(
