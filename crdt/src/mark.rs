@@ -126,6 +126,8 @@ marks! {
     LogFull,
     /// What another sends is not taken, as the disk is nearly full.
     NoRoom,
+    /// A removal is taken that may wait for what was not taken, as the disk is nearly full.
+    RemovedUnseen,
     /// Contexts were read under an earlier table, and are read again.
     ContextsAgain,
     /// A damaged partition is filled again.

@@ -28,7 +28,8 @@ pub enum Input {
     /// Where this peer itself listens now.
     Listening { addresses: Vec<String> },
     /// Whether the disk is nearly full. While it is, what brings more to keep is left to others, so that reads, removals
-    /// and what is under way inside storage go on.
+    /// and what is under way inside storage go on. What others wait for when owners change is taken all the same; and of
+    /// removals that may wait for what was not taken, a bounded number.
     Room { is_low: bool },
     /// The time of `next_timeout` has come.
     Timeout,

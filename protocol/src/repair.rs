@@ -11,6 +11,7 @@ mod exchange;
 mod handoff;
 mod proof;
 mod push;
+mod room;
 mod scrub;
 mod settle;
 mod staging;
@@ -74,7 +75,7 @@ pub struct Scene<'a> {
     pub step: Step,
     /// W, as the network was founded with.
     pub w: u8,
-    /// The disk is nearly full: nothing more is taken in.
+    /// The disk is nearly full: what brings more to keep is not taken in, unless others wait for that; see `room`.
     pub is_low: bool,
     pub map: &'a dyn Map,
 }
@@ -197,6 +198,7 @@ pub struct Repair {
     refilling: BTreeSet<PartitionId>,
     /// Something of these was not taken since the disk is nearly full.
     missed: BTreeSet<PartitionId>,
+    room: room::Room,
     /// When a read last sent a partition to repair.
     differed: BTreeMap<PartitionId, Time>,
     /// Under which view, and why.
@@ -244,6 +246,7 @@ impl Repair {
             surveyed: false,
             refilling: BTreeSet::new(),
             missed: BTreeSet::new(),
+            room: room::Room::default(),
             differed: BTreeMap::new(),
             pending: BTreeMap::new(),
             last: 0,
@@ -296,7 +299,10 @@ impl Repair {
             Message::Same { view, hash } => self.agreed(scene, from, view, hash),
             Message::Hashes { view, hashes } => self.sift(scene, from, view, hashes),
             Message::Meet { partition, with } => self.introduced(scene, partition, with),
-            Message::Ask { partitions } => self.report_to(scene, from, partitions),
+            Message::Ask { partitions } => {
+                self.ask_back(scene, from, &partitions);
+                self.report_to(scene, from, partitions)
+            }
             Message::Report { view, held } => self.weigh(scene, from, view, held),
             Message::Events { session, partition, events } => {
                 self.learn(scene, from, session, partition, events)

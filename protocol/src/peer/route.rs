@@ -3,13 +3,14 @@
 use super::{Asker, Membership, Message, Peer, coordinator, membership, repair, replica, scan};
 use crate::coordinator::Client;
 use crate::effect::{Effect, Notice};
-use crate::ids::{OpId, PeerId, StoreId};
+use crate::ids::{OpId, PartitionId, PeerId, StoreId};
 use crate::member::{Health, Step, View};
 use crate::message::{Call, Refusal};
 use crate::request::{Failure, Outcome, Response, Role};
 use crate::store::{Answer, Question};
 use crate::time::{Moment, Now};
-use starling_crdt::Stamp;
+use starling_crdt::{Event, Stamp};
+use std::sync::Arc;
 
 impl Peer {
     pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
@@ -64,9 +65,9 @@ impl Peer {
     }
 
     fn serve(&mut self, now: Now, from: PeerId, call: Call) {
-        if let Call::Apply { op, partition, event, .. } = &call
-            && self.is_low
-            && self.repair.misses(*partition, std::slice::from_ref(event))
+        if let Call::Apply { op, view, partition, event, .. } = &call
+            && !view.is_behind(&self.view)
+            && self.has_no_room(now, *partition, event)
         {
             let call = Call::Refused { op: *op, why: Refusal::Busy };
             return self.send(from, Message::Call(call));
@@ -83,6 +84,15 @@ impl Peer {
         for out in self.replica.called(scene, from, call) {
             self.route_replica(now, out);
         }
+    }
+
+    fn has_no_room(&mut self, now: Now, partition: PartitionId, event: &Arc<Event>) -> bool {
+        let mut misses = false;
+        if self.is_low && partition < self.genesis.partitions {
+            let events = std::slice::from_ref(event);
+            self.with_repair(now, |repair, scene| misses = repair.misses(scene, partition, events));
+        }
+        misses
     }
 
     pub(super) fn stored(&mut self, now: Now, answers: Vec<(StoreId, Answer)>) {

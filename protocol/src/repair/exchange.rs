@@ -159,6 +159,12 @@ impl Repair {
         mut contexts: Contexts,
     ) {
         contexts.retain(|(p, context)| theirs.get(p) != Some(&context.hash()));
+        let concealed = contexts.extract_if(.., |(p, _)| self.conceals(scene, *p));
+        let partitions: Vec<_> = concealed.map(|(partition, _)| partition).collect();
+        if !partitions.is_empty() {
+            // What they lack, their own report tells.
+            self.send(from, Message::Ask { partitions });
+        }
         // Of a partition that is empty here we lack all that they have.
         contexts.retain(|(p, context)| !context.is_empty() || self.expect(scene.now.time, *p, from));
         self.send_report(scene, from, contexts);
@@ -265,7 +271,7 @@ impl Repair {
             }
             if !we_lack {
                 self.coming.done(partition, from);
-            } else if scene.map.owns(scene.me, partition) {
+            } else if scene.map.owns(scene.me, partition) && !self.conceals(scene, partition) {
                 lacking.push((partition, mine.clone()));
             }
             self.remember(vec![(partition, mine)]);
@@ -280,6 +286,7 @@ impl Repair {
     /// Draws what follows from what is now known of one other's copy.
     fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.note_proof(scene, partition, from);
+        self.note_handed(scene, partition, from);
         if self.foreign.contains(&partition) {
             self.let_go(scene, partition);
         } else {
@@ -348,7 +355,7 @@ impl Repair {
         }
         self.differed.insert(partition, scene.now.time);
         if peers.contains(&scene.me) && scene.map.owns(scene.me, partition) {
-            peers.iter().for_each(|peer| self.report_to(scene, *peer, vec![partition]));
+            peers.iter().for_each(|peer| self.exchange(scene, *peer, partition));
         } else if let Some((first, rest)) = peers.split_first() {
             for with in rest {
                 self.out.push(Out::Send { to: *first, message: Message::Meet { partition, with: *with } });
@@ -361,7 +368,17 @@ impl Repair {
     pub(super) fn introduced(&mut self, scene: &Scene<'_>, partition: PartitionId, with: PeerId) {
         let concerned = self.holding.contains(&partition) || scene.map.owns(scene.me, partition);
         if self.reachable(scene, with) && concerned {
-            self.report_to(scene, with, vec![partition]);
+            self.exchange(scene, with, partition);
+        }
+    }
+
+    /// Each gets what it lacks, but for what is not taken here.
+    fn exchange(&mut self, scene: &Scene<'_>, with: PeerId, partition: PartitionId) {
+        let partitions = vec![partition];
+        if !self.conceals(scene, partition) {
+            self.report_to(scene, with, partitions);
+        } else if with != scene.me {
+            self.send(with, Message::Ask { partitions });
         }
     }
 

@@ -7,8 +7,7 @@ use crate::member::Step;
 use crate::message::Repair as Message;
 use crate::seats::{Seat, Seats};
 use crate::store::Question;
-use starling_crdt::{Cell, Context, Event, Field};
-use std::borrow::Borrow;
+use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Repair {
@@ -34,17 +33,6 @@ impl Repair {
         self.missed.contains(&partition)
     }
 
-    /// The disk is nearly full: true if these events are not to be taken. What only removes is, unless what it removes may
-    /// have been missed: it would wait here for that, all of it apart.
-    pub fn misses(&mut self, partition: PartitionId, events: &[impl Borrow<Event>]) -> bool {
-        let brings = |(cell, _): &(Cell, _)| !matches!(cell.field, Field::Base { .. });
-        let misses = self.has_missed(partition) || events.iter().any(|e| e.borrow().puts.iter().any(brings));
-        if misses {
-            self.note_missed(partition);
-        }
-        misses
-    }
-
     pub(super) fn note_missed(&mut self, partition: PartitionId) {
         if self.missed.insert(partition) {
             self.forget_proof(partition);
@@ -61,6 +49,7 @@ impl Repair {
 
     /// There is room again. What was missed is proven anew, by what is told from now on.
     pub fn room_again(&mut self) {
+        self.room = Default::default();
         std::mem::take(&mut self.missed).into_iter().for_each(|partition| self.forget_proof(partition));
     }
 
@@ -100,9 +89,8 @@ impl Repair {
     /// What was told of a partition may have come since: while clients write, something is always on its way. Its
     /// other owners, one at a time, are asked what they hold.
     pub(super) fn seek_proof(&mut self, scene: &Scene<'_>) {
-        // On the way in, all owners are asked anyway; on the way out, others issue what is written. Without room, what
-        // they told would be sent in vain.
-        if self.unproven.is_empty() || scene.step != Step::Member || scene.is_low {
+        // On the way in, all owners are asked anyway; on the way out, others issue what is written.
+        if self.unproven.is_empty() || scene.step != Step::Member {
             return;
         }
         let mut unproven = std::mem::take(&mut self.unproven);
@@ -110,7 +98,8 @@ impl Repair {
         unproven.retain(|partition| {
             let seats = scene.map.seats(*partition);
             let lacks = seats.owns(scene.me) && !self.is_proven(scene.me, &seats, scene.w);
-            if lacks {
+            // Without room, what was missed would be sent in vain.
+            if lacks && !self.conceals(scene, *partition) {
                 let others = self.unheard(scene, seats);
                 if others.iter().any(|seat| self.has_told(scene, *partition, seat.peer)) {
                     reweigh.push(*partition);

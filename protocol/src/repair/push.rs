@@ -202,7 +202,7 @@ impl Repair {
             marked!(StaleSession);
             return self.report_to(scene, from, vec![partition]);
         }
-        if scene.is_low && self.misses(partition, &events) {
+        if self.misses(scene, partition, &events) {
             marked!(NoRoom);
             return self.not_taken(scene, partition, from);
         }

@@ -61,7 +61,7 @@ impl Repair {
             self.staging.entry(key).and_modify(Staging::empty);
             return self.report_to(scene, from, vec![partition]);
         }
-        if scene.is_low {
+        if !self.takes_all(scene, partition) {
             self.note_missed(partition);
             self.staging.remove(&key);
             return self.not_taken(scene, partition, from);

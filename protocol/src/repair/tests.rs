@@ -417,6 +417,7 @@ fn no_more_is_sent_as_a_whole_to_one_peer_than_it_takes_of_one() {
 mod liars;
 mod logs;
 mod proof;
+mod room;
 
 fn lacking(repair: &mut Repair, partition: PartitionId, peer: u64) {
     let (peer, context) = (PeerId::numbered(peer), Context::new());

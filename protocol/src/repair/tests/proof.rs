@@ -1,4 +1,5 @@
 use super::*;
+use serde_bytes::ByteBuf;
 use starling_crdt::{Cell, Field, Key, Target};
 
 const FOUR: Fixed = Fixed { four: true, ..TWO };
@@ -145,13 +146,13 @@ fn what_was_not_taken_for_want_of_room_is_proven_anew_when_there_is_some() {
     }
     assert!(is_proven(&repair, &FOUR));
     let removes = |dot| Event { drops: vec![(Target::Key(Key::from("k")), seen(1))], ..event(dot) };
-    assert!(!repair.misses(0, &[removes(2)]) && is_proven(&repair, &FOUR), "a removal takes no room");
-    let mut brings = event(3);
-    brings.puts.push((Cell { key: Key::from("k"), field: Field::Register }, None));
-    assert!(repair.misses(0, &[brings]) && !is_proven(&repair, &FOUR));
-    assert!(repair.misses(0, &[removes(4)]), "it would wait for what was not taken");
-
     let low = Scene { is_low: true, ..scene(&FOUR) };
+    assert!(!repair.misses(&low, 0, &[removes(2)]) && is_proven(&repair, &FOUR), "a removal takes no room");
+    let mut brings = event(3);
+    brings.puts.push((Cell { key: Key::from("k"), field: Field::Register }, Some(ByteBuf::new())));
+    assert!(repair.misses(&low, 0, &[brings]) && !is_proven(&repair, &FOUR));
+    assert!(!repair.misses(&low, 0, &[removes(4)]), "it may wait for what was not taken");
+
     repair.next_tick = Time(0);
     repair.timeout(&low);
     let asks = |out: &Out| matches!(out, Out::Send { message: Message::Ask { .. }, .. });
