@@ -556,9 +556,13 @@ impl World {
 
     /// How far a peer that is up has come, in its own eyes.
     pub fn own_step(&self, index: usize) -> Option<Step> {
-        let node = &self.nodes[index];
-        let mut members = node.peer.as_ref()?.members();
-        members.find(|record| record.id == node.id).map(|record| record.standing.step)
+        self.step_seen(index, index)
+    }
+
+    /// How far another has come, in the eyes of a peer that is up.
+    pub fn step_seen(&self, by: usize, index: usize) -> Option<Step> {
+        let mut members = self.nodes[by].peer.as_ref()?.members();
+        members.find(|record| record.id == self.nodes[index].id).map(|record| record.standing.step)
     }
 
     /// Whether a peer that is up takes another for dead.
