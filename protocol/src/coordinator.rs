@@ -113,7 +113,7 @@ pub struct Coordinator {
     clock: BTreeSet<(Time, OpId)>,
     last: u64,
     /// Writes of which the client has its answer, and that wait for the owners that are left.
-    answered: usize,
+    answered: BTreeSet<OpId>,
     /// Requests of peers that were taken up lately, so that a frame that comes twice counts once.
     taken: BTreeSet<(PeerId, OpId)>,
     taken_order: VecDeque<(PeerId, OpId)>,
@@ -150,9 +150,9 @@ impl Coordinator {
     /// `life`: another number at every start, so that an answer, or a request that comes twice, is never
     /// taken for one of an earlier life.
     pub fn new(me: PeerId, config: Config, life: u64) -> Self {
-        let (ops, clock) = (BTreeMap::new(), BTreeSet::new());
+        let (ops, clock, answered) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let (taken, taken_order, out) = (BTreeSet::new(), VecDeque::new(), Vec::new());
-        Self { me, config, ops, clock, last: life >> 2, answered: 0, taken, taken_order, out }
+        Self { me, config, ops, clock, last: life >> 2, answered, taken, taken_order, out }
     }
 
     /// Notes a request that a peer has forwarded to us. False if it was taken up before.
@@ -246,17 +246,12 @@ impl Coordinator {
         }
     }
 
-    /// Ends the oldest writes that are done for their clients. Who has not acknowledged them gets them by repair; of an
+    /// Ends the oldest write that is done for its client. Who has not acknowledged them gets them by repair; of an
     /// owner that is silent there would be as many as come in the time it has, and nothing else could begin.
     fn make_room(&mut self) {
-        if self.answered == 0 {
-            return;
+        if let Some(oldest) = self.answered.first().copied() {
+            self.end(oldest);
         }
-        let answered = self.ops.iter().filter(|(_, under_way)| under_way.state.is_answered());
-        // Some at once, so that not each operation that begins looks through all.
-        let some = (self.config.operations_max / 16).max(1);
-        let oldest: Vec<_> = answered.map(|(op, _)| *op).take(some).collect();
-        oldest.into_iter().for_each(|op| self.end(op));
     }
 
     /// Storage has answered for `op`.
@@ -358,9 +353,10 @@ impl Coordinator {
     fn with(&mut self, now: Now, op: OpId, act: impl FnOnce(&mut Op, &mut Scene<'_>) -> Next) {
         let Some(under_way) = self.ops.get_mut(&op) else { return };
         let mut scene = Scene { me: self.me, now, op, config: &self.config, out: &mut self.out };
-        let before = under_way.state.is_answered();
         let next = act(&mut under_way.state, &mut scene);
-        self.answered += usize::from(!before && under_way.state.is_answered());
+        if under_way.state.is_answered() {
+            self.answered.insert(op);
+        }
         self.follow(now, op, next);
     }
 
@@ -377,8 +373,8 @@ impl Coordinator {
     }
 
     fn end(&mut self, op: OpId) {
-        let Some(UnderWay { state, alarm }) = self.ops.remove(&op) else { return };
-        self.answered -= usize::from(state.is_answered());
+        let Some(UnderWay { alarm, .. }) = self.ops.remove(&op) else { return };
+        self.answered.remove(&op);
         if let Some(before) = alarm {
             self.clock.remove(&(before, op));
         }
