@@ -307,8 +307,11 @@ impl Coordinator {
         }
     }
 
-    fn refused(&mut self, now: Now, from: PeerId, op: OpId, _why: Refusal) {
-        self.with(now, op, |state, scene| state.lost(scene, from, AnswerKind::Refused));
+    fn refused(&mut self, now: Now, from: PeerId, op: OpId, why: Refusal) {
+        self.with(now, op, |state, scene| match state {
+            Op::Forward(forward) => forward.refused(scene, from, why),
+            _ => state.lost(scene, from, AnswerKind::Refused),
+        });
     }
 
     /// Nothing more is to be expected of this peer for what is under way.

@@ -82,7 +82,7 @@ pub enum FailureKind {
     Quorum,
     /// Whoever was asked to coordinate did not answer; the outcome is unknown.
     Timeout,
-    /// Too much is under way; nothing was done.
+    /// Too much is under way, there is no room, or none of those who may carry it out is whole; nothing was done.
     Busy,
     /// This peer is not a member yet; nothing was done.
     NotReady,

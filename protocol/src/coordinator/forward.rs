@@ -2,7 +2,7 @@
 
 use super::{Begin, Next, Scene, verdict};
 use crate::ids::PeerId;
-use crate::message::Call;
+use crate::message::{Call, Refusal};
 use crate::request::{AnswerKind, Failure, Outcome};
 use crate::seats::Seats;
 use crate::time::{Duration, Moment, Time};
@@ -24,6 +24,8 @@ pub(super) struct Forward {
     begin: Begin,
     /// Who was asked and may still begin.
     asked: Vec<PeerId>,
+    /// Why others have refused, each reason once.
+    refusals: Vec<Refusal>,
     /// When the last one asked may begin no more, by our own clock; `None`: it was not told, as we do not
     /// know what time it is there, so it alone is waited for.
     bound: Option<Time>,
@@ -47,9 +49,10 @@ impl Forward {
         if candidates.first().is_none_or(|first| first.peer == scene.me) {
             return Err(Box::new(begin));
         }
-        let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
+        let (asked, refusals, candidates, began) =
+            (Vec::new(), Vec::new(), candidates.into(), scene.now.time);
         let (bound, astray, in_doubt, done) = (None, false, false, None);
-        let mut forward = Self { begin, asked, bound, astray, in_doubt, done, candidates, began };
+        let mut forward = Self { begin, asked, refusals, bound, astray, in_doubt, done, candidates, began };
         match forward.ask_next(scene) {
             Next::Here(begin) => Err(begin),
             next => Ok((forward, next)),
@@ -123,6 +126,21 @@ impl Forward {
         Next::Over
     }
 
+    /// What an owner that answers refuses for want of room is for no stand-in: it holds nothing, and the owners go on
+    /// answering reads without it.
+    pub fn refused(&mut self, scene: &mut Scene<'_>, peer: PeerId, why: Refusal) -> Next {
+        if !self.awaits(peer) {
+            return Next::Keep;
+        }
+        if why == Refusal::NoRoom && self.begin.seats.owns(peer) {
+            self.forget_stand_ins();
+        }
+        if !self.refusals.contains(&why) {
+            self.refusals.push(why);
+        }
+        self.lost(scene, peer, AnswerKind::Refused)
+    }
+
     /// One that refused has not begun. Any other may have carried the write out and died before it could
     /// tell: only what may be done twice is then handed to another, when the one lost can begin no more.
     pub fn lost(&mut self, scene: &mut Scene<'_>, peer: PeerId, how: AnswerKind) -> Next {
@@ -183,7 +201,11 @@ impl Forward {
     fn fail(&mut self, scene: &mut Scene<'_>) -> Next {
         let is_undone = !self.in_doubt && self.asked.is_empty();
         let trace = self.begin.explain.then(|| verdict::forwarded(&self.begin, self.began, is_undone, scene));
-        let failure = if is_undone { verdict::refused_by_all(trace) } else { verdict::not_forwarded(trace) };
+        let failure = if is_undone {
+            verdict::refused_by_all(&self.refusals, trace)
+        } else {
+            verdict::not_forwarded(trace)
+        };
         scene.done(self.begin.client, Err(failure));
         Next::Over
     }

@@ -203,8 +203,15 @@ fn one_that_refuses_is_followed_at_once() {
 }
 
 #[test]
-fn where_owners_refuse_a_removal_nobody_stands_in_who_has_nothing_to_remove() {
-    for (command, asked) in [(Command::Del, 0), (Command::Set { value: ByteBuf::from("v") }, 1)] {
+fn where_owners_refuse_nobody_stands_in_who_has_nothing_to_remove_or_whose_copy_reads_would_not_find() {
+    let set = || Command::Set { value: ByteBuf::from("v") };
+    let cases = [
+        (Command::Del, Refusal::Busy, 0),
+        (set(), Refusal::Busy, 1),
+        (set(), Refusal::NoRoom, 0),
+        (Command::IncrBy { by: 1 }, Refusal::NoRoom, 0),
+    ];
+    for (command, why, asked) in cases {
         let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
         let there = Some(Moment { life: 7, time: Time(1_000_000) });
         let stranger = PeerId([9; 32]);
@@ -213,13 +220,22 @@ fn where_owners_refuse_a_removal_nobody_stands_in_who_has_nothing_to_remove() {
         let seats = Seats { old: owner.clone(), new: owner, ..seats(view(1)) };
         coordinator.forward(Now::default(), begin(command, seats), candidates);
         coordinator.drain();
-        let refused = Call::Refused { op: OpId(coordinator.last), why: Refusal::Busy };
+        let refused = Call::Refused { op: OpId(coordinator.last), why };
         coordinator.answered(Now::default(), OWNER, refused);
         let out = coordinator.drain();
         let sent = out.iter().filter(|out| matches!(out, Out::Send { .. })).count();
         let failed: Vec<_> = out.into_iter().filter_map(failed_with).collect();
         assert_eq!((sent, failed.len()), (asked, 1 - asked), "{failed:?}");
     }
+}
+
+#[test]
+fn who_is_refused_by_all_is_told_why() {
+    let text = |refusals: &[Refusal]| verdict::refused_by_all(refusals, None).why;
+    let late = text(&[Refusal::Late]);
+    assert!(late.contains("too late") && !late.contains("disk"), "{late}");
+    let both = text(&[Refusal::NoRoom, Refusal::NotFilled]);
+    assert!(both.contains("disks are nearly full") && both.contains("not whole"), "{both}");
 }
 
 /// An owner that is silent would keep all that the others have acknowledged under way.

@@ -5,6 +5,7 @@ use super::read::Read;
 use super::write::Write;
 use super::{Begin, Scene};
 use crate::ids::PeerId;
+use crate::message::Refusal;
 use crate::request::{AnswerKind, Failure, FailureKind, Named, Role, Trace};
 use crate::seats::Seats;
 use crate::time::Time;
@@ -29,15 +30,24 @@ pub(super) fn not_forwarded(trace: Option<Box<Trace>>) -> Failure {
     }
 }
 
-pub(super) fn refused_by_all(trace: Option<Box<Trace>>) -> Failure {
-    Failure {
-        kind: FailureKind::Busy,
-        why: "none of those who may carry it out takes it: their disks are nearly full, or they have lost what they \
-              held and are being filled again"
-            .into(),
-        state: "nothing was done".into(),
-        hint: "see `starling doctor` and the logs there; more room, or more peers, help".into(),
-        trace,
+pub(super) fn refused_by_all(refusals: &[Refusal], trace: Option<Box<Trace>>) -> Failure {
+    let reasons: Vec<_> = refusals.iter().map(|why| reason(*why)).collect();
+    let why = format!("none of those who may carry it out takes it: {}", reasons.join("; "));
+    let hint = match refusals.iter().any(|why| matches!(why, Refusal::NoRoom | Refusal::NotFilled)) {
+        true => "see `starling doctor` and the logs there; more room, or more peers, help",
+        false => "try again shortly, or at another peer",
+    };
+    let (kind, state, hint) = (FailureKind::Busy, "nothing was done".into(), hint.into());
+    Failure { kind, why, state, hint, trace }
+}
+
+fn reason(why: Refusal) -> &'static str {
+    match why {
+        Refusal::NoRoom => "disks are nearly full",
+        Refusal::NotFilled => "copies are not whole, and being filled",
+        Refusal::Late => "it came too late",
+        Refusal::Busy => "too much is under way",
+        Refusal::ClockAhead | Refusal::Malformed => "it is not what can be kept",
     }
 }
 

@@ -149,10 +149,12 @@ numbered! {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// I am not filled yet.
+    /// I am not filled yet, or have missed something.
     NotFilled,
     /// My tables are full.
     Busy,
+    /// My disk is nearly full.
+    NoRoom,
     /// The event's stamp is so far ahead of my clock that I keep nothing like it.
     ClockAhead,
     /// It came after the time that you had set.

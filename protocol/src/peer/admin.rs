@@ -143,7 +143,7 @@ impl Peer {
         }
         let seats = self.seats(self.placement.partition_of(&key));
         let refusal = match () {
-            () if !self.takes(&command) => Some(Refusal::Busy),
+            () if !self.takes(&command) => Some(Refusal::NoRoom),
             () if self.is_worst(&seats) => Some(Refusal::NotFilled),
             () => None,
         };

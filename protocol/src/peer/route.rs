@@ -69,7 +69,7 @@ impl Peer {
             && !view.is_behind(&self.view)
             && self.has_no_room(now, *partition, event)
         {
-            let call = Call::Refused { op: *op, why: Refusal::Busy };
+            let call = Call::Refused { op: *op, why: Refusal::NoRoom };
             return self.send(from, Message::Call(call));
         }
         let step = self.membership.me().standing.step;
