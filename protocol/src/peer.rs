@@ -92,7 +92,7 @@ impl Peer {
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
-        let scans = Scans::new(id, life, genesis.partitions, config.deadline);
+        let scans = Scans::new(id, life, genesis.partitions, &config);
         let mut peer = Self {
             me: id,
             life,

@@ -23,8 +23,16 @@ pub struct Scene {
     pub partitions: u16,
     /// False for a scan of a partition that this peer does not own.
     pub owns: bool,
+    /// False for what this peer lacks too much of to answer, while another may that has it.
+    pub whole: bool,
     /// Stamps beyond this are refused.
     pub latest: Stamp,
+}
+
+impl Scene {
+    fn is_filled(&self) -> bool {
+        matches!(self.step, Step::Arriving | Step::Member | Step::Leaving) && self.whole
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +116,8 @@ impl Replica {
                 let call = Call::Refused { op, why: Refusal::NotFilled };
                 vec![Out::Teach { peer: from }, Out::Send { to: from, call }]
             }
-            Call::Keys { op, partition, after, limit } => {
+            Call::Keys { op, .. } if !scene.is_filled() => refuse(from, op, Refusal::NotFilled),
+            Call::Keys { op, partition, after, limit, .. } => {
                 let question = Question::Keys { partition, after, limit: limit.min(KEYS_MAX) };
                 self.ask(scene, from, op, partition, Kind::Keys, question)
             }
@@ -149,7 +158,7 @@ impl Replica {
             marked!(ReadBehind);
             return behind(scene, from, op);
         }
-        if !matches!(scene.step, Step::Arriving | Step::Member | Step::Leaving) && !mutated!(ReadUnfilled) {
+        if !scene.is_filled() && !mutated!(ReadUnfilled) {
             marked!(ReadNotFilled);
             return refuse(from, op, Refusal::NotFilled);
         }
@@ -234,6 +243,7 @@ mod tests {
         step: Step::Member,
         partitions: 8,
         owns: true,
+        whole: true,
         latest: Stamp(1_000),
     };
 
@@ -246,6 +256,10 @@ mod tests {
     fn read(view: View) -> Call {
         let (key, command) = (ByteBuf::from("k"), Command::Get);
         Call::Read { op: OpId(2), view, partition: 1, key, command, digest: true }
+    }
+
+    fn scan() -> Call {
+        Call::Keys { op: OpId(3), partition: 1, after: None, limit: 10, last: false }
     }
 
     fn refusal(out: &[Out]) -> Option<Refusal> {
@@ -314,9 +328,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_not_filled_answers_no_scan() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        for scene in [Scene { step: Step::Joining, ..HERE }, Scene { whole: false, ..HERE }] {
+            for call in [scan(), read(HERE.view)] {
+                assert_eq!(refusal(&replica.called(scene, from, call)), Some(Refusal::NotFilled));
+            }
+        }
+    }
+
+    #[test]
     fn one_that_does_not_own_what_is_scanned_says_so_and_teaches_who_does() {
         let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
-        let scan = || Call::Keys { op: OpId(3), partition: 1, after: None, limit: 10 };
         let out = replica.called(Scene { owns: false, ..HERE }, from, scan());
         assert_eq!((out[0].clone(), refusal(&out)), (Out::Teach { peer: from }, Some(Refusal::NotFilled)));
         assert!(matches!(replica.called(HERE, from, scan())[..], [Out::Store { .. }]));

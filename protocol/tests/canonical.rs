@@ -137,7 +137,7 @@ fn calls() -> Vec<Message> {
         Call::Read { op, view, partition, key: key.clone(), command, digest: true },
         Call::ReadSlice { op, under: 7, slice },
         Call::ReadDigest { op, under: 0, digest: 1 << 33 },
-        Call::Keys { op, partition, after: Some(key.clone()), limit: 1000 },
+        Call::Keys { op, partition, after: Some(key.clone()), limit: 1000, last: false },
         Call::KeysFound { op, keys: vec![key], more: true },
         Call::Behind { op, view },
         Call::Refused { op, why: Refusal::Malformed },

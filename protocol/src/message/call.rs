@@ -122,12 +122,14 @@ numbered! {
             under: u64,
             digest: u64,
         }
-        /// The next keys of a partition in storage order, for SCAN.
+        /// The next keys of a partition in storage order, for SCAN. `last`: all who own it have lost or missed something,
+        /// and you are to answer all the same.
         7 => Keys {
             op: OpId,
             partition: PartitionId,
             after: Option<ByteBuf>,
             limit: u16,
+            last: bool,
         }
         8 => KeysFound {
             op: OpId,

@@ -156,7 +156,7 @@ impl Peer {
 
     /// True if this peer has lost what it held, or has not taken what came, and another owner is alive that has, for all
     /// we know.
-    fn is_worst(&self, seats: &Seats) -> bool {
+    pub(super) fn is_worst(&self, seats: &Seats) -> bool {
         let has_lost = |peer| self.repair.is_told_unfilled(seats.partition, peer);
         let is_fit =
             |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive && !has_lost(seat.peer);
@@ -170,9 +170,12 @@ impl Peer {
         }
         let seats = self.seats(cursor.partition);
         let mut owners: Vec<_> = seats.read.iter().filter(|seat| !seat.is_dead()).collect();
-        let has_lost = |peer| peer == self.me && self.repair.is_refilling(seats.partition);
-        owners.sort_by_key(|seat| (has_lost(seat.peer), seat.peer != self.me, seat.health));
-        if owners.is_empty() {
+        let lacks = self.is_worst(&seats);
+        owners.sort_by_key(|seat| match seat.peer == self.me {
+            true => (lacks, false, seat.health),
+            false => (false, true, seat.health),
+        });
+        if owners.is_empty() || self.knows_no_owner() {
             return Some(Response::Failed(not_ready()));
         }
         let limit = limit.clamp(1, crate::store::KEYS_MAX);

@@ -37,8 +37,8 @@ impl Peer {
                 let out = self.scans.found(from, op, keys, more);
                 out.into_iter().for_each(|out| self.route_scan(out));
             }
-            Call::Refused { op, .. } if scan::Scans::owns(op) => {
-                let out = self.scans.refused(from, op);
+            Call::Refused { op, why } if scan::Scans::owns(op) => {
+                let out = self.scans.refused(from, op, why);
                 out.into_iter().for_each(|out| self.route_scan(out));
             }
             answer => {
@@ -80,7 +80,11 @@ impl Peer {
             }
             _ => true,
         };
-        let scene = replica::Scene { view, step, partitions, owns, latest };
+        let whole = match &call {
+            Call::Keys { partition, last, .. } => *last || !self.is_worst(&self.seats(*partition)),
+            _ => true,
+        };
+        let scene = replica::Scene { view, step, partitions, owns, whole, latest };
         for out in self.replica.called(scene, from, call) {
             self.route_replica(now, out);
         }
@@ -316,7 +320,13 @@ impl Peer {
     pub(super) fn route_scan(&mut self, out: scan::Out) {
         match out {
             scan::Out::Send { to, call } => self.send(to, Message::Call(call)),
-            scan::Out::Store { op, question } => self.ask_store(Asker::Scan(op), question),
+            scan::Out::Store { op, question: Question::Keys { partition, .. }, last: false }
+                if self.is_worst(&self.seats(partition)) =>
+            {
+                let out = self.scans.stored(op, Answer::NotFilled);
+                out.into_iter().for_each(|out| self.route_scan(out));
+            }
+            scan::Out::Store { op, question, .. } => self.ask_store(Asker::Scan(op), question),
             scan::Out::Reply { id, response } => self.effects.push_back(Effect::Reply { id, response }),
         }
     }
