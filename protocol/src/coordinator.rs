@@ -114,9 +114,10 @@ pub struct Coordinator {
     last: u64,
     /// Writes of which the client has its answer, and that wait for the owners that are left.
     answered: BTreeSet<OpId>,
-    /// Requests of peers that were taken up lately, so that a frame that comes twice counts once.
-    taken: BTreeSet<(PeerId, OpId)>,
-    taken_order: VecDeque<(PeerId, OpId)>,
+    /// Requests of peers that were taken up lately, so that a frame that comes twice counts once; and whether they came
+    /// as the last resort, since whoever refused may be asked once more as that.
+    taken: BTreeSet<(PeerId, OpId, bool)>,
+    taken_order: VecDeque<(PeerId, OpId, bool)>,
     out: Vec<Out>,
 }
 
@@ -156,11 +157,11 @@ impl Coordinator {
     }
 
     /// Notes a request that a peer has forwarded to us. False if it was taken up before.
-    pub fn take_up(&mut self, peer: PeerId, op: OpId) -> bool {
-        if !self.taken.insert((peer, op)) && !mutated!(TakeTwice) {
+    pub fn take_up(&mut self, peer: PeerId, op: OpId, last: bool) -> bool {
+        if !self.taken.insert((peer, op, last)) && !mutated!(TakeTwice) {
             return false;
         }
-        self.taken_order.push_back((peer, op));
+        self.taken_order.push_back((peer, op, last));
         if self.taken_order.len() > TAKEN_MAX {
             self.taken_order.pop_front().map(|oldest| self.taken.remove(&oldest));
         }

@@ -129,7 +129,16 @@ fn calls() -> Vec<Message> {
     };
     let command = Command::HMGet { fields: vec![bytes("f")] };
     let calls = [
-        Call::Forward { op, key: key.clone(), command: command.clone(), r: 2, w: 2, explain: true, until },
+        Call::Forward {
+            op,
+            key: key.clone(),
+            command: command.clone(),
+            r: 2,
+            w: 2,
+            explain: true,
+            until,
+            last: true,
+        },
         Call::Forwarded { op, result: Ok(outcome()) },
         Call::Forwarded { op, result: Err(failure) },
         Call::Apply { op, view, partition, event: event.into(), held_for: Some(PeerId::numbered(9)) },

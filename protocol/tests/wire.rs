@@ -44,6 +44,7 @@ fn message() -> impl Strategy<Value = Message> {
             w: 2,
             explain,
             until: explain.then_some(Moment { life: 3, time: Time(5) }),
+            last: explain,
         })
     });
     let report = (any::<u16>(), any::<u64>(), context()).prop_map(move |(partition, session, context)| {

@@ -23,7 +23,11 @@ pub struct Candidate {
 pub(super) struct Forward {
     begin: Begin,
     /// Who was asked and may still begin.
-    asked: Vec<PeerId>,
+    asked: Vec<Candidate>,
+    /// The first owner that refused because it lacks something: the last resort.
+    unfilled: Option<Candidate>,
+    /// Who was asked as that.
+    resorted: Option<PeerId>,
     /// Why others have refused, each reason once.
     refusals: Vec<Refusal>,
     /// When the last one asked may begin no more, by our own clock; `None`: it was not told, as we do not
@@ -49,10 +53,22 @@ impl Forward {
         if candidates.first().is_none_or(|first| first.peer == scene.me) {
             return Err(Box::new(begin));
         }
-        let (asked, refusals, candidates, began) =
-            (Vec::new(), Vec::new(), candidates.into(), scene.now.time);
+        let (asked, candidates, began) = (Vec::new(), candidates.into(), scene.now.time);
         let (bound, astray, in_doubt, done) = (None, false, false, None);
-        let mut forward = Self { begin, asked, refusals, bound, astray, in_doubt, done, candidates, began };
+        let (unfilled, resorted, refusals) = (None, None, Vec::new());
+        let mut forward = Self {
+            begin,
+            asked,
+            unfilled,
+            resorted,
+            refusals,
+            bound,
+            astray,
+            in_doubt,
+            done,
+            candidates,
+            began,
+        };
         match forward.ask_next(scene) {
             Next::Here(begin) => Err(begin),
             next => Ok((forward, next)),
@@ -65,7 +81,10 @@ impl Forward {
         let first = self.asked.is_empty();
         let fit = |candidate: &Candidate| first || candidate.there.is_some() || candidate.peer == scene.me;
         self.candidates.retain(fit);
-        let Some(Candidate { peer, there }) = self.candidates.pop_front() else {
+        let resort = self.take_last_resort().filter(fit);
+        let last = resort.is_some();
+        self.resorted = self.resorted.or(resort.map(|resort| resort.peer));
+        let Some(Candidate { peer, there }) = resort.or_else(|| self.candidates.pop_front()) else {
             return if self.asked.is_empty() {
                 Next::Here(Box::new(self.begin.clone()))
             } else {
@@ -81,13 +100,21 @@ impl Forward {
         let until = there.map(|there| there.after(bound.since(self.began)));
         let Begin { key, command, r, w, explain, .. } = &self.begin;
         let (key, command, r, w, explain) = (key.clone(), command.clone(), *r, *w, *explain);
-        scene.send(peer, Call::Forward { op: scene.op, key, command, r, w, explain, until });
-        self.asked.push(peer);
+        scene.send(peer, Call::Forward { op: scene.op, key, command, r, w, explain, until, last });
+        self.asked.push(Candidate { peer, there });
         self.wait_in(scene)
     }
 
+    /// The one to ask once more, where no owner is left that was not asked: one that owns it and lacks something is
+    /// better than those who own nothing.
+    fn take_last_resort(&mut self) -> Option<Candidate> {
+        let Self { begin, candidates, .. } = self;
+        let has_owner = candidates.iter().any(|candidate| begin.seats.owns(candidate.peer));
+        if has_owner { None } else { self.unfilled.take() }
+    }
+
     pub fn awaits(&self, peer: PeerId) -> bool {
-        self.asked.contains(&peer)
+        self.asked.iter().any(|asked| asked.peer == peer)
     }
 
     pub fn answered(
@@ -103,7 +130,7 @@ impl Forward {
         if self.in_doubt && result.as_ref().is_err_and(Failure::is_undone) {
             return self.lost(scene, from, AnswerKind::Refused);
         }
-        self.asked.retain(|asked| *asked != from);
+        self.asked.retain(|asked| asked.peer != from);
         match (result, self.open_until(scene)) {
             (Ok(outcome), Some(bound)) => {
                 marked!(DoneEarly);
@@ -126,14 +153,19 @@ impl Forward {
         Next::Over
     }
 
-    /// What an owner that answers refuses for want of room is for no stand-in: it holds nothing, and the owners go on
-    /// answering reads without it.
+    /// What is refused for want of room, or for what is lacking, by an owner that answers, is for no stand-in: it holds
+    /// nothing, and its owners go on answering reads without it.
     pub fn refused(&mut self, scene: &mut Scene<'_>, peer: PeerId, why: Refusal) -> Next {
-        if !self.awaits(peer) {
+        let Some(asked) = self.asked.iter().find(|asked| asked.peer == peer).copied() else {
             return Next::Keep;
-        }
-        if why == Refusal::NoRoom && self.begin.seats.owns(peer) {
-            self.forget_stand_ins();
+        };
+        let is_owner = self.begin.seats.owns(peer);
+        match why {
+            // The last resort lacks something as well, and does not refuse for that: this was said before.
+            Refusal::NotFilled if self.resorted == Some(peer) => return Next::Keep,
+            Refusal::NotFilled if is_owner => drop(self.unfilled.get_or_insert(asked)),
+            Refusal::NoRoom if is_owner => self.forget_stand_ins(),
+            _ => {}
         }
         if !self.refusals.contains(&why) {
             self.refusals.push(why);
@@ -147,7 +179,7 @@ impl Forward {
         if !self.awaits(peer) {
             return Next::Keep;
         }
-        self.asked.retain(|asked| *asked != peer);
+        self.asked.retain(|asked| asked.peer != peer);
         self.astray |= how != AnswerKind::Refused;
         self.in_doubt |= self.astray;
         let alone = self.asked.is_empty();
@@ -160,7 +192,7 @@ impl Forward {
         if how == AnswerKind::Refused && !self.begin.command.grows() {
             self.forget_stand_ins();
         }
-        if alone && how == AnswerKind::Refused && !self.candidates.is_empty() {
+        if alone && how == AnswerKind::Refused && self.has_more() {
             marked!(IssuerRefused);
             return self.ask_next(scene);
         }
@@ -224,7 +256,11 @@ impl Forward {
 
     /// Whether another may be asked while it is not known what became of those before.
     fn has_another(&self) -> bool {
-        self.bound.is_some() && is_idempotent(&self.begin.command) && !self.candidates.is_empty()
+        self.bound.is_some() && is_idempotent(&self.begin.command) && self.has_more()
+    }
+
+    fn has_more(&self) -> bool {
+        !self.candidates.is_empty() || self.unfilled.is_some()
     }
 }
 

@@ -230,6 +230,41 @@ fn where_owners_refuse_nobody_stands_in_who_has_nothing_to_remove_or_whose_copy_
 }
 
 #[test]
+fn where_all_owners_lack_something_the_first_is_asked_again_before_who_stands_in() {
+    for command in [Command::Del, Command::IncrBy { by: 1 }] {
+        let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+        let there = Some(Moment { life: 7, time: Time(1_000_000) });
+        let candidates = [OWNER, NEXT, PeerId([9; 32])].map(|peer| Candidate { peer, there }).to_vec();
+        let owners = [OWNER, NEXT].map(|peer| Seat { peer, health: Health::Alive }).to_vec();
+        let seats = Seats { old: owners.clone(), new: owners, ..seats(view(1)) };
+        coordinator.forward(Now::default(), begin(command, seats), candidates);
+        let op = OpId(coordinator.last);
+        let mut refuse = |peer| {
+            coordinator.answered(Now::default(), peer, Call::Refused { op, why: Refusal::NotFilled });
+            let asked = coordinator.drain().into_iter().filter_map(|out| match out {
+                Out::Send { to, call: Call::Forward { last, .. } } => Some((to, last)),
+                Out::Done { .. } => panic!("it is not over"),
+                _ => None,
+            });
+            asked.collect::<Vec<_>>()
+        };
+        assert_eq!(refuse(OWNER), [(OWNER, false), (NEXT, false)]);
+        assert_eq!(refuse(NEXT), [(OWNER, true)]);
+        assert_eq!(refuse(OWNER), [], "that came twice: the last resort does not refuse for this");
+        let done = Outcome { reply: Reply::Int(1), hidden: 0, trace: None };
+        coordinator.answered(Now::default(), OWNER, Call::Forwarded { op, result: Ok(done) });
+        assert!(matches!(coordinator.drain()[..], [Out::Done { result: Ok(_), .. }]));
+    }
+}
+
+#[test]
+fn a_request_is_taken_up_once_and_once_more_as_the_last_resort() {
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let taken = [false, false, true, true].map(|last| coordinator.take_up(OWNER, OpId(1), last));
+    assert_eq!(taken, [true, false, true, false]);
+}
+
+#[test]
 fn who_is_refused_by_all_is_told_why() {
     let text = |refusals: &[Refusal]| verdict::refused_by_all(refusals, None).why;
     let late = text(&[Refusal::Late]);

@@ -74,7 +74,8 @@ numbered! {
     #[derive(Clone, Debug, PartialEq)]
     pub enum Call {
         /// Please coordinate this for me: you own the key. Not after `until`, in your own time: then I have
-        /// given up on you.
+        /// given up on you. `last`: all who own it have lost or missed something, and you are to carry it out all the
+        /// same.
         0 => Forward {
             op: OpId,
             key: ByteBuf,
@@ -83,6 +84,7 @@ numbered! {
             w: u8,
             explain: bool,
             until: Option<Moment>,
+            last: bool,
         }
         1 => Forwarded {
             op: OpId,
@@ -122,8 +124,7 @@ numbered! {
             under: u64,
             digest: u64,
         }
-        /// The next keys of a partition in storage order, for SCAN. `last`: all who own it have lost or missed something,
-        /// and you are to answer all the same.
+        /// The next keys of a partition in storage order, for SCAN. `last`: as in `Forward`.
         7 => Keys {
             op: OpId,
             partition: PartitionId,

@@ -126,7 +126,7 @@ impl Peer {
     }
 
     /// Another peer asks us to issue a write: we do, whatever we think of who owns it, unless there is no room for it,
-    /// or what we held is lost and it may ask another that is alive.
+    /// or what we held is lost and it may ask another that is alive. `last`: it has.
     pub(super) fn forwarded_here(
         &mut self,
         now: Now,
@@ -134,7 +134,7 @@ impl Peer {
         key: ByteBuf,
         command: Command,
         (r, w): (u8, u8),
-        explain: bool,
+        (explain, last): (bool, bool),
     ) {
         let sound = command.writes() && key.len() <= KEY_MAX && !self.knows_no_owner();
         let checked = check_copies("R", r, self.genesis.n).and(check_copies("W", w, self.genesis.n));
@@ -144,7 +144,7 @@ impl Peer {
         let seats = self.seats(self.placement.partition_of(&key));
         let refusal = match () {
             () if !self.takes(&command) => Some(Refusal::NoRoom),
-            () if self.is_worst(&seats) => Some(Refusal::NotFilled),
+            () if self.is_worst(&seats) && !last => Some(Refusal::NotFilled),
             () => None,
         };
         if let (Client::Peer { peer, op, .. }, Some(why)) = (client, refusal) {

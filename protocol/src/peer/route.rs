@@ -15,9 +15,9 @@ use std::sync::Arc;
 impl Peer {
     pub(super) fn called(&mut self, now: Now, from: PeerId, call: Call) {
         match call {
-            Call::Forward { op, key, command, r, w, explain, until } => {
+            Call::Forward { op, key, command, r, w, explain, until, last } => {
                 let here = Moment { life: self.life, time: now.time };
-                if !self.coordinator.take_up(from, op) {
+                if !self.coordinator.take_up(from, op, last) {
                     // It came before, and is being carried out or was refused.
                     marked!(TakenTwice);
                 } else if until.is_some_and(|until| until.is_past(here)) {
@@ -25,7 +25,7 @@ impl Peer {
                     self.send(from, Message::Call(Call::Refused { op, why: Refusal::Late }));
                 } else {
                     let client = Client::Peer { peer: from, op, until: until.map(|until| until.time) };
-                    self.forwarded_here(now, client, key, command, (r, w), explain);
+                    self.forwarded_here(now, client, key, command, (r, w), (explain, last));
                 }
             }
             Call::Apply { view, .. } | Call::Read { view, .. } => {
