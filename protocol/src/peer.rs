@@ -88,7 +88,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(start: Start, now: Now) -> Self {
-        let (me, unfilled) = (own_record(&start, now), was_unfilled(&start));
+        let (me, unfilled, owned) = (own_record(&start, now), was_unfilled(&start), owned_otherwise(&start));
         let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
@@ -114,6 +114,7 @@ impl Peer {
             last_question: 0,
             effects: VecDeque::new(),
         };
+        owned.into_iter().for_each(|owned| peer.repair.owned_before(owned.into_iter()));
         peer.owners_changed(now);
         peer.route_repair(now);
         peer
@@ -269,10 +270,11 @@ impl Peer {
     fn owners_changed(&mut self, now: Now) {
         self.view = self.membership.view();
         self.placement.update(self.membership.records());
+        // First, so that what has come to this peer by it is known to be still to fill.
+        self.with_repair(now, |repair, scene| repair.replanned(scene));
         let (view, atlas) = (self.view, atlas::Atlas::new(self.me, &self.membership, &self.placement));
         self.coordinator.replan(now, view, |partition| crate::seats::Map::seats(&atlas, partition));
         self.route_coordinator(now);
-        self.with_repair(now, |repair, scene| repair.replanned(scene));
         self.take_turn(now);
     }
 
@@ -285,6 +287,17 @@ impl Peer {
         act(&mut self.repair, &scene);
         self.route_repair(now);
     }
+}
+
+/// What this peer owned in its last life, if its weight or its zone was another then.
+fn owned_otherwise(start: &Start) -> Option<Vec<PartitionId>> {
+    let saved = start.table.iter().find(|record| record.id == start.id)?;
+    let changed = saved.weight != start.weight || saved.zone != start.zone;
+    changed.then(|| {
+        let mut before = Placement::new(start.genesis.partitions, start.genesis.n);
+        before.update(start.table.iter());
+        before.partitions_of(start.id).collect()
+    })
 }
 
 /// Whether the last life ended on the way in, before the store held what a member's must.

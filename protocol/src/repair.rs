@@ -185,6 +185,8 @@ pub struct Repair {
     owned: Option<BTreeSet<PartitionId>>,
     /// Partitions that have become ours in this life, and were not proven since.
     came: BTreeSet<PartitionId>,
+    /// Those of them that reads ask others for, until they have been filled.
+    coming_by_steps: BTreeSet<PartitionId>,
     /// Partitions that may be ours without such proof.
     unproven: BTreeSet<PartitionId>,
     /// Who was asked last what it holds of them.
@@ -239,6 +241,7 @@ impl Repair {
             proven: BTreeMap::new(),
             owned: None,
             came: BTreeSet::new(),
+            coming_by_steps: BTreeSet::new(),
             unproven: BTreeSet::new(),
             asked: None,
             cut: BTreeMap::new(),

@@ -78,6 +78,8 @@ impl Stage {
         let peers = words[0].parse().expect("how many peers");
         let (n, r, w) = (option("n", 3) as u8, option("r", 2) as u8, option("w", 2) as u8);
         let mut world = World::new(option("q", 8) as u16, n, r, w, option("seed", 1));
+        let zones = words.iter().find_map(|word| word.strip_prefix("zones="));
+        world.zones = zones.into_iter().flat_map(|zones| zones.split(',')).map(str::to_owned).collect();
         for _ in 0..peers {
             world.add();
         }
@@ -140,6 +142,18 @@ impl Stage {
             ["copies", key] => copies(world, key),
             ["members", name] => members(world, name),
             ["walk", name] => walk(world, name),
+            // It starts again with another zone.
+            ["move", name, zone] => {
+                let index = world.index(name);
+                world.stop(index);
+                world.zones[index] = zone.to_owned();
+                world.start(index, false);
+                String::new()
+            }
+            ["forget", name, other] => {
+                let peer = world.id(world.index(other));
+                format!("{:?}", world.ask(world.index(name), Request::Forget { peer }))
+            }
             ["leave", name] => format!("{:?}", world.ask(world.index(name), Request::Leave)),
             ["log", ..] => {
                 world.log = Some(Vec::new());

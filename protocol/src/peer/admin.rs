@@ -101,7 +101,7 @@ impl Peer {
 
     /// Who may issue a write that this peer should not, best first: owners that are alive, then suspect ones, then
     /// this peer if it is an owner that has not caught up, then those who are only to become owners, then whoever
-    /// stands in. Not this peer if it has no room.
+    /// stands in. Not this peer if it has no room, or would only find nothing to remove.
     fn issuers(&self, now: Now, Begin { seats, command, .. }: &Begin) -> Vec<Candidate> {
         let rank = |seat: &Seat| {
             let (comes, is_me) = (!seats.old.contains(seat), seat.peer == self.me);
@@ -111,7 +111,8 @@ impl Peer {
         let mut owners: Vec<_> = seats.owners().into_iter().filter(|seat| !seat.is_dead()).collect();
         owners.sort_by_key(rank);
         let candidate = |Seat { peer, .. }| Candidate { peer, there: self.moments.of(now.time, peer) };
-        let takes = |seat: &Seat| seat.peer != self.me || self.takes(command);
+        let fit = self.takes(command) && (command.grows() || !self.is_worst(seats));
+        let takes = |seat: &Seat| seat.peer != self.me || fit;
         owners.into_iter().chain(seats.stand_ins()).filter(takes).map(candidate).collect()
     }
 
@@ -126,7 +127,7 @@ impl Peer {
     }
 
     /// Another peer asks us to issue a write: we do, whatever we think of who owns it, unless there is no room for it,
-    /// or what we held is lost and it may ask another that is alive. `last`: it has.
+    /// or what we held is lost or still to come and it may ask another that is alive. `last`: it has.
     pub(super) fn forwarded_here(
         &mut self,
         now: Now,
@@ -154,13 +155,25 @@ impl Peer {
         self.route_coordinator(now);
     }
 
-    /// True if this peer has lost what it held, or has not taken what came, and another owner is alive that has, for all
-    /// we know.
-    pub(super) fn is_worst(&self, seats: &Seats) -> bool {
+    /// True if others own what has come to this peer and is not filled here yet. Cheap for all that has not come.
+    pub(super) fn is_unfilled(&self, partition: PartitionId) -> bool {
+        self.repair.has_come(partition) && self.repair.is_unfilled(self.me, &self.seats(partition))
+    }
+
+    /// True if a scan would miss keys here that it finds with another.
+    pub(super) fn lacks_keys(&self, partition: PartitionId) -> bool {
+        self.is_unfilled(partition) || self.is_worst(&self.seats(partition))
+    }
+
+    /// True if this peer has lost what it held, or has not taken what came, or has not been filled with what it has come
+    /// to own, and another owner is alive that has, for all we know.
+    fn is_worst(&self, seats: &Seats) -> bool {
         let has_lost = |peer| self.repair.is_told_unfilled(seats.partition, peer);
         let is_fit =
             |seat: &Seat| seat.peer != self.me && seat.health == Health::Alive && !has_lost(seat.peer);
-        let lacks = self.repair.is_refilling(seats.partition) || self.repair.has_missed(seats.partition);
+        let lacks = self.repair.is_refilling(seats.partition)
+            || self.repair.has_missed(seats.partition)
+            || self.repair.is_unfilled(self.me, seats);
         lacks && seats.old.iter().any(is_fit)
     }
 
@@ -170,7 +183,7 @@ impl Peer {
         }
         let seats = self.seats(cursor.partition);
         let mut owners: Vec<_> = seats.read.iter().filter(|seat| !seat.is_dead()).collect();
-        let lacks = self.is_worst(&seats);
+        let lacks = self.lacks_keys(seats.partition);
         owners.sort_by_key(|seat| match seat.peer == self.me {
             true => (lacks, false, seat.health),
             false => (false, true, seat.health),

@@ -81,7 +81,8 @@ impl Peer {
             _ => true,
         };
         let whole = match &call {
-            Call::Keys { partition, last, .. } => *last || !self.is_worst(&self.seats(*partition)),
+            Call::Read { partition, .. } => !self.is_unfilled(*partition),
+            Call::Keys { partition, last, .. } => *last || !self.lacks_keys(*partition),
             _ => true,
         };
         let scene = replica::Scene { view, step, partitions, owns, whole, latest };
@@ -223,6 +224,13 @@ impl Peer {
         for out in self.coordinator.drain() {
             match out {
                 coordinator::Out::Send { to, call } => self.send(to, Message::Call(call)),
+                // What it would refuse another, it refuses itself.
+                coordinator::Out::Store { op, question: Question::Read { partition, .. } }
+                    if self.is_unfilled(partition) =>
+                {
+                    self.coordinator.stored(now, op, Answer::NotFilled);
+                    self.route_coordinator(now);
+                }
                 coordinator::Out::Store { op, question } => {
                     let issues = match &question {
                         Question::Execute { partition, .. } => Some(*partition),
@@ -321,7 +329,7 @@ impl Peer {
         match out {
             scan::Out::Send { to, call } => self.send(to, Message::Call(call)),
             scan::Out::Store { op, question: Question::Keys { partition, .. }, last: false }
-                if self.is_worst(&self.seats(partition)) =>
+                if self.lacks_keys(partition) =>
             {
                 let out = self.scans.stored(op, Answer::NotFilled);
                 out.into_iter().for_each(|out| self.route_scan(out));

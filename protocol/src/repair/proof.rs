@@ -28,6 +28,29 @@ impl Repair {
         self.refilling.contains(&partition)
     }
 
+    /// Whether it has become this peer's in this life, and was not proven since.
+    pub fn has_come(&self, partition: PartitionId) -> bool {
+        self.came.contains(&partition)
+    }
+
+    /// Whether it has come to this peer, and others own it that are not dead and may hold what is not here yet. Those to
+    /// whom it came at once are whole for one another as soon as each has what the others told.
+    pub fn is_unfilled(&self, me: PeerId, seats: &Seats) -> bool {
+        let may_have_more = |seat: &Seat| {
+            seat.peer != me && !seat.is_dead() && !self.is_proven_by(seats.partition, seat.peer)
+        };
+        self.has_come(seats.partition) && seats.old.iter().any(may_have_more)
+    }
+
+    fn is_proven_by(&self, partition: PartitionId, peer: PeerId) -> bool {
+        self.proven.get(&partition).is_some_and(|by| by.contains(&peer))
+    }
+
+    /// What this peer owned before this life, where that is not what the first table tells.
+    pub fn owned_before(&mut self, partitions: impl Iterator<Item = PartitionId>) {
+        self.owned = Some(partitions.collect());
+    }
+
     /// Whether something of it was not taken, for want of room.
     pub fn has_missed(&self, partition: PartitionId) -> bool {
         self.missed.contains(&partition)
@@ -63,12 +86,29 @@ impl Repair {
     pub(super) fn note_owned(&mut self, scene: &Scene<'_>) {
         let owned: BTreeSet<_> = scene.map.owned_by(scene.me).into_iter().collect();
         self.came.retain(|partition| owned.contains(partition));
-        // What it owned before this life, the first table tells.
+        self.note_handed_over(scene);
+        // What it owned before this life, the first table tells, or `owned_before`.
         if let Some(before) = &self.owned {
+            let is_read = |partition: &PartitionId| has(&scene.map.seats(*partition).read, scene.me);
+            self.coming_by_steps.extend(owned.difference(before).filter(|partition| !is_read(partition)));
             self.came.extend(owned.difference(before));
         }
         self.unproven.clone_from(&owned);
         self.owned = Some(owned);
+    }
+
+    /// What comes by steps, this peer's own or those of one that leaves, has been filled before reads ask the new owners
+    /// (rule `settling`): all of it, while the old ones are not done with.
+    fn note_handed_over(&mut self, scene: &Scene<'_>) {
+        let Self { came, coming_by_steps, .. } = self;
+        coming_by_steps.retain(|partition| {
+            let seats = scene.map.seats(*partition);
+            let is_read = has(&seats.read, scene.me);
+            if is_read && !has(&seats.old, scene.me) {
+                came.remove(partition);
+            }
+            !is_read && came.contains(partition)
+        });
     }
 
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
@@ -117,7 +157,7 @@ impl Repair {
 
     /// Who may prove a partition, and has not.
     fn unheard(&self, scene: &Scene<'_>, seats: Seats) -> Vec<Seat> {
-        let proves = |peer| self.proven.get(&seats.partition).is_some_and(|by| by.contains(&peer));
+        let proves = |peer| self.is_proven_by(seats.partition, peer);
         seats.old.into_iter().filter(|seat| seat.peer != scene.me && !proves(seat.peer)).collect()
     }
 
@@ -145,4 +185,8 @@ impl Repair {
         let told = self.told(partition, peer).filter(|told| told.filled);
         told.is_some_and(|told| told.view.hash == scene.map.view().hash)
     }
+}
+
+fn has(seats: &[Seat], peer: PeerId) -> bool {
+    seats.iter().any(|seat| seat.peer == peer)
 }

@@ -87,6 +87,8 @@ pub struct World {
     pub frames: u64,
     /// Whether a peer may be stopped: what its disk has synced is kept for that, at the cost of a copy each time.
     pub may_stop: bool,
+    /// Where peers stand, in the order in which they are added; of those beyond, no zone is known.
+    pub zones: Vec<String>,
     /// Bytes of what peers said to repair and to compare.
     pub repair_bytes: u64,
     /// Milliseconds by which the clocks of all machines are ahead.
@@ -117,6 +119,7 @@ impl World {
             damages: Vec::new(),
             frames: 0,
             may_stop: true,
+            zones: Vec::new(),
             repair_bytes: 0,
             ahead_ms: 0,
         }
@@ -161,7 +164,7 @@ impl World {
         let start = Start {
             id: node.id,
             name: node.name.clone(),
-            zone: String::new(),
+            zone: self.zones.get(index).cloned().unwrap_or_default(),
             weight: node.weight,
             addresses: vec![format!("/memory/{index}")],
             life,
