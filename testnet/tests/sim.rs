@@ -44,42 +44,6 @@ fn no_checker_finds_anything_in_the_first_seeds() {
     }
 }
 
-/// Seeds that found something, under the draws of their time, and what.
-const FOUND: [(&str, &str, &str); 11] = [
-    (
-        "lite",
-        "24",
-        "what was sent for a context came after storage had let the partition go, and was taken in",
-    ),
-    ("lite", "58", "a read counted the answer of a former owner, its own"),
-    ("lite", "188", "as 24, of a set"),
-    ("lite", "4079", "a peer that lost its disk and was killed before it was filled went on as a member"),
-    ("lite", "598", "one that had left and was forgotten could not hand over what it held"),
-    ("lite", "1022652", "a read passed by a write: its coordinator counted more steps, and lacked one"),
-    (
-        "lite",
-        "9005198",
-        "a write was held to be kept by owners, of which one had its disk put back to when it was one",
-    ),
-    ("lite", "9047983", "a peer that heard of its own leaving, which it had forgotten, was held to begin it"),
-    ("lite", "7016233", "a peer took two lives that it had forgotten for another process, and stopped"),
-    ("swarm", "8012045", "somebody was to be told to forget a peer that it had never heard of"),
-    ("swarm", "9092077", "a state in pieces of two bytes was held never to end"),
-];
-
-#[test]
-fn what_was_found_once_is_not_found_again() {
-    for (profile, seed, what) in FOUND {
-        let output = sim(&["--profile", profile, "--replay", seed]);
-        let story = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{profile} {seed}: {what}\n{}",
-            story.lines().last().unwrap_or_default()
-        );
-    }
-}
-
 #[test]
 fn the_same_seeds_play_the_same_in_two_processes_and_over_threads() {
     let (one, two) =

@@ -26,6 +26,17 @@ impl Chance {
         Self(rng)
     }
 
+    /// A stream of its own for what has this name, so that a name more changes nothing of the others.
+    pub fn named(seed: u64, name: &str) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // FNV-1a: far above the numbers of all concerns.
+        let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        rng.set_stream(stream);
+        Self(rng)
+    }
+
     pub fn any(&mut self) -> u64 {
         self.0.next_u64()
     }

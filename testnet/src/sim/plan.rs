@@ -199,7 +199,7 @@ impl Plan {
             log_max: Config::default().log_max,
             freezes: false,
             client: None,
-            weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, &mut chance))).collect(),
+            weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, seed))).collect(),
         };
         plan.tighten(&mut chance);
         plan.freezes = chance.one_in(4) && plan.w == 2;
@@ -261,8 +261,9 @@ impl Plan {
     }
 }
 
-/// Drawn even where it must not count, so that a fault that is forbidden changes no other draw.
-fn weight(fault: Fault, w: u64, chance: &mut Chance) -> u64 {
+/// Drawn for each fault by itself, so that one more, or one that is forbidden, changes no other draw.
+fn weight(fault: Fault, w: u64, seed: u64) -> u64 {
+    let mut chance = Chance::named(seed, &format!("{fault:?}"));
     let drawn = if chance.one_in(4) { 0 } else { chance.between((1, 8)) };
     match fault {
         // With W=1 an acknowledged event may be on one disk alone.
