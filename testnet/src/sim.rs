@@ -129,7 +129,9 @@ pub fn run(options: &Options) -> ExitCode {
         Some(seed) => seed..seed.saturating_add(1),
         None => options.start..options.start.saturating_add(options.seeds),
     };
-    let (mut report, mut trace, began) = (Report::default(), 0, Instant::now());
+    // Those that never came are named too.
+    let faults = plan::FAULTS.iter().map(|fault| (format!("{fault:?}"), 0)).collect();
+    let (mut report, mut trace, began) = (Report { faults, ..Report::default() }, 0, Instant::now());
     let (mut simulated, mut told) = (Duration::ZERO, began);
     jobs::play_all(options, seeds, |seed, outcome| {
         match outcome {
@@ -207,8 +209,8 @@ impl Report {
         if options.json {
             println!("{}", serde_json::to_string(self).expect("numbers and words can be written"));
         } else {
-            let faults: Vec<_> =
-                self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
+            let faults = self.faults.iter().filter(|(_, count)| **count > 0);
+            let faults: Vec<_> = faults.map(|(fault, count)| format!("{fault} {count}")).collect();
             println!(
                 "{} seeds, {} simulated seconds in {:.1} s: {:.0} times real time; {} operations, {} frames",
                 self.seeds,

@@ -41,32 +41,35 @@ impl World {
         self.nodes[index].paused_until = until;
     }
 
-    fn halves(&mut self) -> Vec<bool> {
+    pub(super) fn halves(&mut self) -> Vec<bool> {
         self.nodes.iter().map(|_| self.faults.chance.one_in(2)).collect()
     }
 
-    fn cut_between(&mut self, sides: &[bool], but: Option<usize>) {
+    /// Cuts those ways across that `is_cut`. False where all are on one side.
+    pub(super) fn cut_between(&mut self, sides: &[bool], is_cut: impl Fn(usize, usize) -> bool) -> bool {
         let all = 0..sides.len();
         let ways = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
-        let across = ways.filter(|(a, b)| sides[*a] != sides[*b] && but != Some(*a) && but != Some(*b));
-        let ways: BTreeSet<_> = across.collect();
+        let ways: BTreeSet<_> = ways.filter(|(a, b)| sides[*a] != sides[*b] && is_cut(*a, *b)).collect();
+        let any = !ways.is_empty();
         let span = self.faults.chance.span_ms(CUT_MS);
         self.tell(None, || format!("cut for {span:?}: {ways:?}"));
         self.links.cut(&ways);
         self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+        any
     }
 
-    pub(super) fn bridge(&mut self, bridge: usize) {
+    pub(super) fn bridge(&mut self, bridge: usize) -> bool {
         let sides = self.halves();
-        self.cut_between(&sides, Some(bridge));
+        self.cut_between(&sides, |from, to| from != bridge && to != bridge)
     }
 
-    pub(super) fn half_open(&mut self, from: usize) {
+    pub(super) fn half_open(&mut self, from: usize) -> bool {
         let to = usize::try_from(self.faults.chance.below(self.nodes.len() as u64)).unwrap_or(0);
         let (ways, span) = (BTreeSet::from([(from, to)]), self.faults.chance.span_ms(HALF_OPEN_MS));
         self.tell(Some(from), || format!("what it sends to p{} vanishes for {span:?}", to + 1));
         self.links.cut(&ways);
         self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+        from != to
     }
 
     pub(super) fn clock_drifts(&mut self, index: usize) {
@@ -107,7 +110,7 @@ impl World {
         let (one, other) = (self.add(), self.add());
         let mut sides = self.halves();
         (sides[one], sides[other]) = (true, false);
-        self.cut_between(&sides, None);
+        self.cut_between(&sides, |_, _| true);
         self.start(one);
         self.start(other);
         true

@@ -68,40 +68,53 @@ impl World {
         if let Some((fault, _)) = chosen
             && self.inflict(fault)
         {
-            *self.counts.faults.entry(fault).or_default() += 1;
+            self.befell(fault);
         }
     }
 
-    /// False where it cannot be now.
+    pub fn befell(&mut self, fault: Fault) {
+        *self.counts.faults.entry(fault).or_default() += 1;
+    }
+
+    /// False where it cannot be now, or comes later and is counted then.
     fn inflict(&mut self, fault: Fault) -> bool {
         let up = self.up();
         let Some(at) = self.faults.chance.pick(&up).copied() else { return false };
         match fault {
             Fault::Crash => self.crash_for_a_while(at),
             Fault::Pause => self.pause(at),
-            Fault::Cut => self.cut_in_two(true),
-            Fault::OneWayCut => self.cut_in_two(false),
+            Fault::Cut => return self.cut_in_two(true),
+            Fault::OneWayCut => return self.cut_in_two(false),
             Fault::Flap => self.flap(at),
-            Fault::Clog => self.clog(at),
+            Fault::Clog => return self.clog(at),
             Fault::SlowDisk => self.nodes[at].slow_until = self.now + self.faults.chance.span_ms(SLOW_MS),
             Fault::Wipe => return self.lose_disk(at, World::wipe),
-            Fault::RollBack if self.nodes[at].copy.is_none() => self.copy_disk(at),
+            Fault::RollBack if self.nodes[at].copy.is_none() => {
+                self.copy_disk(at);
+                return false;
+            }
             Fault::RollBack => return self.lose_disk(at, World::roll_back),
             Fault::ClockJump => self.clock_jumps(at),
             Fault::Join => return self.join(),
             Fault::Leave => return self.leave(at),
             Fault::Replay => return self.replay(at),
-            Fault::DiskFails => self.nodes[at].disk_fails = true,
+            Fault::DiskFails => {
+                self.nodes[at].disk_fails = true;
+                return false;
+            }
             Fault::LowDisk => self.fill_disk(at),
             Fault::CrashTwice => self.crash_twice(at),
             Fault::LongPause => self.pause_long(at),
-            Fault::Bridge => self.bridge(at),
-            Fault::HalfOpen => self.half_open(at),
+            Fault::Bridge => return self.bridge(at),
+            Fault::HalfOpen => return self.half_open(at),
             Fault::Drift => self.clock_drifts(at),
             Fault::Clone => return self.join_from(at),
             Fault::Replace => return self.replace(at),
             Fault::JoinInHalves => return self.join_in_halves(),
-            Fault::BitRot => self.nodes[at].rots = true,
+            Fault::BitRot => {
+                self.nodes[at].rots = true;
+                return false;
+            }
             Fault::Twin => return self.twin(at),
             Fault::Crowd => return self.crowd(),
             Fault::Absence => return self.go_away(at),
@@ -129,16 +142,9 @@ impl World {
         self.nodes[index].paused_until = self.now + span;
     }
 
-    fn cut_in_two(&mut self, both_ways: bool) {
-        let sides: Vec<_> = self.nodes.iter().map(|_| self.faults.chance.one_in(2)).collect();
-        let all = 0..self.nodes.len();
-        let ways = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
-        let ways: BTreeSet<_> =
-            ways.filter(|(a, b)| sides[*a] != sides[*b] && (both_ways || sides[*a])).collect();
-        let span = self.faults.chance.span_ms(CUT_MS);
-        self.tell(None, || format!("cut for {span:?}: {ways:?}"));
-        self.links.cut(&ways);
-        self.schedule(span, Event::Mend(Mend::Uncut(ways)));
+    fn cut_in_two(&mut self, both_ways: bool) -> bool {
+        let sides = self.halves();
+        self.cut_between(&sides, |from, _| both_ways || sides[from])
     }
 
     fn fill_disk(&mut self, index: usize) {
@@ -166,11 +172,12 @@ impl World {
         self.tell(Some(index), || format!("its connections flap for {at:?}"));
     }
 
-    fn clog(&mut self, from: usize) {
+    fn clog(&mut self, from: usize) -> bool {
         let to = usize::try_from(self.faults.chance.below(self.nodes.len() as u64)).unwrap_or(0);
         let span = self.faults.chance.span_ms(CLOG_MS);
         self.tell(Some(from), || format!("nothing gets through to p{} for {span:?}", to + 1));
         self.links.clog(from, to, self.now + span);
+        from != to
     }
 
     fn clock_jumps(&mut self, index: usize) {
@@ -189,12 +196,12 @@ impl World {
             return false;
         }
         self.crash(index);
-        if self.can_lose(index) {
+        let can_lose = self.can_lose(index);
+        if can_lose {
             lose(self, index);
         }
-        let after = self.faults.chance.span_ms(DOWN_MS);
-        self.schedule(after, Event::Mend(Mend::Start(index)));
-        true
+        self.start_later(index);
+        can_lose
     }
 
     pub(super) fn can_lose(&self, index: usize) -> bool {

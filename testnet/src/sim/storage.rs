@@ -1,6 +1,7 @@
 //! What becomes of questions to storage: changed at once, durable with the next sync, told after it.
 
 use super::checkers::{handoff, replica, stamps};
+use super::plan::Fault;
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::mutated;
@@ -111,6 +112,7 @@ impl World {
         }
         self.tell(Some(index), || format!("a bit of partition {partition} is not what was written"));
         (self.nodes[index].rots, self.disk_lost) = (false, self.now);
+        self.befell(Fault::BitRot);
         Some(*partition)
     }
 
@@ -183,6 +185,7 @@ impl World {
     pub fn sync_ends(&mut self, index: usize) {
         if std::mem::take(&mut self.nodes[index].disk_fails) {
             self.tell(Some(index), || "cannot sync, and stops".into());
+            self.befell(Fault::DiskFails);
             self.stop(index, false);
             return self.start_later(index);
         }
