@@ -356,10 +356,13 @@ impl Repair {
         self.differed.insert(partition, scene.now.time);
         if peers.contains(&scene.me) && scene.map.owns(scene.me, partition) {
             peers.iter().for_each(|peer| self.exchange(scene, *peer, partition));
-        } else if let Some((first, rest)) = peers.split_first() {
-            for with in rest {
-                self.out.push(Out::Send { to: *first, message: Message::Meet { partition, with: *with } });
-            }
+            return;
+        }
+        // What this peer holds of others' it hands over anyway.
+        let mut others = peers.iter().filter(|peer| **peer != scene.me);
+        let Some(first) = others.next() else { return };
+        for with in others {
+            self.out.push(Out::Send { to: *first, message: Message::Meet { partition, with: *with } });
         }
     }
 

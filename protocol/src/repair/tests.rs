@@ -152,6 +152,17 @@ fn told(out: &[Out]) -> Vec<PeerId> {
 }
 
 #[test]
+fn one_that_owns_nothing_and_saw_a_difference_introduces_the_others_and_not_itself() {
+    let map = Fixed { idle: true, ..TWO };
+    let mut repair = begun(&map);
+    repair.drain();
+    let [me, other, coming] = [ME, OTHER, COMING].map(PeerId::numbered);
+    repair.differ(&scene(&map), 0, &[me, other, coming]);
+    let message = Message::Meet { partition: 0, with: coming };
+    assert_eq!(repair.drain(), [Out::Send { to: other, message }]);
+}
+
+#[test]
 fn one_at_a_time_is_told_what_is_lacked_and_the_next_when_the_first_is_gone() {
     let map = TWO;
     let (first, second) = (PeerId::numbered(OTHER), PeerId::numbered(COMING));

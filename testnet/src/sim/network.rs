@@ -29,6 +29,9 @@ impl World {
     /// Sends on the connection, or makes one and then sends.
     pub fn send(&mut self, from: usize, to: usize, message: Message) {
         self.count(&message);
+        if from == to {
+            self.check(Err(format!("{} sends to itself: {message:?}", self.nodes[from].name)));
+        }
         let told = reports::check(&self.nodes[from], &message);
         self.check(told.map_err(|why| format!("{} {why}", self.nodes[from].name)));
         match self.links.of(from, self.nodes[from].boot, to) {
@@ -143,6 +146,9 @@ impl World {
     }
 
     pub fn connect(&mut self, from: usize, to: usize) {
+        if from == to {
+            self.check(Err(format!("{} is to dial itself", self.nodes[from].name)));
+        }
         let boot = self.nodes[from].boot;
         if self.links.of(from, boot, to).is_none() && self.links.dial(from, to) {
             let after = self.latency();
