@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How long peers may take to agree.
 const AGREE_MAX: Duration = Duration::from_secs(60);
 
+/// Two operations so far apart have stamps in this order.
+const APART: Duration = Duration::from_millis(50);
+
 /// What one peer answers for every key.
 type Contents = BTreeMap<String, BTreeSet<String>>;
 
@@ -52,18 +55,28 @@ pub fn all(network: &Network, ops: &[Op], interrupt: &Interrupt) -> Result<Verdi
 fn contents(port: u16) -> Option<Contents> {
     let mut all = Contents::new();
     for key in 0..KEYS {
-        for (kind, verb) in [("s", "SMEMBERS"), ("n", "GET"), ("r", "GET")] {
+        for (kind, verb) in [("s", "SMEMBERS"), ("n", "GET"), ("r", "GET"), ("h", "HGETALL")] {
             let key = format!("{kind}{key}");
             let found = resp::list(port, &[verb, &key]).ok()?;
+            let found = if kind == "h" { fields(&found) } else { found };
             all.insert(key, found.into_iter().collect());
         }
     }
     Some(all)
 }
 
+/// The fields of a hash. Each was written with its name for a value; one that has another is named with it.
+fn fields(found: &[String]) -> Vec<String> {
+    let pairs = found.chunks(2).map(|pair| match pair {
+        [field, value] if field == value => field.clone(),
+        other => other.join("="),
+    });
+    pairs.collect()
+}
+
 fn judge(contents: &Contents, ops: &[Op]) -> Vec<String> {
     let judged = contents.iter().map(|(key, found)| match key.as_bytes().first() {
-        Some(b's') => set(key, found, ops),
+        Some(b's' | b'h') => set(key, found, ops),
         Some(b'n') => counter(key, found, ops),
         _ => register(key, found, ops),
     });
@@ -75,17 +88,36 @@ fn counter(key: &str, found: &BTreeSet<String>, ops: &[Op]) -> Result<(), String
     counters::check(ops, key, value.map_err(|_| format!("{key} is {found:?}"))?)
 }
 
+/// A string shows the last that was written, by the clock, which is the same for all here. Of two that were under way at
+/// once it may be either.
 fn register(key: &str, found: &BTreeSet<String>, ops: &[Op]) -> Result<(), String> {
-    let wrote = |value: &String| {
-        let is = |op: &Op| matches!(&op.command, Command::Set { value: set } if set == value.as_bytes());
-        ops.iter().any(|op| op.key == key && op.outcome != Outcome::Refused && is(op))
+    let tried = || ops.iter().filter(|op| op.key == key && op.outcome != Outcome::Refused);
+    // A removal whose outcome is not known may come at any time.
+    let removed = |set: &Op| tried().any(|op| op.command == Command::Del && !comes_after(set, op));
+    let is_kept = |op: &&Op| {
+        matches!((&op.command, &op.outcome), (Command::Set { .. }, Outcome::Ok(_))) && !removed(op)
     };
-    let acknowledged = |op: &Op| op.key == key && matches!(op.outcome, Outcome::Ok(_));
-    match found.first() {
-        Some(value) if !wrote(value) => Err(format!("{key} is {value}, which nobody wrote")),
-        None if ops.iter().any(acknowledged) => Err(format!("{key} was written, acknowledged, and is gone")),
-        _ => Ok(()),
+    let mut kept = tried().filter(is_kept);
+    let Some(value) = found.first() else {
+        return match kept.next() {
+            Some(_) => Err(format!("{key} was written, acknowledged, and is gone")),
+            None => Ok(()),
+        };
+    };
+    let wrote = |op: &&Op| matches!(&op.command, Command::Set { value: set } if set == value.as_bytes());
+    let shown = tried().find(wrote).ok_or(format!("{key} is {value}, which nobody wrote"))?;
+    match kept.find(|op| comes_after(op, shown)) {
+        Some(Op { command, began, .. }) => Err(format!(
+            "{key} is {value}, and {command:?}, begun at {began:?} when that was acknowledged, was too"
+        )),
+        None => Ok(()),
     }
+}
+
+/// Whether one operation was begun when the other had been acknowledged. Of what was not, it may take effect later.
+fn comes_after(op: &Op, other: &Op) -> bool {
+    let answered = other.answered.filter(|_| matches!(other.outcome, Outcome::Ok(_)));
+    answered.is_some_and(|answered| op.began > answered + APART)
 }
 
 /// Of one element, what was tried.
@@ -99,7 +131,9 @@ struct Tried {
 fn came_back(contents: &Contents, ops: &[Op]) -> usize {
     let seen = ops.iter().filter(|op| op.outcome == Outcome::Ok(Reply::Int(1)));
     let removed = seen.filter_map(|op| match &op.command {
-        Command::SRem { members } => Some((&op.key, String::from_utf8_lossy(members.first()?))),
+        Command::SRem { members: names } | Command::HDel { fields: names } => {
+            Some((&op.key, String::from_utf8_lossy(names.first()?)))
+        }
         _ => None,
     });
     removed.filter(|(key, name)| contents.get(*key).is_some_and(|found| found.contains(&**name))).count()
@@ -108,10 +142,17 @@ fn came_back(contents: &Contents, ops: &[Op]) -> usize {
 fn set(key: &str, found: &BTreeSet<String>, ops: &[Op]) -> Result<(), String> {
     let mut tried: BTreeMap<String, Tried> = BTreeMap::new();
     for op in ops.iter().filter(|op| op.key == key && op.outcome != Outcome::Refused) {
-        let (Command::SAdd { members } | Command::SRem { members }) = &op.command else { continue };
-        for name in members {
+        let (names, is_added): (Vec<_>, _) = match &op.command {
+            Command::SAdd { members } => (members.iter().collect(), true),
+            Command::HSet { entries } => (entries.iter().map(|(field, _)| field).collect(), true),
+            Command::SRem { members: names } | Command::HDel { fields: names } => {
+                (names.iter().collect(), false)
+            }
+            _ => continue,
+        };
+        for name in names {
             let tried = tried.entry(String::from_utf8_lossy(name).into_owned()).or_default();
-            if matches!(op.command, Command::SAdd { .. }) {
+            if is_added {
                 tried.added = true;
                 tried.acknowledged |= matches!(op.outcome, Outcome::Ok(_));
             } else {
@@ -135,6 +176,7 @@ fn set(key: &str, found: &BTreeSet<String>, ops: &[Op]) -> Result<(), String> {
 mod tests {
     use super::*;
     use serde_bytes::ByteBuf;
+    use starling_protocol::time::Time;
 
     fn add(name: &str, outcome: Outcome) -> Op {
         Op::done("s0".into(), Command::SAdd { members: vec![ByteBuf::from(name)] }, outcome)
@@ -163,5 +205,52 @@ mod tests {
         assert_eq!(came_back(&back, &ops), 1);
         let refused = [add("1", Outcome::Refused)];
         assert!(set("s0", &found(&["1"]), &refused).is_err());
+    }
+
+    fn write(command: Command, outcome: Outcome, seconds: [u64; 2]) -> Op {
+        let [began, answered] = seconds.map(|second| Time(second * 1_000_000));
+        Op::done("r0".into(), command, outcome).between(began, answered)
+    }
+
+    #[test]
+    fn a_string_shows_what_was_written_last() {
+        let set = |value: &str, outcome, seconds| {
+            write(Command::Set { value: ByteBuf::from(value) }, outcome, seconds)
+        };
+        let (ok, shows) =
+            (Outcome::Ok(Reply::Ok), |value: &str, ops: &[Op]| register("r0", &found(&[value]), ops).is_ok());
+        let ops = [set("1", ok.clone(), [1, 2]), set("2", ok.clone(), [3, 4]), set("3", ok.clone(), [3, 5])];
+        assert!(!shows("1", &ops), "it was replaced a second after it was acknowledged");
+        assert!(shows("2", &ops) && shows("3", &ops) && !shows("4", &ops));
+        assert!(register("r0", &found(&[]), &ops).is_err());
+        let late = [set("1", Outcome::Unknown, [1, 2]), set("2", ok, [3, 4])];
+        assert!(shows("1", &late), "it may have been carried out after the other");
+    }
+
+    #[test]
+    fn a_string_is_gone_only_if_it_was_removed_afterwards_or_may_have_been() {
+        let set =
+            |seconds| write(Command::Set { value: ByteBuf::from("1") }, Outcome::Ok(Reply::Ok), seconds);
+        let del = |outcome, seconds| write(Command::Del, outcome, seconds);
+        let gone = |ops: &[Op]| register("r0", &found(&[]), ops).is_ok();
+        let ok = Outcome::Ok(Reply::Int(1));
+        assert!(gone(&[set([1, 2]), del(ok.clone(), [3, 4])]));
+        assert!(!gone(&[del(ok, [1, 2]), set([3, 4])]));
+        assert!(gone(&[del(Outcome::Unknown, [1, 2]), set([3, 4])]));
+        assert!(!gone(&[set([1, 2]), del(Outcome::Refused, [3, 4])]));
+    }
+
+    #[test]
+    fn a_field_with_the_value_of_another_is_found() {
+        let put = |name: &str| {
+            let entries = vec![(ByteBuf::from(name), ByteBuf::from(name))];
+            Op::done("h0".into(), Command::HSet { entries }, Outcome::Ok(Reply::Int(1)))
+        };
+        let judged = |words: [&str; 4]| {
+            let found = fields(&words.map(str::to_owned)).into_iter().collect();
+            set("h0", &found, &[put("1"), put("2")])
+        };
+        assert!(judged(["1", "1", "2", "2"]).is_ok());
+        assert!(judged(["1", "1", "2", "1"]).is_err());
     }
 }

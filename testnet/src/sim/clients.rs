@@ -43,6 +43,11 @@ impl Op {
         let (began, answered, by_owners, request) = (Time(0), None, false, RequestId(0));
         Self { key, command, outcome, began, answered, by_owners, request }
     }
+
+    /// The same, from when to when.
+    pub fn between(self, began: Time, answered: Time) -> Self {
+        Self { began, answered: Some(answered), ..self }
+    }
 }
 
 pub struct Clients {
