@@ -205,9 +205,10 @@ impl World {
         self.tell(Some(index), || format!("answers ({op}): {outcome:?}"));
         (self.clients.ops[op].outcome, self.clients.ops[op].answered) = (outcome, Some(self.now));
         self.look_back(op);
-        if let Op { outcome: Outcome::Ok(reply), key, command, .. } = &self.clients.ops[op] {
+        let asked = &self.clients.ops[op];
+        if let Op { outcome: Outcome::Ok(reply), key, command, .. } = asked {
             let label = label(key.as_bytes(), command);
-            let kept = acknowledged::check(&self.ledger, &label, command, self.plan.w);
+            let kept = acknowledged::check(&self.ledger, asked, self.plan.w);
             // A removal that found nothing says nothing of one before it whose outcome is unknown.
             if !(removes(command) && *reply == Reply::Int(0)) {
                 self.ledger.acknowledge(&label);

@@ -159,3 +159,41 @@ impl Ledger {
         events.filter(drops)
     }
 }
+
+/// Events for tests of checkers: in partition 0, by actor 1.
+#[cfg(test)]
+pub mod example {
+    use super::*;
+
+    pub fn dot(counter: u64) -> Dot {
+        Dot::new(starling_crdt::Actor(1), counter)
+    }
+
+    /// An element is added, or removed where these were seen, and is synced on so many disks.
+    pub fn issue(
+        ledger: &mut Ledger,
+        (counter, at): (u64, Time),
+        command: &Command,
+        seen: &[u64],
+        copies: usize,
+    ) {
+        let (key, dot) = (b"s0", dot(counter));
+        let seen: Context = seen.iter().map(|counter| self::dot(*counter)).collect();
+        let (Command::SAdd { members } | Command::SRem { members }) = command else { panic!("{command:?}") };
+        let cell = Cell { key: Key::from(&key[..]), field: Field::Member(members[0].clone()) };
+        let (mut puts, mut drops) = (Vec::new(), Vec::new());
+        match command {
+            Command::SAdd { .. } => puts.push((cell, Some(Default::default()))),
+            _ => drops.push((Target::Cell(cell), seen.clone())),
+        }
+        let event = Event { dot, stamp: starling_crdt::Stamp::at(counter), puts, drops };
+        ledger.issue(0, (key, command), &event, seen, at).expect("it is new");
+        let dots: Context = [dot].into_iter().collect();
+        (0..copies).for_each(|peer| ledger.synced(0, &dots, peer).expect("it was issued"));
+    }
+
+    pub fn one() -> [Command; 2] {
+        let members = vec![serde_bytes::ByteBuf::from("1")];
+        [Command::SAdd { members: members.clone() }, Command::SRem { members }]
+    }
+}
