@@ -121,6 +121,11 @@ impl Ledger {
         }
     }
 
+    /// Some disk has had it, and not only those that are gone.
+    pub fn is_kept(&self, issued: &Issued) -> bool {
+        issued.synced & !self.away != 0
+    }
+
     /// True if another event drops anything of what this one has put.
     pub fn is_dropped(&self, name: Name) -> bool {
         let Some(Issued { event, .. }) = self.events.get(&name) else { return false };

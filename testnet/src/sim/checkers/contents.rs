@@ -49,14 +49,12 @@ pub fn written(command: &Command) -> Vec<(&[u8], Field)> {
     }
 }
 
-/// Each event of it must have been dropped by another that was issued.
+/// Each event of it must have been dropped by another that some disk has had.
 fn kept_or_removed(ledger: &Ledger, op: &Op, field: &Field) -> Result<(), String> {
     let label = label(op.key.as_bytes(), &op.command);
-    let drops = |name| ledger.droppers(name, op.key.as_bytes(), field).next();
+    let is_dropped = |name| ledger.droppers(name, op.key.as_bytes(), field).any(|by| ledger.is_kept(by));
     let lost = ledger.of(&label).find(|(name, issued)| {
-        issued.synced & !ledger.away != 0
-            && issued.event.puts_field(op.key.as_bytes(), field)
-            && drops(*name).is_none()
+        ledger.is_kept(issued) && issued.event.puts_field(op.key.as_bytes(), field) && !is_dropped(*name)
     });
     match lost {
         Some((name, _)) => Err(format!("acknowledged and lost: {label}, event {name:?}, dropped by none")),
@@ -68,6 +66,28 @@ fn kept_or_removed(ledger: &Ledger, op: &Op, field: &Field) -> Result<(), String
 fn is_removed(ledger: &Ledger, op: &Op, field: &Field) -> bool {
     let (key, label) = (op.key.as_bytes(), label(op.key.as_bytes(), &op.command));
     let mut events = ledger.of(&label).filter(|(_, issued)| issued.event.puts_field(key, field)).peekable();
-    let gone = |dropper: &Issued| dropper.acknowledged && dropper.synced & !ledger.away != 0;
+    let gone = |dropper: &Issued| dropper.acknowledged && ledger.is_kept(dropper);
     events.peek().is_some() && events.all(|(name, _)| ledger.droppers(name, key, field).any(gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::ledger::example::{issue, one};
+    use starling_crdt::Reply;
+    use starling_protocol::time::Time;
+
+    #[test]
+    fn what_was_removed_by_an_event_that_no_disk_has_had_must_be_there() {
+        let [add, remove] = one();
+        let added = Op::done("s0".into(), add.clone(), Outcome::Ok(Reply::Int(1)));
+        let removed = Op::done("s0".into(), remove.clone(), Outcome::Unknown);
+        let ops = [added, removed];
+        for (copies, is_right) in [(0, false), (1, true)] {
+            let mut ledger = Ledger::default();
+            issue(&mut ledger, (1, Time(1)), &add, &[], 2);
+            issue(&mut ledger, (2, Time(2)), &remove, &[1], copies);
+            assert_eq!(check(&ops, &ledger, "s0", &[]).is_ok(), is_right, "{copies}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub fn check(ops: &[Op], ledger: &Ledger, read: &Op, from: Time) -> Result<(), S
             }
             let label = label(op.key.as_bytes(), &op.command);
             let mut events = ledger.of(&label).peekable();
-            let kept = |name| ledger.droppers(name, op.key.as_bytes(), &field).next().is_none();
+            let kept = |name| !ledger.droppers(name, op.key.as_bytes(), &field).any(|by| by.synced != 0);
             if events.peek().is_some() && events.all(|(name, issued)| issued.synced != 0 && kept(name)) {
                 let (began, read) = (read.began, &read.command);
                 return Err(format!(
