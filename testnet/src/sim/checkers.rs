@@ -15,4 +15,6 @@ pub mod sessions;
 pub mod stamps;
 pub mod steps;
 pub mod tables;
+pub mod values;
 pub mod views;
+pub mod walk;

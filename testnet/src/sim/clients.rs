@@ -2,18 +2,23 @@
 
 use super::chance::{Chance, Concern};
 use super::checkers::{acknowledged, regular};
+use super::faults::OPERATOR;
 use super::ledger::label;
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
-use starling_protocol::request::{FailureKind, Request, Response, Role, Trace};
+use starling_protocol::request::{FailureKind, Request, Response, Role, ScanCursor, Trace};
 use starling_protocol::time::{Duration, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A little longer than a peer takes to answer at all.
 const PATIENCE: Duration = Duration::from_millis(2_600);
+
+/// Whoever walks over all keys: apart from clients and the operator. And how many keys a page has.
+const WALK: RequestId = RequestId(OPERATOR << 1);
+const PAGE: u16 = 2;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -58,12 +63,14 @@ pub struct Clients {
     value_max: u64,
     /// They begin nothing any more.
     pub stopped: bool,
+    /// The page of keys that was asked for last, once it is there.
+    page: Option<(Vec<ByteBuf>, Option<ScanCursor>)>,
 }
 
 impl Clients {
     pub fn new(seed: u64, value_max: u64) -> Self {
         let chance = Chance::new(seed, Concern::Clients);
-        Self { ops: Vec::new(), open: BTreeMap::new(), chance, value_max, stopped: false }
+        Self { ops: Vec::new(), open: BTreeMap::new(), chance, value_max, stopped: false, page: None }
     }
 
     /// Every element, value and increment is another one, so that what is found can be told apart. The first
@@ -186,7 +193,29 @@ impl World {
         }
     }
 
+    /// Walks over all keys when all is healed, a page after the other. `None`: no answer in time, or no end.
+    pub fn walk(&mut self, at: usize) -> Option<BTreeSet<String>> {
+        let (mut all, mut next) = (BTreeSet::new(), Some(ScanCursor::default()));
+        // Each page but the last of a partition has something.
+        for _ in 0..=5 * self.plan.keys + u64::from(self.plan.partitions) {
+            let Some(cursor) = next else { return Some(all) };
+            let request = Request::Scan { cursor, limit: PAGE };
+            self.schedule_input(at, Duration::ZERO, Input::Request { id: WALK, request });
+            let end = self.now + PATIENCE;
+            while self.now < end && self.clients.page.is_none() {
+                self.run(Duration::from_millis(10));
+            }
+            let (keys, cursor) = self.clients.page.take()?;
+            all.extend(keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+            next = cursor;
+        }
+        None
+    }
+
     pub fn replied(&mut self, index: usize, id: RequestId, response: Response) {
+        if let (WALK, Response::Keys { keys, next }) = (id, &response) {
+            self.clients.page = Some((keys.clone(), next.clone()));
+        }
         let Some(op) = self.clients.open.remove(&id) else { return };
         let outcome = match response {
             Response::Data(Ok(outcome)) => {

@@ -1,6 +1,6 @@
 //! One seed: a network grows, works under faults, is healed, and must converge and answer.
 
-use super::checkers::{contents, convergence, counters, quiet};
+use super::checkers::{contents, convergence, counters, quiet, values, walk};
 use super::faults::PAUSE_MS;
 use super::marks::{self, Marks};
 use super::plan::{Plan, Wishes};
@@ -9,6 +9,7 @@ use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 use starling_protocol::member::Step;
 use starling_protocol::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a network may take to form, and to converge once it is healed: with the smallest batches and the longest
 /// ways that are drawn, a piece of two bytes in 0.1 s, one state alone took four minutes.
@@ -84,22 +85,80 @@ fn converge(world: &mut World, most: Duration) -> Result<(), String> {
     }
 }
 
-/// Every peer answers, and rightly.
+/// Every peer answers, rightly, and all of them the same.
 fn read_all(world: &mut World) -> Result<(), String> {
+    let mut all = BTreeMap::new();
     for at in world.up() {
         if world.broken.is_some() || world.step_of(at) == Some(Step::Left) {
             continue;
         }
+        let mut there = BTreeSet::new();
         for key in 0..world.plan.keys {
-            read_counter(world, at, &format!("n{key}"))?;
-            read(world, at, &format!("c{key}"), Command::Get)?;
-            for (kind, command) in [("s", Command::SMembers), ("r", Command::Siblings), ("h", Command::HKeys)]
-            {
-                read_names(world, at, &format!("{kind}{key}"), command)?;
+            for (kind, command) in READ {
+                let key = format!("{kind}{key}");
+                let reply = read(world, at, &key, command.clone())?;
+                judge(world, &key, &command, &reply)?;
+                if !is_nothing(&reply) {
+                    there.insert(key.clone());
+                }
+                let first = all.entry(format!("{command:?} {key}")).or_insert(reply.clone());
+                if *first != reply {
+                    return Err(format!(
+                        "{} answers {command:?} of {key} as others do not",
+                        world.nodes[at].name
+                    ));
+                }
             }
         }
+        walk_all(world, at, &there)?;
     }
     Ok(())
+}
+
+/// What is asked of each key, by its type.
+const READ: [(char, Command); 7] = [
+    ('n', Command::Get),
+    ('c', Command::Get),
+    ('s', Command::SMembers),
+    ('r', Command::Siblings),
+    ('r', Command::Get),
+    ('h', Command::HKeys),
+    ('h', Command::HGetAll),
+];
+
+fn is_nothing(reply: &Reply) -> bool {
+    match reply {
+        Reply::Nil => true,
+        Reply::Set(names) => names.is_empty(),
+        Reply::Siblings(values) => values.is_empty(),
+        Reply::Array(all) => all.is_empty(),
+        Reply::Map(entries) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+fn judge(world: &World, key: &str, command: &Command, reply: &Reply) -> Result<(), String> {
+    if matches!(command, Command::Get | Command::HGetAll) {
+        values::check(world, key, command, reply)?;
+    }
+    match key.as_bytes().first() {
+        Some(b'n') => judge_counter(world, key, reply),
+        Some(b's' | b'h' | b'r') if !matches!(command, Command::Get | Command::HGetAll) => {
+            let found = names(reply.clone()).map_err(|other| format!("{key} is {other:?}"))?;
+            contents::check(&world.clients.ops, &world.ledger, key, &found)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn walk_all(world: &mut World, at: usize, there: &BTreeSet<String>) -> Result<(), String> {
+    let found = world.walk(at);
+    let name = &world.nodes[at].name;
+    walk::check(
+        name,
+        &found.ok_or(format!("all is healed, and a walk over all keys at {name} has no end"))?,
+        there,
+    )
 }
 
 fn read(world: &mut World, at: usize, key: &str, command: Command) -> Result<Reply, String> {
@@ -107,21 +166,15 @@ fn read(world: &mut World, at: usize, key: &str, command: Command) -> Result<Rep
     world.ask(at, key, command).ok_or(silent)
 }
 
-fn read_counter(world: &mut World, at: usize, key: &str) -> Result<(), String> {
-    let value = match read(world, at, key, Command::Get)? {
+fn judge_counter(world: &World, key: &str, reply: &Reply) -> Result<(), String> {
+    let value = match reply {
         Reply::Nil => 0,
         Reply::Bytes(bytes) => {
-            String::from_utf8_lossy(&bytes).parse().map_err(|_| format!("{key}: {bytes:?}"))?
+            String::from_utf8_lossy(bytes).parse().map_err(|_| format!("{key}: {bytes:?}"))?
         }
         other => return Err(format!("{key} is {other:?}")),
     };
     counters::check(&world.clients.ops, key, value)
-}
-
-fn read_names(world: &mut World, at: usize, key: &str, command: Command) -> Result<(), String> {
-    let reply = read(world, at, key, command)?;
-    let found = names(reply).map_err(|other| format!("{key} is {other:?}"))?;
-    contents::check(&world.clients.ops, &world.ledger, key, &found)
 }
 
 fn names(reply: Reply) -> Result<Vec<ByteBuf>, Reply> {

@@ -152,7 +152,7 @@ impl World {
         });
         let node = &self.nodes[index];
         let Some(replica) = &node.replica else { return };
-        let right = |key: &Vec<u8>| replica::check(&self.ledger.model, replica, &node.disk, partition, key);
+        let right = |key: &Vec<u8>| replica::check(&self.ledger, replica, &node.disk, partition, key);
         let wrong = keys.iter().find_map(|key| Some((key, right(key).err()?)));
         if let Some((key, _)) = &wrong {
             let (seen, cells) =

@@ -1,16 +1,19 @@
 //! After every step each replica holds what the naive model says it must, for the events it has seen.
 
-use super::super::model::{Cells, Model};
-use starling_crdt::{Command, Field, Replica, Reply, Storage};
+use super::super::ledger::Ledger;
+use super::super::model::Cells;
+use super::values::written;
+use starling_crdt::{Command, Field, Replica, Reply, Storage, Version};
 use starling_protocol::ids::PartitionId;
 
 pub fn check(
-    model: &Model,
+    ledger: &Ledger,
     replica: &Replica,
     disk: &impl Storage,
     p: PartitionId,
     key: &[u8],
 ) -> Result<(), String> {
+    let model = &ledger.model;
     let command = match key.first() {
         Some(b's') => Command::SMembers,
         Some(b'h') => Command::HGetAll,
@@ -32,13 +35,21 @@ pub fn check(
         let matches = found == count;
         return if matches { Ok(()) } else { Err(format!("{name} counts {found}, and should {count}")) };
     }
-    let dots = |versions: &[starling_crdt::Version]| versions.iter().map(|version| version.dot).collect();
+    let dots = |versions: &[Version]| versions.iter().map(|version| version.dot).collect();
     let plain = |field: &Field| !matches!(field, Field::Total { .. } | Field::Base { .. });
     let cells = slice.cells.iter().filter(|(field, _)| plain(field));
-    let found: Cells = cells.map(|(field, versions)| (field.clone(), dots(versions))).collect();
+    let found: Cells = cells.clone().map(|(field, versions)| (field.clone(), dots(versions))).collect();
     let should = model.cells(p, key, replica.context(p));
-    if found == should {
-        return Ok(());
+    if found != should {
+        return Err(format!("{name} of partition {p} holds {found:?}, and should hold {should:?}"));
     }
-    Err(format!("{name} of partition {p} holds {found:?}, and should hold {should:?}"))
+    let is_as_written = |field: &Field, version: &Version| {
+        written(ledger, (p, version.dot), field) == Some((version.stamp, &version.value))
+    };
+    match cells.clone().find(|(field, all)| !all.iter().all(|version| is_as_written(field, version))) {
+        Some((field, _)) => {
+            Err(format!("{name} of partition {p} has in {field:?} what was not written there"))
+        }
+        None => Ok(()),
+    }
 }
