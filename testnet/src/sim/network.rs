@@ -47,7 +47,8 @@ impl World {
         self.counts.frames += 1;
         match message {
             Message::Call(_) => self.counts.calls += 1,
-            Message::Repair(Repair::Compare { .. } | Repair::Same { .. }) | Message::Gossip(_) => {}
+            Message::Gossip(_) => self.counts.gossip += 1,
+            Message::Repair(Repair::Compare { .. } | Repair::Same { .. }) => {}
             Message::Repair(_) => self.counts.repairs += 1,
         }
     }

@@ -160,6 +160,8 @@ pub struct Counts {
     /// Frames of operations, and of repair beyond the regular comparison.
     pub calls: u64,
     pub repairs: u64,
+    /// Frames by which peers watch one another.
+    pub gossip: u64,
     pub events: u64,
     pub faults: BTreeMap<Fault, u64>,
 }
