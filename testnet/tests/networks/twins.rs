@@ -5,19 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Killed with the test.
 struct Twin(Child);
 
@@ -51,7 +38,8 @@ fn of_two_processes_with_one_key_the_earlier_stops_and_says_why() {
     net.client("p1").must::<String>("SET before kept");
     net.ctl("kill p3");
     let (dir, other) = (net.dir().join("p3"), net.dir().join("other"));
-    copy(&dir, &other);
+    let copied = Command::new("cp").arg("-r").args([&dir, &other]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp -r");
     net.ctl("restart p3");
     net.refresh();
     net.await_seen(&["p1", "p2"], &["p3"], "alive");
