@@ -73,13 +73,6 @@ pub struct World {
     cut: BTreeSet<(usize, usize)>,
     replies: BTreeMap<RequestId, Response>,
     requests: u64,
-    /// How many frames in a thousand are lost, and how many come twice.
-    pub loss: u64,
-    pub twice: u64,
-    chance: u64,
-    /// A set and an element of it; whenever a copy gains or loses it, that is printed. With it, what
-    /// happens to peers is printed as well.
-    watch: Option<(ByteBuf, ByteBuf)>,
     /// Frames that were delivered, in words, while somebody listens.
     pub log: Option<Vec<String>>,
     /// What peers said of damaged partitions.
@@ -111,10 +104,6 @@ impl World {
             cut: BTreeSet::new(),
             replies: BTreeMap::new(),
             requests: 0,
-            loss: 0,
-            twice: 0,
-            chance: seed,
-            watch: watched(),
             log: None,
             damages: Vec::new(),
             frames: 0,
@@ -154,7 +143,6 @@ impl World {
     }
 
     pub fn start(&mut self, index: usize, fresh: bool) {
-        self.tell(index, "starts");
         let now = self.now_both();
         let node = &mut self.nodes[index];
         node.life += 1;
@@ -183,18 +171,8 @@ impl World {
         }
     }
 
-    /// One that knows nobody dials the address that it was given again, as the world around a peer does.
-    pub fn dial_again(&mut self) {
-        for index in 1..self.len() {
-            if self.is_up(index) && self.status(index).members.len() == 1 {
-                self.connect(index, 0);
-            }
-        }
-    }
-
     pub fn stop(&mut self, index: usize) {
         assert!(self.may_stop, "what it has synced was not kept");
-        self.tell(index, &format!("stops; had it: {}", self.has_watched(index)));
         let node = &mut self.nodes[index];
         node.peer = None;
         node.replica = None;
@@ -210,7 +188,6 @@ impl World {
 
     /// The disk is replaced by an empty one; the peer's key and the genesis record were kept elsewhere.
     pub fn wipe(&mut self, index: usize) {
-        self.tell(index, "is wiped");
         self.nodes[index].disk = Memory::default();
         self.nodes[index].synced = Memory::default();
         self.nodes[index].table = Vec::new();
@@ -228,14 +205,12 @@ impl World {
     }
 
     pub fn cut(&mut self, groups: &[Vec<usize>]) {
-        self.tell(0, &format!("sees a cut: {groups:?}"));
         for (a, b) in groups.iter().flat_map(|a| groups.iter().map(move |b| (a, b))).filter(|(a, b)| a != b) {
             self.cut.extend(a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y))));
         }
     }
 
     pub fn heal(&mut self) {
-        self.tell(0, "sees all cuts healed");
         self.cut.clear();
     }
 
@@ -302,7 +277,6 @@ impl World {
             Effect::Reply { id, response } => drop(self.replies.insert(id, response)),
             Effect::Save { table } => self.nodes[index].table = table,
             Effect::Notify(notice) => {
-                self.tell(index, &format!("{notice:?}"));
                 if let Notice::Damaged { .. } | Notice::Refilled { .. } = notice {
                     self.damages.push(format!("{} {notice:?}", self.nodes[index].name));
                 }
@@ -312,13 +286,6 @@ impl World {
 
     fn frame(&mut self, from: usize, to: usize, message: Message) {
         let lives = (self.nodes[from].life, self.nodes[to].life);
-        if self.loss > 0 && self.draw(1000) < self.loss {
-            return;
-        }
-        if self.twice > 0 && self.draw(1000) < self.twice {
-            let late = LATENCY * (2 + self.draw(200) as u32);
-            self.schedule(late, Event::Frame { from, to, lives, message: message.clone() });
-        }
         self.schedule(LATENCY, Event::Frame { from, to, lives, message });
     }
 
@@ -326,14 +293,9 @@ impl World {
         if self.nodes[index].replica.is_none() {
             return;
         }
-        let asked = self.watch.is_some().then(|| format!("{question:?}"));
-        let before = self.watch.is_some() && self.has_watched(index);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let told = answer(replica, &mut node.disk, self.now, &question).expect("memory does not fail");
-        if let Some(asked) = asked.filter(|_| self.has_watched(index) != before) {
-            self.tell(index, &format!("had it: {before}, then {asked} -> {told:?}"));
-        }
         let told = if matches!(told, Answer::Executed { .. }) {
             self.schedule_input(index, Duration::ZERO, Input::Stored { answers: vec![(id, told)] });
             Answer::Synced
@@ -346,53 +308,6 @@ impl World {
             let life = node.life;
             self.schedule(SYNC, Event::Commit { node: index, life });
         }
-    }
-
-    /// Who knows whom, and who holds what, for a failure's message.
-    pub fn describe(&mut self) -> String {
-        let mut text = String::new();
-        for index in (0..self.len()).filter(|index| self.is_up(*index)).collect::<Vec<_>>() {
-            let status = self.status(index);
-            let (held, repairing) = (status.held_for_others, status.repairing);
-            let members = status.members.iter().map(|m| format!("{} {:?} {:?}", m.name, m.health, m.step));
-            let members = members.collect::<Vec<_>>().join(", ");
-            text +=
-                &format!("{}: {members}; holds {held} for others, repairs {repairing}\n", self.name(index));
-        }
-        for partition in 0..self.genesis.partitions {
-            let owners = self.owners(0, partition);
-            for node in &self.nodes {
-                let context = node.replica.as_ref().map(|replica| replica.context(partition).clone());
-                let role = if owners.contains(&node.id) { "owner" } else { "no owner" };
-                text += &format!("{partition} {} {role}: {context:?}\n", node.name);
-            }
-        }
-        text
-    }
-
-    pub fn tell(&self, index: usize, what: &str) {
-        if self.watch.is_some() {
-            println!(
-                "{:?} {} {}",
-                self.now,
-                self.nodes[index].name,
-                what.chars().take(2000).collect::<String>()
-            );
-        }
-    }
-
-    fn has_watched(&self, index: usize) -> bool {
-        let (Some((key, element)), Some(replica)) = (&self.watch, &self.nodes[index].replica) else {
-            return false;
-        };
-        let command = Command::SIsMember { member: element.clone() };
-        let has = |partition| {
-            let slice = replica
-                .read(&self.nodes[index].disk, partition, key, &command)
-                .expect("memory does not fail");
-            command.answer(&slice).reply == Reply::Int(1)
-        };
-        (0..self.genesis.partitions).any(has)
     }
 
     /// What was changed since the last commit becomes durable at once, and only then is it told.
@@ -446,15 +361,6 @@ impl World {
                 self.set_wake(node);
             }
         }
-    }
-
-    /// A number below `n`, from the seed alone (splitmix64; Steele et al. 2014).
-    pub fn draw(&mut self, n: u64) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n.max(1)
     }
 
     fn deliver(&mut self, from: usize, to: usize, message: Message) {
@@ -592,18 +498,6 @@ impl World {
         })
     }
 
-    /// Whether nobody but owners holds anything.
-    pub fn only_owners_hold(&mut self) -> bool {
-        let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
-        (0..self.genesis.partitions).all(|partition| {
-            let owners = self.owners(up[0], partition);
-            let holds = |i: &usize| {
-                self.nodes[*i].replica.as_ref().is_some_and(|replica| !replica.context(partition).is_empty())
-            };
-            up.iter().filter(|i| !owners.contains(&self.id(**i))).all(|i| !holds(i))
-        })
-    }
-
     fn owners(&mut self, asked: usize, partition: u16) -> Vec<PeerId> {
         let key = (0..).map(|n: u32| ByteBuf::from(n.to_string())).find_map(|key| {
             let Response::Where(found) = self.ask(asked, Request::Where { key }) else { return None };
@@ -611,13 +505,6 @@ impl World {
         });
         key.map(|found| found.owners.iter().map(|seat| seat.peer).collect()).unwrap_or_default()
     }
-}
-
-/// `STARLING_WATCH=s3:135` follows element 135 of set s3 from copy to copy.
-fn watched() -> Option<(ByteBuf, ByteBuf)> {
-    let watch = std::env::var("STARLING_WATCH").ok()?;
-    let (key, element) = watch.split_once(':')?;
-    Some((ByteBuf::from(key), ByteBuf::from(element)))
 }
 
 /// A frame in words; `None` for the chatter of membership.
