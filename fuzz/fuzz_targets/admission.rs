@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use serde_bytes::ByteBuf;
 use starling_protocol::admission::wire::{JoinReply, JoinRequest, Opening, Reply, Verdict, decode, encode};
 
 macro_rules! one_spelling {
@@ -14,11 +15,13 @@ macro_rules! one_spelling {
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, bytes)) = bytes.split_first() else { return };
-    match which % 5 {
+    match which % 6 {
         0 => one_spelling!(Opening, bytes),
         1 => one_spelling!(Reply, bytes),
         2 => one_spelling!(Verdict, bytes),
         3 => one_spelling!(JoinRequest, bytes),
-        _ => one_spelling!(JoinReply, bytes),
+        4 => one_spelling!(JoinReply, bytes),
+        // Revocations that are pushed.
+        _ => one_spelling!(Vec<ByteBuf>, bytes),
     }
 });
