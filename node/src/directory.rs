@@ -109,7 +109,7 @@ impl Directory {
         let lock = lock(path)?;
         let directory = Self { path: path.to_path_buf(), lock };
         directory.check_format()?;
-        directory.close_store()?;
+        directory.close_store();
         Ok(directory)
     }
 
@@ -141,16 +141,15 @@ impl Directory {
         true
     }
 
-    /// The engine makes its files as the umask of the user says: nobody else may come to them.
-    fn close_store(&self) -> Result<(), DirectoryError> {
+    /// What is in it was made as the umask of the user says: nobody else may come to it.
+    fn close_store(&self) {
         let path = self.store();
-        create_private(&path).map_err(io_error("create", &path))?;
-        if !is_private(&path)
+        if path.exists()
+            && !is_private(&path)
             && let Err(error) = make_private(&path)
         {
             tracing::warn!(path = %path.display(), %error, "other users of this machine can read the data; chmod 700 ends that");
         }
-        Ok(())
     }
 
     /// Checks the format, or writes it where nothing is stored yet.
@@ -284,8 +283,8 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// Creates the directory and those above it, each synced into its parent.
-fn create_private(path: &Path) -> io::Result<()> {
+/// Creates the directory and those above it, readable for this user alone, each synced into its parent.
+pub fn create_private(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

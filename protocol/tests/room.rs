@@ -14,7 +14,8 @@ use world::World;
 #[test]
 fn one_that_joins_without_room_takes_the_copies_that_its_owners_wait_for() {
     let mut world = World::new(1, 3, 2, 2, 1);
-    (world.add(), world.add());
+    world.add();
+    world.add();
     let joins = |world: &World| world.step_seen(0, 1) == Some(Step::Joining);
     assert!(world.run_until(Duration::from_secs(10), joins), "it joins");
     world.input(1, Input::Room { is_low: true });

@@ -3,7 +3,7 @@
 use super::journal::refused;
 use super::keys::Keys;
 use super::recent::Recent;
-use crate::directory::sync_directory;
+use crate::directory::{create_private, sync_directory};
 use crate::open_files;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use starling_crdt::StorageError;
@@ -78,6 +78,8 @@ impl Tables {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
             _ => {}
         }
+        // The engine makes its files as the umask of the user says: nobody else may come to them.
+        create_private(&new).map_err(refused)?;
         drop(Self::open(&new, new_id)?);
         fs::rename(&new, path).map_err(refused)?;
         sync_directory(path.parent().unwrap_or(path)).map_err(refused)

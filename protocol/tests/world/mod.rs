@@ -498,6 +498,18 @@ impl World {
         })
     }
 
+    /// Whether nobody but owners holds anything.
+    pub fn only_owners_hold(&mut self) -> bool {
+        let up: Vec<_> = (0..self.len()).filter(|index| self.is_up(*index)).collect();
+        (0..self.genesis.partitions).all(|partition| {
+            let owners = self.owners(up[0], partition);
+            let holds = |i: &usize| {
+                self.nodes[*i].replica.as_ref().is_some_and(|replica| !replica.context(partition).is_empty())
+            };
+            up.iter().filter(|i| !owners.contains(&self.id(**i))).all(|i| !holds(i))
+        })
+    }
+
     fn owners(&mut self, asked: usize, partition: u16) -> Vec<PeerId> {
         let key = (0..).map(|n: u32| ByteBuf::from(n.to_string())).find_map(|key| {
             let Response::Where(found) = self.ask(asked, Request::Where { key }) else { return None };

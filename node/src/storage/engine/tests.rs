@@ -158,6 +158,16 @@ fn a_store_that_has_lost_a_part_is_not_opened() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn nobody_else_looks_into_a_store_that_is_made() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("store");
+    drop(Disk::open(&path).unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 /// Each of the files that the engine makes is the last that was made whole, once.
 #[test]
 fn a_store_of_which_a_part_was_made_is_made_anew() {
