@@ -59,6 +59,10 @@ pub(super) fn bases(slice: &Slice, issuer: &Issuer) -> (Vec<(Field, ByteBuf)>, V
     (puts, kept)
 }
 
+/// Most chains of one actor that count in one counter: each is read whenever the counter is, and named by whoever
+/// deletes it. All of them together count to 2^68.
+const CHAINS_MAX: usize = 16;
+
 /// Adds to the issuer's own total.
 pub(super) fn increment(slice: &Slice, issuer: &Issuer, by: i64) -> Change {
     let string = winner(slice.versions(&Field::Register)).map(|version| &version.value);
@@ -73,6 +77,9 @@ pub(super) fn increment(slice: &Slice, issuer: &Issuer, by: i64) -> Change {
     // A chain that has counted too far goes on counting, with another beside it.
     let more = |tally: &Tally| tally.total.and_then(|total| total.plus(by)).filter(|_| tally.is_live());
     let running = own.iter().rev().find_map(|(chain, tally)| more(tally).map(|total| (*chain, total)));
+    if running.is_none() && own.iter().filter(|(_, tally)| tally.is_live()).count() >= CHAINS_MAX {
+        return CommandError::Overflow.into();
+    }
     let mut change = Change::from(Reply::Int(value));
     for (chain, tally) in &own {
         if !tally.is_live() {

@@ -194,6 +194,16 @@ fn what_went_up_and_down_by_more_than_a_total_holds_counts_on() {
     assert_eq!((a.ask("n", Command::Get), b.ask("n", Command::Get)), (text("2"), text("2")));
 }
 
+#[test]
+fn one_actor_s_chains_in_a_counter_are_few() {
+    let mut a = Peer::new(1);
+    let mut asked = (0..1000).map(|n| a.ask("n", incr(if n % 2 == 0 { i64::MAX } else { -i64::MAX })));
+    assert!(asked.any(|reply| reply == Reply::Error(CommandError::Overflow)));
+    assert_eq!(a.replica.summary(P).cells, 16);
+    assert_eq!(a.ask("n", Command::Del), Reply::Int(1));
+    assert_eq!(a.ask("n", incr(1)), Reply::Int(1));
+}
+
 /// Its actor drops each chain of which all is deleted, though another of its chains counts.
 #[test]
 fn chains_beside_one_another_end_each_by_itself() {

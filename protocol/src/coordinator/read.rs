@@ -167,10 +167,12 @@ impl Read {
         if asked { self.wait_in(scene) } else { self.drop_digests(scene) }
     }
 
-    /// Only stand-ins have answered that hold nothing of the partition, and an owner may yet: what they
-    /// say is worth nothing beside it.
+    /// Only stand-ins have answered that hold nothing of the partition, and an owner may yet, or lives and does not tell,
+    /// as it is not filled: what they say is worth nothing beside it.
     fn knows_nothing(&self) -> bool {
-        self.heard() == 0 && self.seats.read.iter().any(|seat| self.ballot.awaits(seat.peer))
+        let refused = self.ballot.with(AnswerKind::Refused);
+        let holds = |seat: &Seat| self.ballot.awaits(seat.peer) || refused.contains(&seat.peer);
+        self.heard() == 0 && self.seats.read.iter().any(holds)
     }
 
     /// Answers of those that own the partition, or at least hold something of it.

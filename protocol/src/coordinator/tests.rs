@@ -529,6 +529,27 @@ fn a_read_waits_for_an_owner_that_is_behind_before_it_believes_stand_ins_that_ho
     assert!(coordinator.is_empty());
 }
 
+#[test]
+fn where_owners_that_live_are_not_filled_stand_ins_that_hold_nothing_answer_no_read() {
+    let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
+    let owners: Vec<_> = [11, 12].iter().map(seat).collect();
+    let preference = [11, 12, 13, 14].iter().map(seat).collect();
+    let (old, new, read) = (owners.clone(), owners.clone(), owners);
+    let seats = Seats { partition: 0, view: view(1), old, new, between: vec![], read, preference };
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    coordinator.read(Now::default(), begin(Command::Get, seats));
+    let op = OpId(coordinator.last);
+    for owner in [11, 12].map(PeerId::numbered) {
+        coordinator.answered(Now::default(), owner, Call::Refused { op, why: Refusal::NotFilled });
+    }
+    for stand_in in [13, 14].map(PeerId::numbered) {
+        let answer = Call::ReadSlice { op, under: 1, slice: Arc::default() };
+        coordinator.answered(Now::default(), stand_in, answer);
+    }
+    let done = coordinator.drain();
+    assert!(matches!(done.last(), Some(Out::Done { result: Err(_), .. })), "{done:?}");
+}
+
 /// Somebody has left of whom we knew before: the owners are the same, and the number of steps is not.
 #[test]
 fn one_that_was_behind_is_asked_again_after_a_step_that_changes_no_owner() {
