@@ -25,7 +25,7 @@ use signing::Signing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use suspicion::Suspicion;
-use table::Table;
+use table::{Table, bare};
 
 mod dissemination;
 mod past;
@@ -336,7 +336,9 @@ impl Membership {
         self.table.merge(now, record.clone());
         self.changed = true;
         out.push(Out::Stepped { peer, step: Step::Left });
-        self.tell(record, out);
+        // One that was saved without certificates nobody else believes; that it has left, they do.
+        let is_unproven = self.signing.lacks_proof(&record);
+        self.tell(if is_unproven { bare(record) } else { record }, out);
         self.finish(now, out);
         Ok(())
     }

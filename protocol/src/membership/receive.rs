@@ -101,8 +101,8 @@ impl Membership {
     }
 
     fn claimed(&mut self, now: Time, from: PeerId, mut claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
-        // Most of a table that is exchanged is known already.
-        if self.table.other(claim.id) == Some(&claim) {
+        // Most of a table that is exchanged is known already, what is kept of the forgotten as well.
+        if self.table.other(claim.id) == Some(&claim) || self.table.keeps(&claim) {
             return;
         }
         if !claim.is_sane() {

@@ -194,6 +194,12 @@ impl Table {
         known.map(|record| record.standing).or_else(|| Some(self.forgotten.get(&peer)?.standing))
     }
 
+    /// True if just this is kept of a forgotten peer.
+    pub fn keeps(&self, claim: &Record) -> bool {
+        let known = self.forgotten.get(&claim.id).filter(|known| known.standing == claim.standing);
+        known.is_some_and(|known| known.bare(claim.id) == *claim)
+    }
+
     /// True if anything is held of another.
     pub fn holds(&self, peer: PeerId) -> bool {
         self.members.contains_key(&peer) || self.is_forgotten(peer)
@@ -329,6 +335,12 @@ impl Table {
         self.digest.set(None);
         self.living.set(None);
     }
+}
+
+/// What is kept of a peer that has left and is dead.
+pub fn bare(record: Record) -> Record {
+    let id = record.id;
+    Forgotten::of(record).bare(id)
 }
 
 /// The hash of the view of whoever has these records, in the order of their ids.

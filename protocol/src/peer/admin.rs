@@ -323,8 +323,10 @@ impl Peer {
         self.membership.records().all(|r| r.id == me.id || !keeps_copies(r) && !is_first(r))
     }
 
+    /// One that is dead changes nothing any more, and steps back for nobody.
     fn others_change(&self) -> bool {
-        self.membership.records().any(|record| record.id != self.me && !is_settled(record))
+        let changes = |r: &Record| r.id != self.me && r.health != Health::Dead && !is_settled(r);
+        self.membership.records().any(changes)
     }
 
     fn nobody_changes(&self) -> bool {

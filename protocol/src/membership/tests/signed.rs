@@ -243,6 +243,25 @@ fn who_only_takes_requests_forgets_nobody() {
     assert_eq!(client.forget(Time(1), key(1), &mut Vec::new()), Err(ForgetError::NotAllowed));
 }
 
+/// Whom nobody else has as a peer with certificates they believe to have left all the same.
+#[test]
+fn one_that_was_saved_without_proof_is_forgotten_everywhere() {
+    let old = Record { certificates: ByteBuf::new(), voucher: None, health: Health::Dead, ..peer(1, 1) };
+    let [mut mine, mut theirs] = [0, 2].map(|n| {
+        let me = Record { id: key(n), ..member(0, 1) };
+        let known = vec![old.clone(), peer(2 - n, 1)];
+        Membership::new(me, known, Arc::new(signing(n)), Config::default(), 7, Time(0))
+    });
+    let mut out = Vec::new();
+    mine.forget(Time(1), key(1), &mut out).unwrap();
+    let (to, gossip) = sent(&out)[0];
+    assert_eq!(to, key(2));
+    let mut out = Vec::new();
+    theirs.received(Time(1), key(0), gossip.clone(), &mut out);
+    assert!(!misbehaved(&out) && out.contains(&Out::Stepped { peer: key(1), step: Step::Left }), "{out:?}");
+    assert_eq!(mine.view(), theirs.view());
+}
+
 /// Saved by a version that knew neither certificates nor vouchers: kept, and no lie of who tells it.
 #[test]
 fn what_was_saved_without_proof_is_kept_until_its_subject_tells_and_not_believed_of_others() {
