@@ -1,6 +1,6 @@
 //! The password of the client port.
 
-use crate::directory::{Directory, in_shell, write_atomically};
+use crate::directory::{Directory, is_private, write_atomically};
 use crate::error::Error;
 use std::fs::File;
 use std::io::Read;
@@ -28,6 +28,7 @@ impl Password {
 
     /// That of a file. Errors: as `read`.
     pub fn load(path: &Path) -> Result<Self, Error> {
+        warn_if_open(path);
         read(path).map(|text| Self::of(text.as_bytes()))
     }
 }
@@ -44,6 +45,8 @@ impl std::fmt::Debug for Password {
 pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
     let path = directory.path().join(OWN);
     if path.exists() {
+        // Systems that hand volumes to programs may have opened it to a group.
+        make_private(&path);
         return Ok(path);
     }
     let mut bytes = [0; 16];
@@ -54,9 +57,18 @@ pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The first line of a file. Errors: it cannot be read, or others can read it too; the line is too short or too long.
+#[cfg(unix)]
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    // `warn_if_open` looks whether that was of use.
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) {}
+
+/// The first line of a file. Errors: it cannot be read; the line is too short or too long.
 pub fn read(path: &Path) -> Result<String, Error> {
-    refuse_known_to_others(path)?;
     let refused = |why: String| {
         Error::usage(format!("there is no password in {}", path.display()))
             .why(why)
@@ -73,26 +85,11 @@ pub fn read(path: &Path) -> Result<String, Error> {
     Err(refused(format!("the first line has {} bytes; it must have from {LEN_MIN} to {LEN_MAX}", line.len())))
 }
 
-/// As ssh with its keys: one's own file must be closed to others. That of another user is for him to close; so systems
-/// that hand secrets to programs have them.
-#[cfg(unix)]
-fn refuse_known_to_others(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
-    if found.mode() & 0o077 == 0 || found.uid() != rustix::process::getuid().as_raw() {
-        return Ok(());
+/// Not refused: where systems hand secrets to programs, and on file systems without modes, it cannot be closed.
+fn warn_if_open(path: &Path) {
+    if !is_private(path) {
+        tracing::warn!(path = %path.display(), "other users of this machine may read the password; chmod 600 ends that");
     }
-    Err(Error::usage(format!("the password in {} is not used", path.display()))
-        .why("other users of this machine can read that file")
-        .hint(format!(
-            "close it to them: chmod 600 {}; if they may have read it, take another",
-            in_shell(path)
-        )))
-}
-
-#[cfg(not(unix))]
-fn refuse_known_to_others(_: &Path) -> Result<(), Error> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -126,17 +123,17 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn one_that_others_can_read_is_refused_with_what_to_do() {
+    fn the_peer_s_own_is_closed_again_and_another_s_is_taken_as_it_is() {
         use std::os::unix::fs::PermissionsExt;
-        let file = file("correct horse\n");
-        for (mode, is_taken) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
-            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-            match read(file.path()) {
-                Ok(_) => assert!(is_taken, "{mode:o}"),
-                Err(error) => {
-                    assert!(!is_taken && error.to_string().contains("chmod 600 "), "{mode:o}: {error}")
-                }
-            }
-        }
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        let own = make(&directory).unwrap();
+        let open =
+            |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).unwrap();
+        open(&own);
+        assert!(!is_private(&own) && make(&directory).unwrap() == own && is_private(&own));
+        let other = file("correct horse\n");
+        open(other.path());
+        assert!(Password::load(other.path()).is_ok() && !is_private(other.path()));
     }
 }
