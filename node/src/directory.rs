@@ -14,9 +14,11 @@ const FORMAT: &str = "starling data 1";
 const SMALL: u64 = 128;
 /// A directory with one of these was meant for a peer, whatever else is in it.
 const MARKS: [&str; 2] = ["starling.toml", "identity.key"];
-/// What may be in one that no peer has used: what `open` makes before `format`, what a file system has at its top,
-/// and the log of a peer that is only being started.
-const NOBODYS: [&str; 4] = ["lock", "format.tmp", "lost+found", "log"];
+/// What may be in one that no peer has used: what `open` and the doctor make before `format`, what a file system has at
+/// its top, and the log of a peer that is only being started.
+const NOBODYS: [&str; 5] = ["lock", "format.tmp", "doctor.tmp", "lost+found", "log"];
+/// So many files of others are in nobody's way: a password, certificates, a ticket.
+const FILES_MAX: usize = 8;
 /// Files that are named where there are more than may be.
 const NAMED_MAX: usize = 3;
 
@@ -26,6 +28,9 @@ pub struct Directory {
     path: PathBuf,
     /// The lock goes with the process, also when that is killed; so the file itself stays.
     lock: File,
+    /// By which it is told from another at its path.
+    #[cfg(unix)]
+    place: File,
 }
 
 /// Why a data directory cannot be used.
@@ -107,7 +112,14 @@ impl Directory {
         // Before anything is written there.
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        let directory = Self { path: path.to_path_buf(), lock };
+        #[cfg(unix)]
+        let place = File::open(path).map_err(io_error("open", path))?;
+        let directory = Self {
+            path: path.to_path_buf(),
+            lock,
+            #[cfg(unix)]
+            place,
+        };
         directory.check_format()?;
         directory.close_store();
         Ok(directory)
@@ -122,17 +134,17 @@ impl Directory {
         self.path.join("store")
     }
 
-    /// Whether this is still the directory at its path: not removed, nor another in its place.
+    /// Whether this is still the directory at its path: not removed nor emptied, nor another in its place.
     #[cfg(unix)]
     pub fn is_in_place(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         let name = |found: fs::Metadata| (found.dev(), found.ino());
-        let Ok(held) = self.lock.metadata().map(name) else { return true };
-        match fs::metadata(self.path.join("lock")).map(name) {
-            Ok(found) => found == held,
-            // Any other error says nothing of whether it is there.
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
+        let Ok(held) = self.place.metadata().map(name) else { return true };
+        let found = fs::metadata(&self.path).map(name);
+        let format = fs::metadata(self.path.join("format")).map(drop);
+        // Any other error says nothing of whether it is there.
+        let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        found.map_or_else(|error| !is_gone(error), |found| found == held) && !format.is_err_and(is_gone)
     }
 
     /// Where the system does not tell files apart, it does not remove those that are open, either.
@@ -180,11 +192,18 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Direct
     move |source| DirectoryError::Io { what, path, source }
 }
 
-/// Nobody knows whose files these are, where no peer has ever been.
+/// Nobody knows whose these are, where no peer has ever been: directories, or more files than a person puts there for
+/// a peer that is to come.
 fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
-    let mut names = Vec::new();
+    let (mut names, mut directories) = (Vec::new(), false);
     for entry in fs::read_dir(path).map_err(io_error("list", path))? {
-        names.push(entry.map_err(io_error("list", path))?.file_name().to_string_lossy().into_owned());
+        let entry = entry.map_err(io_error("list", path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || NOBODYS.contains(&name.as_str()) {
+            continue;
+        }
+        directories |= entry.file_type().is_ok_and(|found| found.is_dir());
+        names.push(name);
     }
     // What a store without a format means is said elsewhere.
     let is_ours =
@@ -192,14 +211,14 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
     if names.iter().any(is_ours) {
         return Ok(());
     }
-    names.retain(|name| !NOBODYS.contains(&name.as_str()));
+    if !directories && names.len() <= FILES_MAX {
+        return Ok(());
+    }
     names.sort();
     let mut shown: Vec<_> =
         names.iter().take(NAMED_MAX).map(|name| name.escape_debug().to_string()).collect();
-    match names.len() {
-        0 => return Ok(()),
-        count if count > NAMED_MAX => shown.push(format!("{} more", count - NAMED_MAX)),
-        _ => {}
+    if names.len() > NAMED_MAX {
+        shown.push(format!("{} more", names.len() - NAMED_MAX));
     }
     Err(DirectoryError::Foreign { path: path.to_path_buf(), found: shown.join(", ") })
 }

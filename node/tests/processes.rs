@@ -254,12 +254,12 @@ fn a_peer_whose_directory_is_removed_stops_and_says_so() {
 #[test]
 fn a_directory_of_other_things_becomes_no_peers() {
     let home = Home::new();
-    fs::create_dir(home.dir("etc")).unwrap();
+    fs::create_dir_all(home.dir("etc").join("ssl")).unwrap();
     fs::write(home.dir("etc").join("passwd"), "").unwrap();
     let (code, words) = refused(peer_command(&["up"], &home.dir("etc"), &[]));
     assert_eq!(code, Some(1));
-    assert!(words.contains("it has passwd") && words.contains("--dir"), "{words}");
-    assert_eq!(fs::read_dir(home.dir("etc")).unwrap().count(), 1, "nothing was begun");
+    assert!(words.contains("it has passwd, ssl") && words.contains("--dir"), "{words}");
+    assert_eq!(fs::read_dir(home.dir("etc")).unwrap().count(), 2, "nothing was begun");
 }
 
 #[test]

@@ -206,7 +206,11 @@ fn wishes(values: &Values) -> Result<Wishes, Error> {
     let n: u8 = within(values, "replicas", 1, REPLICAS_MAX)?;
     let majority = n / 2 + 1;
     Ok(Wishes {
-        name: readable(values, "network")?,
+        name: match values.value("network").origin {
+            // It is called so, whatever new ones may be called.
+            Origin::Kept(_) => values.text("network").unwrap_or_default().to_owned(),
+            _ => readable(values, "network")?,
+        },
         partitions: within(values, "partitions", 1, PARTITIONS_MAX)?,
         n,
         r: values.parse("read-quorum", "a whole number up to the replicas")?.unwrap_or(majority),

@@ -106,13 +106,16 @@ fn what_is_no_peers_is_refused_and_left_as_it_was() {
     for name in ["passwd", "hosts", "fstab", "b\u{1b}[31m"] {
         fs::write(place.path().join(name), "").unwrap();
     }
+    // Files that a person may have put there for a peer.
+    assert!(refuse_foreign(place.path()).is_ok());
+    fs::create_dir(place.path().join("ssl")).unwrap();
     let error = Error::from(Directory::open(place.path()).unwrap_err()).to_string();
     assert!(
-        error.contains("is no peer's, and not empty: it has b\\u{1b}[31m, fstab, hosts, 1 more"),
+        error.contains("is no peer's, and not empty: it has b\\u{1b}[31m, fstab, hosts, 2 more"),
         "{error}"
     );
     assert!(error.contains("--dir"), "{error}");
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 5);
     // Somebody means it.
     fs::write(place.path().join("starling.toml"), "").unwrap();
     Directory::open(place.path()).unwrap();
