@@ -67,7 +67,7 @@ pub enum Style {
 /// Runs the console. The exit code is that of the first failure.
 pub fn run(options: Options) -> Result<ExitCode, Error> {
     let testnet = options.testnet.map(Testnet::in_directory);
-    let link = Link::to(resolved(&options.reach.address(), testnet.as_ref())?, &options.reach);
+    let link = Link::to(resolved(&options.reach.address()?, testnet.as_ref())?, &options.reach);
     let link = if testnet.is_some() { link.in_testnet() } else { link };
     let testnet = testnet.map(|testnet| testnet.with_patience(link.patience()));
     let mut console = Console { link, testnet, json: false, time: false };

@@ -64,6 +64,10 @@ fn as_typed_in_a_shell(mut words: Vec<Word>) -> Vec<Word> {
     let command = words.iter().position(|word| !is_prefix(word));
     let takes_words = |at: &usize| ["invite", "token"].iter().any(|name| is_plain(&words[*at], name));
     let Some(command) = command.filter(takes_words) else { return words };
+    // That has no words: its flags are the console's own.
+    if words.get(command + 1).is_some_and(|word| is_plain(word, "revoke")) {
+        return words;
+    }
     let rest = words.split_off(command + 1);
     words.extend(rest.into_iter().flat_map(unflagged));
     words
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(sent("invite --ttl 5m --uses=3 --no-addresses"), "invite TTL 5m USES 3 NOADDRESSES");
         assert_eq!(sent("token create --prefix app/ --json"), "token create PREFIX app/ JSON");
         assert_eq!(sent("@p2 invite --ttl 5m"), "invite TTL 5m");
+        assert_eq!(sent("invite revoke abc --json"), "invite revoke abc");
+        assert!(called("token revoke abc --json").json);
         assert_eq!(sent("token create prefix \"--x\""), "token create prefix --x");
         assert_eq!(sent("set invite --ttl"), "set invite --ttl", "it is a key there");
         assert_eq!(sent("tokens --json"), "tokens JSON");

@@ -116,13 +116,7 @@ impl Link {
 
     /// AUTH is what opens a connection that else is refused. `None`: that is not what was typed.
     fn log_in<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Option<Result<Reached, Error>> {
-        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word.as_ref())).collect();
-        let (user, secret) = match words.as_slice() {
-            [auth, secret] if auth.eq_ignore_ascii_case("auth") => ("default", secret),
-            [auth, user, secret] if auth.eq_ignore_ascii_case("auth") => (&**user, secret),
-            _ => return None,
-        };
-        self.login = Some(Login { user: user.into(), secret: secret.clone().into_owned() });
+        self.login = Some(Login::typed(words)?);
         let connected = self.connect().map(|client| {
             self.client = Some(client);
             Reached { frame: Frame::ok(), hidden: 0 }
@@ -156,6 +150,7 @@ impl Link {
         };
         match words.len() {
             _ if matches!(answer, Frame::Error(_)) => {}
+            _ if is(0, b"AUTH") => self.login = Login::typed(words),
             1 if is(0, b"RESET") => (self.quorum, self.client, self.login) = (None, None, None),
             _ if is(0, b"HELLO") && is(1, b"2") => self.client = None,
             2 if is(0, b"QUORUM") => self.quorum = None,
@@ -177,7 +172,8 @@ impl Link {
         if let Some(login) = &self.login {
             return Ok(Some(login.clone()));
         }
-        if let Some(token) = self.reach.place.token.as_deref().map(str::trim) {
+        let token = self.reach.place.token.as_deref().filter(|_| self.reach.names_token());
+        if let Some(token) = token.map(str::trim) {
             if !Token::is_like(token.as_bytes()) {
                 return Err(no_token());
             }
@@ -325,7 +321,8 @@ pub fn as_address(text: &str) -> Option<String> {
 fn password(reach: &Reach, address: &str) -> Result<Option<String>, Error> {
     let named = reach.password_file().map(PathBuf::from);
     let own = || own_file(reach, address, "password_file").map(PathBuf::from);
-    named.or_else(own).map(|path| crate::password::read(&path)).transpose()
+    let first = if reach.names_directory() && !reach.names_password() { own() } else { None };
+    first.or(named).or_else(own).map(|path| crate::password::read(&path)).transpose()
 }
 
 /// That of this user's own running peer, if it is reached there.
@@ -342,8 +339,12 @@ fn own_file(reach: &Reach, address: &str, what: &str) -> Option<String> {
 
 /// The peer of this user that runs, by the file it leaves in its directory; else the usual port.
 pub fn default_address(reach: &Reach) -> String {
-    let running = own_peer(reach).and_then(|ready| reached_at(&ready));
-    running.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
+    own_address(reach).unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
+}
+
+/// That of the peer of this user that runs.
+pub fn own_address(reach: &Reach) -> Option<String> {
+    reached_at(&own_peer(reach)?)
 }
 
 fn own_peer(reach: &Reach) -> Option<serde_json::Value> {

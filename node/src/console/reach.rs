@@ -1,8 +1,10 @@
 //! Where a client connects, and who it says it is: the same flags and variables for every command.
 
-use super::link::{Link, as_address, default_address};
-use crate::error::Error;
+use super::link::{Link, as_address, default_address, own_address};
+use crate::error::{Error, FAILURE};
 use crate::resp::tls::Trust;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What a command has that connects.
@@ -11,10 +13,10 @@ pub struct Reach {
     #[command(flatten)]
     pub place: Place,
     /// The data directory of the peer that runs here: it says where that is reached, and its password
-    #[arg(long, value_name = "DIR", env = "STARLING_DIR", global = true)]
+    #[arg(long, value_name = "DIR", env = "STARLING_DIR", value_parser = may_be_empty(), global = true)]
     pub dir: Option<PathBuf>,
     /// Log in with the password on the first line of this file
-    #[arg(long, value_name = "FILE", env = "STARLING_PASSWORD_FILE", global = true)]
+    #[arg(long, value_name = "FILE", env = "STARLING_PASSWORD_FILE", value_parser = may_be_empty(), global = true)]
     pub password_file: Option<PathBuf>,
 }
 
@@ -81,17 +83,73 @@ impl Reach {
         self.password_file.as_deref().filter(|path| *path != Path::new(""))
     }
 
-    pub fn address(&self) -> String {
-        self.place.connect.clone().unwrap_or_else(|| default_address(self))
+    /// A flag counts more than what stands in the environment. Whoever names a directory means the peer that runs there,
+    /// and no other.
+    pub fn address(&self) -> Result<String, Error> {
+        let connect = self.place.connect.clone();
+        if !self.names_directory() || is_flag(connect.as_ref(), "STARLING_CONNECT") {
+            return Ok(connect.unwrap_or_else(|| default_address(self)));
+        }
+        own_address(self).ok_or_else(|| {
+            let dir = self.directory().unwrap_or_default();
+            Error::new(format!("no peer runs in {}", dir.display()))
+                .why("a peer that runs says in peer.json there how it is reached")
+                .hint("start it: starling up --dir DIR; or name another: --connect HOST:PORT")
+                .named("UNREACHABLE")
+                .with_code(FAILURE)
+        })
     }
 
-    /// Nothing is sent yet. Errors: the address is none.
+    /// Its peer is meant by a flag.
+    pub fn names_directory(&self) -> bool {
+        is_flag(self.dir.as_ref(), "STARLING_DIR")
+    }
+
+    /// A password is meant by a flag, be it that of the peer in a directory.
+    pub fn names_password(&self) -> bool {
+        is_flag(self.password_file.as_ref(), "STARLING_PASSWORD_FILE")
+    }
+
+    /// A token is meant by a flag, or nothing else is.
+    pub fn names_token(&self) -> bool {
+        is_flag(self.place.token.as_ref(), "STARLING_TOKEN") || !self.names_password()
+    }
+
+    /// Nothing is sent yet. Errors: the address is none, or no peer runs where one is named.
     pub fn link(&self) -> Result<Link, Error> {
-        let address = self.address();
+        let address = self.address()?;
         let address = as_address(&address).ok_or_else(|| {
             Error::usage(format!("{address:?} is not an address"))
                 .hint("write host:port or a port, such as 127.0.0.1:7379")
         })?;
         Ok(Link::to(address, self))
+    }
+}
+
+/// True if this is not what the variable says.
+fn is_flag(value: Option<&impl AsRef<OsStr>>, variable: &str) -> bool {
+    value.is_some_and(|value| std::env::var_os(variable).as_deref() != Some(value.as_ref()))
+}
+
+/// As of a variable that is set to nothing: it says nothing.
+fn may_be_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_directory_where_no_peer_runs_no_other_is_meant() {
+        let place = tempfile::tempdir().unwrap();
+        let mut reach = Reach::default();
+        assert!(reach.set("--dir", place.path().display().to_string()));
+        let error = reach.link().err().unwrap().to_string();
+        assert!(error.contains("no peer runs in") && error.contains("starling up"), "{error}");
+        std::fs::write(place.path().join("peer.json"), r#"{"resp":"127.0.0.1:5"}"#).unwrap();
+        assert_eq!(reach.address().unwrap(), "127.0.0.1:5");
+        assert!(reach.set("--connect", "127.0.0.1:6".into()));
+        assert_eq!(reach.address().unwrap(), "127.0.0.1:6");
     }
 }

@@ -61,6 +61,20 @@ pub struct Login {
     pub secret: String,
 }
 
+impl Login {
+    /// That of a command AUTH. `None`: it is none.
+    pub fn typed<A: AsRef<[u8]>>(words: &[A]) -> Option<Self> {
+        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word.as_ref())).collect();
+        let (auth, user, secret) = match words.as_slice() {
+            [auth, secret] => (auth, "default", secret),
+            [auth, user, secret] => (auth, &**user, secret),
+            _ => return None,
+        };
+        let is_auth = auth.eq_ignore_ascii_case("auth");
+        is_auth.then(|| Self { user: user.into(), secret: secret.clone().into_owned() })
+    }
+}
+
 trait Connection: Read + Write {}
 impl<T: Read + Write> Connection for T {}
 
@@ -150,6 +164,11 @@ fn refused(line: &str) -> io::Error {
         },
         "WRONGPASS" if line.contains("invalid username-password") => denied("the password is wrong"),
         "WRONGPASS" => denied(line.strip_prefix("WRONGPASS ").unwrap_or(line)),
+        // A Starling peer says so in these words; what else an error is, is said by somebody else.
+        "ERR" if line.starts_with("ERR max number of clients") => io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            line.strip_prefix("ERR ").unwrap_or(line).to_owned(),
+        ),
         _ => io::Error::other(Strange(format!("it does not speak as one: {line}"))),
     }
 }
