@@ -38,8 +38,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Looks at which nothing was being merged, one after the other, before more is written all the same: that asks for
 /// the next merge.
 const IDLE_MAX: u32 = 10;
-/// Looks in all: ten seconds, in which commits may have to wait.
-const LOOKS_MAX: u32 = 500;
+/// Looks in all: one second, in which commits, and all that is asked of storage after them, may have to wait. Half of
+/// the time that a write has.
+const LOOKS_MAX: u32 = 50;
 
 /// The engine's own, `rows` and `about`.
 const KEYSPACES: usize = 3;
