@@ -411,6 +411,19 @@ fn a_peer_that_loses_its_terminal_ends_well_unless_it_is_to_outlive_it() {
 }
 
 #[test]
+fn the_doctor_looks_at_the_rest_where_no_peer_runs() {
+    let home = Home::new();
+    Peer::up(&home.dir("p1")).stop();
+    let mut command = starling();
+    let output = command.args(["doctor", "--json", "--dir"]).arg(home.dir("p1")).output().unwrap();
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |check: &str| findings.iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}"));
+    assert_eq!(of("certificate")["verdict"], "ok");
+    assert_eq!(of("peer")["verdict"], "warn");
+    assert!(of("peer")["found"].as_str().unwrap().contains("no peer runs in"), "{findings:?}");
+}
+
+#[test]
 fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another() {
     let home = Home::new();
     let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]));

@@ -3,9 +3,9 @@
 mod machine;
 mod peers;
 
-use crate::config::{Options, SettingFlags, Values};
+use crate::config::{Options, Origin, SettingFlags, Values};
 use crate::console::{Place, Reach};
-use crate::error::{Error, FAILURE};
+use crate::error::{Error, FAILURE, USAGE};
 use crate::network::wall_ms;
 use crate::open_files;
 use crate::resp::tls;
@@ -74,9 +74,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
         }
     }
-    let path = |key| values.text(key).map(PathBuf::from);
-    let reach = Reach { place: args.place, dir: path("dir"), password_file: path("password-file") };
-    findings.extend(peers::examine(reach.link()?));
+    findings.extend(running(&values, args.place)?);
     if args.json {
         stdio::text(crate::render::json(&findings))?;
     } else {
@@ -84,6 +82,22 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     }
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
+}
+
+/// What the peer says that runs: the one that is named, or else that of this directory.
+fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
+    let path = |key| values.text(key).map(PathBuf::from);
+    let is_flag = matches!(values.value("dir").origin, Origin::Flag(_));
+    let dir = path("dir").filter(|_| is_flag || place.connect.is_none());
+    let reach = Reach { place, dir, password_file: path("password-file") };
+    match reach.link() {
+        Ok(link) => Ok(peers::examine(link)),
+        Err(error) if error.code() == USAGE => Err(error),
+        Err(error) => {
+            let fix = error.what_to_do().unwrap_or("starling up");
+            Ok(vec![Finding::warn("peer", error.line(), fix)])
+        }
+    }
 }
 
 fn show(finding: &Finding) -> Result<(), Error> {
