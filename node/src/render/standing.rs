@@ -183,19 +183,8 @@ fn subjects_of(admission: &Admission) -> BTreeSet<PeerId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{member, status};
-    use super::*;
+    use super::super::tests::{COMES, DEAD, HERE, page};
     use starling_protocol::member::{Health, Step};
-    use starling_protocol::request::Status;
-
-    fn page(members: &[(Health, Step)]) -> StatusPage {
-        let members = members.iter().zip(1..).map(|((health, step), n)| member(n, *health, *step)).collect();
-        StatusPage::new(&Status { members, ..status() })
-    }
-
-    const HERE: (Health, Step) = (Health::Alive, Step::Member);
-    const DEAD: (Health, Step) = (Health::Dead, Step::Member);
-    const COMES: (Health, Step) = (Health::Alive, Step::Joining);
 
     #[test]
     fn newcomers_are_told_whom_they_wait_for_where_they_do() {

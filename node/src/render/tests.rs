@@ -16,6 +16,16 @@ pub fn member(n: u64, health: Health, step: Step) -> MemberView {
     }
 }
 
+pub const HERE: (Health, Step) = (Health::Alive, Step::Member);
+pub const DEAD: (Health, Step) = (Health::Dead, Step::Member);
+pub const COMES: (Health, Step) = (Health::Alive, Step::Joining);
+
+/// Of p1, p2 and so on.
+pub fn page(members: &[(Health, Step)]) -> StatusPage {
+    let members = members.iter().zip(1..).map(|((health, step), n)| member(n, *health, *step)).collect();
+    StatusPage::new(&Status { members, ..status() })
+}
+
 pub fn status() -> Status {
     Status {
         me: PeerId::numbered(1),

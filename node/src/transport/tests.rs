@@ -376,16 +376,21 @@ async fn an_address_that_a_person_named_is_tried_until_somebody_answers() {
     a.until_input(Input::Connected { peer: b.me }).await;
 }
 
-/// A name may lead elsewhere by then, and nobody else may know where the peer is.
-#[tokio::test]
-async fn an_address_that_a_person_named_is_tried_again_when_who_was_there_is_lost() {
+/// One that a person has given an address, and who was there is lost.
+async fn named_and_lost() -> (Node, &'static str) {
     let b = Node::start(plan(TCP)).await;
     let at = b.address().to_string();
     let mut a = Node::start(Plan { named: vec![at.clone()], ..plan(TCP) }).await;
     a.until_input(Input::Connected { peer: b.me }).await;
     b.transport.stop().await;
     a.until_input(Input::Disconnected { peer: b.me }).await;
-    let listen = Box::leak(at.into_boxed_str());
+    (a, Box::leak(at.into_boxed_str()))
+}
+
+/// A name may lead elsewhere by then, and nobody else may know where the peer is.
+#[tokio::test]
+async fn an_address_that_a_person_named_is_tried_again_when_who_was_there_is_lost() {
+    let (mut a, listen) = named_and_lost().await;
     let c = Node::start(plan(listen)).await;
     a.until_input(Input::Connected { peer: c.me }).await;
 }
@@ -393,13 +398,7 @@ async fn an_address_that_a_person_named_is_tried_again_when_who_was_there_is_los
 /// An address of a provider is lent to others for a while.
 #[tokio::test]
 async fn an_address_that_a_person_named_is_tried_again_after_strangers_had_it() {
-    let b = Node::start(plan(TCP)).await;
-    let at = b.address().to_string();
-    let mut a = Node::start(Plan { named: vec![at.clone()], ..plan(TCP) }).await;
-    a.until_input(Input::Connected { peer: b.me }).await;
-    b.transport.stop().await;
-    a.until_input(Input::Disconnected { peer: b.me }).await;
-    let listen: &str = Box::leak(at.into_boxed_str());
+    let (mut a, listen) = named_and_lost().await;
     let stranger = Node::start(Plan { network: "other", ..plan(listen) }).await;
     let came = || stranger.transport.stats().connections.load(Ordering::Relaxed);
     eventually("it comes, sees who is there, and comes again", || came() > 1).await;

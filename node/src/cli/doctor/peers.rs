@@ -249,9 +249,7 @@ mod tests {
     use super::super::Verdict;
     use super::*;
     use crate::render::RefusalLine;
-    use crate::render::tests::{member, status};
-    use starling_protocol::member::{Health, Step};
-    use starling_protocol::request::Status;
+    use crate::render::tests::{COMES, DEAD, HERE, page};
 
     #[test]
     fn no_key_is_told_to_be_kept_by_more_peers_than_there_are() {
@@ -275,15 +273,6 @@ mod tests {
         assert_eq!(found(-20_000).found, "this peer's is 20 s behind the median of 3 others' and its own");
         assert_eq!(clocks(None).verdict, Verdict::Ok);
     }
-
-    fn page(members: &[(Health, Step)]) -> StatusPage {
-        let members = members.iter().zip(1..).map(|((health, step), n)| member(n, *health, *step)).collect();
-        StatusPage::new(&Status { members, ..status() })
-    }
-
-    const HERE: (Health, Step) = (Health::Alive, Step::Member);
-    const DEAD: (Health, Step) = (Health::Dead, Step::Member);
-    const COMES: (Health, Step) = (Health::Alive, Step::Joining);
 
     #[test]
     fn a_network_fails_when_fewer_that_keep_data_live_than_reads_and_writes_need() {
