@@ -87,8 +87,12 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
 /// What the peer says that runs: the one that is named, or else that of this directory.
 fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
     let path = |key| values.text(key).map(PathBuf::from);
-    let is_flag = matches!(values.value("dir").origin, Origin::Flag(_));
-    let dir = path("dir").filter(|_| is_flag || place.connect.is_none());
+    let dir = path("dir").filter(|_| match values.value("dir").origin {
+        Origin::Flag(_) => true,
+        Origin::File { .. } => place.connect.is_none(),
+        // As for every command: there, or at the usual port.
+        _ => false,
+    });
     let reach = Reach { place, dir, password_file: path("password-file") };
     match reach.link() {
         Ok(link) => Ok(peers::examine(link)),
