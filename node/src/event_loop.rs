@@ -79,7 +79,7 @@ pub struct EventLoop {
     last_request: u64,
     /// Asked of storage at the end of this turn: what its inputs give rise to, which are bounded in number and bytes.
     questions: Vec<(StoreId, Question)>,
-    /// Sent at its end.
+    /// Sent before others have their turn.
     messages: Vec<(PeerId, Message)>,
     outlived: bool,
 }
@@ -185,6 +185,8 @@ impl EventLoop {
                 woken => self.handle(woken),
             }
             self.check()?;
+            // Those who gather send it: with one client, what waits for more is late.
+            self.send();
             sources.gather().await;
             self.now = self.clock.now();
             self.drain(&mut sources);
