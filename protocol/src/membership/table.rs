@@ -213,8 +213,7 @@ impl Table {
     pub fn is_plausible(&self, from: PeerId, claim: &Record) -> bool {
         let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
         let incarnation = known.map_or(0, |record| record.incarnation);
-        let forgotten = self.forgotten.get(&claim.id).map_or(0, |forgotten| forgotten.standing.version);
-        let version = known.map_or(forgotten, |record| record.standing.version);
+        let version = self.standing(claim.id).map_or(0, |standing| standing.version);
         from == claim.id
             || (claim.incarnation <= incarnation.saturating_add(LEAP_MAX)
                 && claim.standing.version <= version.saturating_add(LEAP_MAX))
