@@ -185,12 +185,13 @@ impl Revocations {
             return Ok(false);
         }
         let is_token = found.token.is_some();
-        if self.excess(is_token, Some((name, &found))) == Some(name) {
+        let excess = self.excess(is_token, (name, &found));
+        if excess == Some(name) {
             return Err(if is_token { RevocationError::FullOfTokens } else { RevocationError::Full });
         }
         found.verify(genesis)?;
         self.0.insert(name, found);
-        if let Some(excess) = self.excess(is_token, None) {
+        if let Some(excess) = excess {
             self.0.remove(&excess);
         }
         Ok(true)
@@ -199,10 +200,10 @@ impl Revocations {
     /// The one that has to go if there are more of its kind than there may be, with `more` among them. It is one of the
     /// branch that has most, so no branch takes the places of another, however many certificates and tokens it makes up;
     /// within it, of those that stand lowest the last by lot; and one of the founder's own only if there are no others.
-    fn excess(&self, is_token: bool, more: Option<(Name, &Revocation)>) -> Option<Name> {
+    fn excess(&self, is_token: bool, more: (Name, &Revocation)) -> Option<Name> {
         let known = self.0.iter().map(|(name, revocation)| (*name, revocation));
-        let known = known.filter(|(name, _)| more.is_none_or(|(new, _)| new != *name));
-        let alike = known.chain(more).filter(|(_, revocation)| revocation.token.is_some() == is_token);
+        let known = known.filter(|(name, _)| more.0 != *name);
+        let alike = known.chain([more]).filter(|(_, revocation)| revocation.token.is_some() == is_token);
         let most = if is_token { TOKENS_REVOKED_MAX } else { CERTIFICATES_REVOKED_MAX };
         if alike.clone().count() <= most {
             return None;
