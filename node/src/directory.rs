@@ -235,14 +235,16 @@ pub fn is_private(_: &Path) -> bool {
     true
 }
 
+/// Takes from others whatever they may do with a file or a directory.
 #[cfg(unix)]
-fn make_private(path: &Path) -> io::Result<()> {
+pub fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    let mode = if path.is_dir() { 0o700 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 #[cfg(not(unix))]
-fn make_private(_: &Path) -> io::Result<()> {
+pub fn make_private(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The password of the client port.
 
-use crate::directory::{Directory, is_private, write_atomically};
+use crate::directory::{Directory, is_private, make_private, write_atomically};
 use crate::error::Error;
 use std::fs::File;
 use std::io::Read;
@@ -46,7 +46,8 @@ pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
     let path = directory.path().join(OWN);
     if path.exists() {
         // Systems that hand volumes to programs may have opened it to a group.
-        make_private(&path);
+        // `warn_if_open` looks whether that was of use.
+        let _ = make_private(&path);
         return Ok(path);
     }
     let mut bytes = [0; 16];
@@ -56,16 +57,6 @@ pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
         .map_err(|error| Error::new(format!("cannot write {}", path.display())).why(error))?;
     Ok(path)
 }
-
-#[cfg(unix)]
-fn make_private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    // `warn_if_open` looks whether that was of use.
-    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
-}
-
-#[cfg(not(unix))]
-fn make_private(_: &Path) {}
 
 /// The first line of a file. Errors: it cannot be read; the line is too short or too long.
 pub fn read(path: &Path) -> Result<String, Error> {
