@@ -30,9 +30,14 @@ fn starling() -> Command {
 
 /// `up` or `join` on loopback, at ports that the system chooses.
 fn peer_command(words: &[&str], dir: &Path, more: &[&str]) -> Command {
+    serving_at("127.0.0.1:0", words, dir, more)
+}
+
+/// A peer that takes clients at this address.
+fn serving_at(resp: &str, words: &[&str], dir: &Path, more: &[&str]) -> Command {
     let mut command = starling();
     command.args(words).arg("--dir").arg(dir);
-    command.args(["--resp", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--no-mdns", "--json"]).args(more);
+    command.args(["--resp", resp, "--listen", "127.0.0.1:0", "--no-mdns", "--json"]).args(more);
     command
 }
 
@@ -326,18 +331,8 @@ fn clients_of_other_machines_are_not_let_in_by_accident() {
 fn a_port_without_a_password_that_others_reach_is_warned_of() {
     let home = Home::new();
     for (resp, is_told) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
-        let mut command = starling();
-        command.args([
-            "up",
-            "--no-mdns",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--insecure-resp",
-            "--resp",
-            resp,
-        ]);
-        let mut child = command.arg("--dir").arg(home.dir("p1")).spawn().unwrap();
+        let mut command = serving_at(resp, &["up"], &home.dir("p1"), &["--insecure-resp"]);
+        let mut child = command.spawn().unwrap();
         let mut words = child.stderr.take().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -464,19 +459,8 @@ fn with_a_password_other_machines_are_served_and_only_those_who_know_it() {
     let home = Home::new();
     let file = home.dir("password");
     write_secret(&file, "correct horse\n");
-    let mut command = starling();
-    command.args([
-        "up",
-        "--no-mdns",
-        "--json",
-        "--listen",
-        "127.0.0.1:0",
-        "--resp",
-        "0.0.0.0:0",
-        "--replicas",
-        "1",
-    ]);
-    command.arg("--dir").arg(home.dir("p1")).arg("--password-file").arg(&file);
+    let mut command = serving_at("0.0.0.0:0", &["up"], &home.dir("p1"), &["--replicas", "1"]);
+    command.arg("--password-file").arg(&file);
     let peer = Peer::start(command);
     assert!(peer.ask(&["GET", "k"]).starts_with("-NOAUTH"));
     let status = |password: Option<&Path>| {
