@@ -142,6 +142,8 @@ mutants! {
     IgnoreDigests = "ignore-digests",
     /// A write that may yet take effect is said not to have been done.
     DenyWrites = "deny-writes",
+    /// Every write is refused.
+    RefuseWrites = "refuse-writes",
 
     // Membership.
     /// A peer that is suspected does not refute.

@@ -203,6 +203,9 @@ impl Coordinator {
 
     /// A write, issued here.
     pub fn write(&mut self, now: Now, begin: Begin) {
+        if mutated!(RefuseWrites) {
+            return self.refuse(begin.client);
+        }
         self.start(now, begin, |scene, begin| {
             let (op, next) = Write::begin(scene, begin);
             Some((Op::Write(Box::new(op)), next))
@@ -234,9 +237,7 @@ impl Coordinator {
             self.make_room();
         }
         if self.ops.len() >= self.config.operations_max {
-            let failure = verdict::busy(self.config.operations_max);
-            self.out.push(Out::Done { client: begin.client, result: Err(failure) });
-            return;
+            return self.refuse(begin.client);
         }
         self.last += 1;
         let op = OpId(self.last);
@@ -245,6 +246,12 @@ impl Coordinator {
             self.ops.insert(op, UnderWay { state, alarm: None });
             self.follow(now, op, next);
         }
+    }
+
+    /// Too much is under way.
+    fn refuse(&mut self, client: Client) {
+        let failure = verdict::busy(self.config.operations_max);
+        self.out.push(Out::Done { client, result: Err(failure) });
     }
 
     /// Ends the oldest write that is done for its client. Who has not acknowledged them gets them by repair; of an

@@ -89,6 +89,8 @@ struct Report {
     /// Simulated time over real time, of all threads together.
     times_real_time: f64,
     operations: u64,
+    /// Of those, the ones that did what they were asked for, faults or not.
+    answered: u64,
     frames: u64,
     events: u64,
     faults: BTreeMap<String, u64>,
@@ -173,6 +175,7 @@ fn mixed(trace: u64, next: u64) -> u64 {
 impl Report {
     fn take(&mut self, seed: u64, played: Played, options: &Options) {
         self.operations += played.operations;
+        self.answered += played.answered;
         self.frames += played.counts.frames;
         self.events += played.counts.events;
         for (fault, count) in &played.counts.faults {
@@ -212,12 +215,13 @@ impl Report {
             let faults = self.faults.iter().filter(|(_, count)| **count > 0);
             let faults: Vec<_> = faults.map(|(fault, count)| format!("{fault} {count}")).collect();
             println!(
-                "{} seeds, {} simulated seconds in {:.1} s: {:.0} times real time; {} operations, {} frames",
+                "{} seeds, {} simulated seconds in {:.1} s: {:.0} times real time; {} operations, {} answered, {} frames",
                 self.seeds,
                 self.simulated_seconds,
                 self.seconds,
                 self.times_real_time,
                 self.operations,
+                self.answered,
                 self.frames
             );
             println!("faults: {}\nfailures: {}", faults.join(", "), self.failures.len());

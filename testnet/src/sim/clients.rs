@@ -73,6 +73,10 @@ impl Clients {
         Self { ops: Vec::new(), open: BTreeMap::new(), chance, value_max, stopped: false, page: None }
     }
 
+    pub fn answered(&self) -> u64 {
+        self.ops.iter().filter(|op| matches!(op.outcome, Outcome::Ok(_))).count() as u64
+    }
+
     /// Every element, value and increment is another one, so that what is found can be told apart. The first
     /// letter of a key is its type; only counters that begin with a `c` are deleted.
     fn next(&mut self, keys: u64) -> (String, Command) {
@@ -179,18 +183,15 @@ impl World {
         self.schedule_input(at, Duration::ZERO, Input::Request { id, request });
     }
 
-    /// Asks once and waits, when all is healed. `None`: no answer in time.
-    pub fn ask(&mut self, at: usize, key: &str, command: Command) -> Option<Reply> {
+    /// Asks once and waits, when all is healed. `Open`: no answer in time.
+    pub fn ask(&mut self, at: usize, key: &str, command: Command) -> Outcome {
         let op = self.clients.ops.len();
         self.request(at, key.to_owned(), command);
         let end = self.now + PATIENCE;
         while self.now < end && self.clients.ops[op].outcome == Outcome::Open {
             self.run(Duration::from_millis(10));
         }
-        match &self.clients.ops[op].outcome {
-            Outcome::Ok(reply) => Some(reply.clone()),
-            _ => None,
-        }
+        self.clients.ops[op].outcome.clone()
     }
 
     /// Walks over all keys when all is healed, a page after the other. `None`: no answer in time, or no end.

@@ -1,6 +1,7 @@
 //! One seed: a network grows, works under faults, is healed, and must converge and answer.
 
 use super::checkers::{contents, convergence, counters, quiet, values, walk};
+use super::clients::Outcome;
 use super::faults::PAUSE_MS;
 use super::marks::{self, Marks};
 use super::plan::{Plan, Wishes};
@@ -21,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Played {
     pub simulated: Duration,
     pub operations: u64,
+    /// Operations that were answered.
+    pub answered: u64,
     pub counts: Counts,
     pub trace: u64,
     pub marks: Marks,
@@ -35,6 +38,7 @@ pub fn play(seed: u64, wishes: &Wishes, aloud: bool) -> Played {
     Played {
         simulated: Duration::from_micros(world.now.0),
         operations: world.clients.ops.len() as u64,
+        answered: world.clients.answered(),
         counts: world.counts,
         trace: world.trace,
         marks: marks::taken(),
@@ -61,6 +65,9 @@ fn phases(world: &mut World) -> Result<(), String> {
     world.run(Duration::from_millis(PAUSE_MS.1));
     converge(world, CONVERGENCE_MAX)
         .map_err(|why| format!("not converged {CONVERGENCE_MAX:?} after healing: {why}"))?;
+    write_all(world)?;
+    converge(world, FORMING_MAX)
+        .map_err(|why| format!("not converged {FORMING_MAX:?} after the last writes: {why}"))?;
     world.run(Duration::from_secs(6));
     if world.broken.is_some() {
         return Ok(());
@@ -85,18 +92,40 @@ fn converge(world: &mut World, most: Duration) -> Result<(), String> {
     }
 }
 
+/// Those that serve.
+fn serving(world: &World) -> Vec<usize> {
+    world.up().into_iter().filter(|at| world.step_of(*at) != Some(Step::Left)).collect()
+}
+
+/// Every peer acknowledges writes: one that refuses all of them never loses any.
+fn write_all(world: &mut World) -> Result<(), String> {
+    for at in serving(world) {
+        for kind in ['n', 's', 'r'] {
+            let (number, key) = (world.clients.ops.len() as u64 + 1, format!("{kind}0"));
+            let name = ByteBuf::from(number.to_string());
+            let command = match kind {
+                'n' => Command::IncrBy { by: i64::try_from(number).unwrap_or(1) },
+                's' => Command::SAdd { members: vec![name] },
+                _ => Command::Set { value: name },
+            };
+            answer(world, at, &key, command)?;
+        }
+    }
+    Ok(())
+}
+
 /// Every peer answers, rightly, and all of them the same.
 fn read_all(world: &mut World) -> Result<(), String> {
     let mut all = BTreeMap::new();
-    for at in world.up() {
-        if world.broken.is_some() || world.step_of(at) == Some(Step::Left) {
-            continue;
+    for at in serving(world) {
+        if world.broken.is_some() {
+            return Ok(());
         }
         let mut there = BTreeSet::new();
         for key in 0..world.plan.keys {
             for (kind, command) in READ {
                 let key = format!("{kind}{key}");
-                let reply = read(world, at, &key, command.clone())?;
+                let reply = answer(world, at, &key, command.clone())?;
                 judge(world, &key, &command, &reply)?;
                 if !is_nothing(&reply) {
                     there.insert(key.clone());
@@ -161,9 +190,13 @@ fn walk_all(world: &mut World, at: usize, there: &BTreeSet<String>) -> Result<()
     )
 }
 
-fn read(world: &mut World, at: usize, key: &str, command: Command) -> Result<Reply, String> {
-    let silent = format!("all is healed, and {} does not answer {command:?} of {key}", world.nodes[at].name);
-    world.ask(at, key, command).ok_or(silent)
+/// What is answered now that all is healed.
+fn answer(world: &mut World, at: usize, key: &str, command: Command) -> Result<Reply, String> {
+    let told = format!("all is healed, and of {command:?} of {key} {} says:", world.nodes[at].name);
+    match world.ask(at, key, command) {
+        Outcome::Ok(reply) => Ok(reply),
+        other => Err(format!("{told} {other:?}")),
+    }
 }
 
 fn judge_counter(world: &World, key: &str, reply: &Reply) -> Result<(), String> {
