@@ -110,6 +110,9 @@ impl Version {
 
 array_shaped!(Version: dot, stamp, value);
 
+/// What all rows of one partition begin with, and no others.
+pub type Begin = [u8; 2];
+
 /// Is shown a row and its value, and says whether to go on.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
@@ -119,6 +122,11 @@ pub trait Storage {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
     fn put(&mut self, row: &[u8], value: &[u8]);
     fn delete(&mut self, row: &[u8]);
+    /// Deletes all rows that begin so. Those of a partition are millions: an engine that can say so in one change
+    /// should, since one by one all of them are in memory until they are committed.
+    fn delete_all(&mut self, begin: Begin) -> Result<(), StorageError> {
+        rows::delete_each(self, begin)
+    }
     /// Visits the rows from `from` up to, not including, `to`, in order, until told to break.
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
 }

@@ -295,7 +295,7 @@ impl Replica {
             return Ok(false);
         }
         let counter = self.own_counter(p);
-        rows::delete_all(s, &rows::whole(p))?;
+        s.delete_all(rows::begin(p))?;
         self.partitions.remove(&p);
         self.given_up.remove(&p);
         if counter > 0 && !mutated!(ForgetCounter) {
@@ -311,7 +311,7 @@ impl Replica {
     /// filled again by others, which is remembered until `filled`, and issues under a new actor.
     pub fn give_up(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
         marked!(GivenUp);
-        rows::delete_all(s, &rows::whole(p))?;
+        s.delete_all(rows::begin(p))?;
         self.partitions.remove(&p);
         s.put(&rows::row(p, Kind::GivenUp), &rows::encode(&()));
         self.given_up.insert(p);

@@ -11,7 +11,7 @@
 //!
 //! Numbers are big-endian, so rows sort as what they name. Every value begins with [`FORMAT`].
 
-use crate::cell::{FIELD_MAX, KEY_MAX};
+use crate::cell::{Begin, FIELD_MAX, KEY_MAX};
 use crate::{Actor, Cell, Dot, Field, Key, PartitionId, Stamp, Storage, StorageError, Target, Version};
 use cbor4ii::core::dec::Read;
 use cbor4ii::core::types::Array;
@@ -73,6 +73,11 @@ pub(crate) fn log_row(p: PartitionId, dot: Dot) -> Vec<u8> {
     row.extend_from_slice(&dot.actor.0.to_be_bytes());
     row.extend_from_slice(&dot.counter.to_be_bytes());
     row
+}
+
+/// What all rows of a partition begin with.
+pub(crate) fn begin(p: PartitionId) -> Begin {
+    p.to_be_bytes()
 }
 
 /// All rows of a partition.
@@ -327,11 +332,11 @@ pub(crate) fn each(
     failed
 }
 
-/// Deletes the rows of a span. Their names are read in parts; that they are deleted, storage keeps in memory until all of
-/// it is committed.
-pub(crate) fn delete_all(s: &mut (impl Storage + ?Sized), span: &Span) -> Result<(), StorageError> {
+/// Deletes all rows that begin so, one by one. Their names are read in parts; that they are deleted, storage keeps in
+/// memory until all of it is committed.
+pub(crate) fn delete_each(s: &mut (impl Storage + ?Sized), begin: Begin) -> Result<(), StorageError> {
     const AT_ONCE: usize = 4_096;
-    let mut span = span.clone();
+    let mut span = whole(PartitionId::from_be_bytes(begin));
     while let (_, Some(last)) = delete_some(s, &span, AT_ONCE)? {
         span.0 = last;
     }

@@ -13,7 +13,7 @@ mod tests;
 
 use hashbrown::HashTable;
 pub use rows::Rows;
-use starling_crdt::cell::key_of_row;
+use starling_crdt::cell::{Begin, key_of_row};
 use std::hash::{BuildHasher, RandomState};
 
 /// Keys with more are left to the engine, in rows and in bytes.
@@ -65,6 +65,18 @@ impl Cache {
         if let Some(key) = key_of_row(row) {
             let hash = self.hasher.hash_one(key);
             let _ = self.young.changed(hash, key, row, value) || self.old.changed(hash, key, row, value);
+        }
+    }
+
+    /// All rows that begin so are deleted.
+    pub fn clear(&mut self, begin: Begin) {
+        for generation in [&mut self.young, &mut self.old] {
+            let Generation { keys, bytes } = generation;
+            keys.retain(|rows| {
+                let stays = !rows.key().starts_with(&begin);
+                *bytes -= if stays { 0 } else { size(rows) };
+                stays
+            });
         }
     }
 

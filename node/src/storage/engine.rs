@@ -6,11 +6,11 @@
 //! and changed meanwhile.
 
 use super::cache::{self, Cache, Rows};
-use super::journal::{Journal, Record};
+use super::journal::{Journal, Played, Record};
 use super::recent::Recent;
 use super::tables::Tables;
 use super::writer::Writer;
-use starling_crdt::cell::{Visit, key_of_row};
+use starling_crdt::cell::{Begin, Visit, key_of_row};
 use starling_crdt::{Storage, StorageError};
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -31,6 +31,9 @@ const JOURNAL_TIMES: usize = 4;
 /// Rows that are walked through in memory for one question, deleted ones among them: some milliseconds at most, while
 /// others wait. A key may have hundreds of thousands.
 const WALKED_MAX: usize = 1024;
+
+/// A partition with no more rows than this is deleted row by row.
+const CLEARED_MIN: usize = 1024;
 
 /// Storage that collects changes, for a [`Log`] to make durable.
 pub trait Commit: Storage {
@@ -68,6 +71,7 @@ pub struct Engine {
     recent: Recent,
     leaving: Option<Arc<Generation>>,
     recent_max: usize,
+    cleared_min: usize,
     /// When `recent` goes to tables.
     full: usize,
     /// Bytes in the journal since then.
@@ -130,9 +134,12 @@ impl Engine {
         }
         let tables = Tables::open(path, new_id)?;
         let (mut recent, mut logged) = (Recent::default(), 0);
-        let journal = Journal::open(&journal, &mut |row, value| {
-            logged += row.len() + value.map_or(0, <[u8]>::len);
-            recent.change(row, value);
+        let journal = Journal::open(&journal, &mut |played| match played {
+            Played::Row(row, value) => {
+                logged += row.len() + value.map_or(0, <[u8]>::len);
+                recent.change(row, value);
+            }
+            Played::All(begin) => recent.clear(begin),
         })?;
         let writer = Writer::new(journal, tables.clone());
         let (record, cache, walked, missed) = Default::default();
@@ -142,6 +149,7 @@ impl Engine {
             recent,
             leaving: None,
             recent_max,
+            cleared_min: CLEARED_MIN,
             full: full(recent_max),
             logged,
             cache,
@@ -187,11 +195,21 @@ impl Engine {
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, StorageError> {
         let leaving = self.leaving.iter().flat_map(|leaving| leaving.rows.range(from, to));
+        let leaving = leaving.filter(|(row, _)| !self.recent.has_cleared(row));
         let changes = Newest { old: leaving.peekable(), new: self.recent.range(from, to).peekable() };
-        let tables = self.tables(key)?;
+        // All that is asked for is in one partition, but where a store is opened.
+        let is_cleared = self.has_cleared(from) && from.first_chunk::<2>() == to.first_chunk();
+        let tables = if is_cleared { None } else { self.tables(key)? };
         let tables = tables.into_iter().flat_map(|tables| tables.range(from, to));
+        let tables = tables.filter(|row| row.as_ref().map_or(true, |(row, _)| !self.has_cleared(row)));
         let flow = merge(tables, changes.take_while(|_| self.may_walk()), visit)?;
         if self.missed.get() { Err(stopped()) } else { Ok(flow) }
+    }
+
+    /// What tables hold of the row was deleted together with all of its partition.
+    fn has_cleared(&self, row: &[u8]) -> bool {
+        let leaving = || self.leaving.as_ref().is_some_and(|leaving| leaving.rows.has_cleared(row));
+        self.recent.has_cleared(row) || leaving()
     }
 
     /// One row more.
@@ -240,6 +258,23 @@ impl Storage for Engine {
 
     fn delete(&mut self, row: &[u8]) {
         self.change(row, None);
+    }
+
+    /// A few rows are deleted one by one: the others wait in memory until tables are written, which it brings about.
+    fn delete_all(&mut self, begin: Begin) -> Result<(), StorageError> {
+        let (mut rows, end) = (Vec::new(), [&begin[..], &[u8::MAX; 8]].concat());
+        self.scan(&begin, &end, &mut |row, _| {
+            rows.push(row.to_vec());
+            if rows.len() <= self.cleared_min { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if rows.len() <= self.cleared_min {
+            rows.iter().for_each(|row| self.delete(row));
+        } else {
+            self.record.push_all(begin);
+            self.cache.get_mut().clear(begin);
+            self.recent.clear(begin);
+        }
+        Ok(())
     }
 
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
@@ -366,7 +401,8 @@ impl Commit for Engine {
         sealed.arrived = self.leaving.take_if(|leaving| leaving.arrived.load(Acquire));
         let is_full = self.recent.bytes().max(self.logged / JOURNAL_TIMES) >= self.full;
         sealed.is_behind = is_full && self.leaving.is_some();
-        if is_full && !sealed.is_behind {
+        // Until tables are written, what was cleared takes its room on disk.
+        if (is_full || self.recent.has_cleared_any()) && self.leaving.is_none() {
             let (rows, arrived) = (std::mem::take(&mut self.recent), AtomicBool::new(false));
             (self.logged, self.full) = (0, full(self.recent_max));
             self.leaving = Some(Arc::new(Generation { rows, arrived }));

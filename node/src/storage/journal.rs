@@ -10,10 +10,12 @@
 //! record:  length of the body, and in the highest bit: all before it was synced (8 bytes)
 //!          blake3 of the body, the first 8 bytes  body: changes
 //! change:  (length of the value + 1, or 0 where the row is deleted) << 16 | length of the row (8 bytes)  row  value
+//!          or all bits but the last 16 | 2 (8 bytes)  what all rows that are deleted begin with (2 bytes)
 //! ```
 
 use crate::directory::sync_directory;
 use starling_crdt::StorageError;
+use starling_crdt::cell::Begin;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ const HEAD: usize = 16;
 /// In the length of a record: when it was written, all before it was synced. So where it is whole, one before it
 /// that is not has rotted: it was never merely cut off.
 const AFTER_SYNC: u64 = 1 << 63;
+/// In place of the length of a value: all rows that begin so are deleted.
+const ALL: u64 = u64::MAX >> 16;
 /// Capacity that is kept between commits.
 const KEPT_BYTES: usize = 1024 * 1024;
 /// So many zeros are written ahead: room for some hundred small records.
@@ -68,6 +72,12 @@ impl Record {
         self.bytes.extend_from_slice(value.unwrap_or_default());
     }
 
+    /// All rows that begin so are deleted.
+    pub fn push_all(&mut self, begin: Begin) {
+        self.bytes.extend_from_slice(&(ALL << 16 | begin.len() as u64).to_be_bytes());
+        self.bytes.extend_from_slice(&begin);
+    }
+
     /// Bytes of changes.
     pub fn len(&self) -> usize {
         self.bytes.len() - HEAD
@@ -91,8 +101,17 @@ impl Record {
     }
 }
 
-/// Is shown a change that is played back. `None`: the row is deleted.
-pub type Replay<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+/// A change that is played back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Played<'a> {
+    /// A row, and its value; `None`: it is deleted.
+    Row(&'a [u8], Option<&'a [u8]>),
+    /// All rows that begin so are deleted.
+    All(Begin),
+}
+
+/// Is shown what is played back.
+pub type Replay<'a> = &'a mut dyn FnMut(Played<'_>);
 
 impl Journal {
     /// Opens or creates the journal in this directory and plays it back. Of the last file, a record that
@@ -294,9 +313,14 @@ fn changes(mut body: &[u8], replay: Replay<'_>) -> Option<()> {
         let (head, rest) = body.split_first_chunk()?;
         let head = u64::from_be_bytes(*head);
         let (row, rest) = rest.split_at_checked((head & 0xffff) as usize)?;
+        if head >> 16 == ALL {
+            replay(Played::All(row.try_into().ok()?));
+            body = rest;
+            continue;
+        }
         let value_length = (head >> 16).checked_sub(1);
         let (value, rest) = rest.split_at_checked(usize::try_from(value_length.unwrap_or(0)).ok()?)?;
-        replay(row, value_length.map(|_| value));
+        replay(Played::Row(row, value_length.map(|_| value)));
         body = rest;
     }
     Some(())

@@ -11,7 +11,7 @@ mod tests;
 use hashbrown::HashTable;
 use line::Lines;
 use smallvec::SmallVec;
-use starling_crdt::cell::{STEM_MAX, stem_of_row};
+use starling_crdt::cell::{Begin, STEM_MAX, stem_of_row};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
@@ -40,6 +40,8 @@ pub struct Recent {
     /// All other rows, by their hash.
     places: HashTable<Place>,
     hasher: RandomState,
+    /// Of what begins so, all that is not among the changes is deleted.
+    cleared: BTreeSet<Begin>,
     bytes: usize,
 }
 
@@ -71,8 +73,39 @@ impl Recent {
         }
     }
 
+    /// Deletes all rows that begin so, those that are here and those that are not.
+    pub fn clear(&mut self, begin: Begin) {
+        for (stem, shelf) in self.take_shelves(begin) {
+            match shelf {
+                Shelf::Line(line) => self.forget_line(stem, line),
+                Shelf::Places(rows) => self.forget_places(stem, begin, rows),
+            }
+        }
+        if self.cleared.insert(begin) {
+            self.bytes += OVERHEAD;
+        }
+    }
+
+    /// What is cleared, in order.
+    pub fn cleared(&self) -> impl Iterator<Item = Begin> {
+        self.cleared.iter().copied()
+    }
+
+    /// True if the row was cleared; what has changed since is among the changes.
+    pub fn has_cleared(&self, row: &[u8]) -> bool {
+        row.first_chunk().is_some_and(|begin| self.cleared.contains(begin))
+    }
+
+    pub fn has_cleared_any(&self) -> bool {
+        !self.cleared.is_empty()
+    }
+
     /// The change of a row, if there is one.
     pub fn get(&self, row: &[u8]) -> Option<Option<&[u8]>> {
+        self.change_of(row).or_else(|| self.has_cleared(row).then_some(None))
+    }
+
+    fn change_of(&self, row: &[u8]) -> Option<Option<&[u8]>> {
         if is_of_log(row)
             && let Some(line) = self.line_of.get(&stem(row))
         {
@@ -94,6 +127,34 @@ impl Recent {
     /// What it takes in memory, roughly.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Takes out the shelves on which rows that begin so may lie.
+    fn take_shelves(&mut self, begin: Begin) -> Vec<(Stem, Shelf)> {
+        let first = stem(&begin);
+        let last = first | Stem::MAX >> (8 * begin.len());
+        let stems: Vec<_> = self.shelves.range(first..=last).map(|(stem, _)| *stem).collect();
+        stems.into_iter().filter_map(|stem| self.shelves.remove_entry(&stem)).collect()
+    }
+
+    fn forget_line(&mut self, stem: Stem, line: usize) {
+        self.line_of.remove(&stem);
+        let line = std::mem::take(&mut self.lines[line]);
+        self.bytes -= line.range(&[], None).map(size).sum::<usize>();
+    }
+
+    /// A row that is too short to be of a partition stays.
+    fn forget_places(&mut self, stem: Stem, begin: Begin, rows: BTreeSet<Row>) {
+        let (gone, stay): (BTreeSet<_>, _) = rows.into_iter().partition(|row| row.starts_with(&begin));
+        for row in gone {
+            let hash = self.hasher.hash_one(&row[..]);
+            if let Ok(place) = self.places.find_entry(hash, |place| place.row() == &row[..]) {
+                self.bytes -= size((&row, place.remove().0.value()));
+            }
+        }
+        if !stay.is_empty() {
+            self.shelves.insert(stem, Shelf::Places(stay));
+        }
     }
 
     /// The line that a row belongs into. A new one for the first row of the log that has its stem.
@@ -214,6 +275,10 @@ impl Place {
 /// What a row takes in memory, roughly; a long one twice, since it does not lie in the place where it is ordered.
 fn row_size(row: &[u8]) -> usize {
     OVERHEAD + row.len() * if row.len() > ROW_USUAL { 2 } else { 1 }
+}
+
+fn size((row, value): Change<'_>) -> usize {
+    row_size(row) + value.map_or(0, <[u8]>::len)
 }
 
 fn is_of_log(row: &[u8]) -> bool {

@@ -153,15 +153,29 @@ impl Tables {
         // Called only because fjall reports what failed in the background here; there is nothing to sync.
         self.database.persist(PersistMode::Buffer).map_err(failure)?;
         let mut ingestion = self.rows.start_ingestion().map_err(failure)?;
-        for (row, value) in changes.iter() {
+        let mut write = |row: &[u8], value: Option<&[u8]>| {
             // The row itself is seen only once the ingestion is finished.
             key_of_row(row).into_iter().for_each(|key| self.keys.add(key));
             match value {
                 Some(value) => ingestion.write(row, value),
                 None => ingestion.write_tombstone(row),
             }
-            .map_err(failure)?;
+            .map_err(failure)
+        };
+        let mut changes_left = changes.iter().peekable();
+        for begin in changes.cleared() {
+            // However many they are, none is kept in memory.
+            for row in self.rows.prefix(begin) {
+                let row = row.key().map_err(failure)?;
+                while let Some((before, value)) = changes_left.next_if(|(change, _)| **change < *row) {
+                    write(before, value)?;
+                }
+                if changes_left.peek().is_none_or(|(change, _)| **change != *row) {
+                    write(&row, None)?;
+                }
+            }
         }
+        changes_left.try_for_each(|(row, value)| write(row, value))?;
         ingestion.finish().map_err(failure)
     }
 

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 enum Step {
     Put(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
+    /// All that begins so.
+    DeleteAll(Begin),
     Commit(bool),
     Get(Vec<u8>),
     /// Stop after so many rows.
@@ -45,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (row(), prop::collection::vec(any::<u8>(), 0..3)).prop_map(|(r, v)| Step::Put(r, v)),
         3 => row().prop_map(Step::Delete),
+        1 => prop_oneof![Just([0, 0]), Just([0, 1]), Just([255, 0])].prop_map(Step::DeleteAll),
         1 => any::<bool>().prop_map(Step::Commit),
         2 => row().prop_map(Step::Get),
         2 => (row(), row(), 0..20usize).prop_map(|(from, to, most)| Step::Scan(from, to, most)),
@@ -83,6 +86,11 @@ fn play(disk: &mut Disk, step: Step, model: &mut starling_crdt::Memory) {
             engine.delete(&row);
             model.delete(&row);
         }
+        Step::DeleteAll(begin) => {
+            engine.delete_all(begin).unwrap();
+            let rows: Vec<_> = model.rows().map(|(row, _)| row.to_vec()).collect();
+            rows.iter().filter(|row| row.starts_with(&begin)).for_each(|row| model.delete(row));
+        }
         Step::Commit(synced) => disk.commit(synced),
         Step::Get(row) => assert_eq!(engine.get(&row), model.get(&row)),
         Step::Scan(from, to, most) => {
@@ -97,10 +105,12 @@ proptest! {
     fn committed_or_not_the_rows_are_those_of_a_plain_ordered_map(
         steps in prop::collection::vec(step(), 1..120),
         few in prop_oneof![Just(1), Just(500), Just(1 << 20)],
+        cleared_min in prop_oneof![3 => Just(0), 1 => Just(2)],
     ) {
         let place = tempfile::tempdir().unwrap();
         // So little that a generation goes to tables every few commits.
         let mut disk = Disk::open_with(place.path(), few).unwrap();
+        disk.engine.cleared_min = cleared_min;
         let mut model = starling_crdt::Memory::default();
         for step in steps {
             play(&mut disk, step, &mut model);
@@ -378,4 +388,47 @@ fn a_generation_is_full_at_another_size_each_time_and_never_above_the_most() {
     assert!(sizes.len() > 50);
     assert!(sizes.iter().all(|size| (RECENT_MAX / 3 * 2..=RECENT_MAX).contains(size)), "{sizes:?}");
     assert_eq!((full(0), full(1), full(2)), (0, 1, 2));
+}
+
+/// Were it not so, a partition of millions would be in memory whole, for one commit.
+#[test]
+fn all_of_a_partition_is_deleted_in_one_small_change_which_outlasts_a_crash_and_empties_tables() {
+    let place = tempfile::tempdir().unwrap();
+    let row = |partition: u8, n: u32| [&[0, partition, 1, 0, 1, 7, 4][..], &n.to_be_bytes()].concat();
+    let many = 20 * CLEARED_MIN;
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    for (partition, n) in (1..4).flat_map(|partition| (0..many).map(move |n| (partition, n))) {
+        disk.engine.put(&row(partition, n as u32), &[1; 100]);
+    }
+    disk.commit(true);
+    drop(disk);
+    let count = |engine: &Engine| [1, 2, 3].map(|p| scan(engine, &[0, p, 0], &[0, p, 255], usize::MAX).len());
+    let mut disk = Disk::open(place.path()).unwrap();
+    assert_eq!((disk.engine.recent.bytes(), count(&disk.engine)), (0, [many; 3]));
+    disk.engine.delete_all([0, 2]).unwrap();
+    disk.engine.put(&row(2, 5), b"new");
+    assert!(disk.engine.uncommitted() < 100 && disk.engine.recent.bytes() < 1000);
+    assert_eq!(count(&disk.engine), [many, 1, many]);
+    // It is killed when this is in the journal, and nowhere else.
+    disk.engine.seal(&mut disk.sealed);
+    disk.writer.write(&mut disk.sealed, true).unwrap();
+    drop(disk);
+    let mut disk = Disk::open(place.path()).unwrap();
+    assert_eq!(count(&disk.engine), [many, 1, many]);
+    disk.engine.put(b"next", b"1");
+    disk.commit(true);
+    assert_eq!(count(&disk.engine), [many, 1, many], "on its way to tables");
+    drop(disk);
+    let disk = Disk::open(place.path()).unwrap();
+    assert_eq!((disk.engine.recent.bytes(), count(&disk.engine)), (0, [many, 1, many]));
+}
+
+#[test]
+fn few_rows_of_a_partition_are_deleted_one_by_one_and_write_no_tables() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(place.path()).unwrap();
+    (0..9).for_each(|key| disk.engine.put(&cell_of(1, key), b"1"));
+    disk.engine.delete_all([0, 1]).unwrap();
+    disk.commit(true);
+    assert!(disk.engine.leaving.is_none() && disk.engine.is_empty().unwrap());
 }

@@ -5,7 +5,10 @@ type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 fn open(directory: &Path) -> Result<(Journal, Rows), StorageError> {
     let mut rows = Vec::new();
-    let replay = &mut |row: &[u8], value: Option<&[u8]>| rows.push((row.to_vec(), value.map(<[u8]>::to_vec)));
+    let replay = &mut |played: Played<'_>| match played {
+        Played::Row(row, value) => rows.push((row.to_vec(), value.map(<[u8]>::to_vec))),
+        Played::All(begin) => rows.push(([&b"all "[..], &begin].concat(), None)),
+    };
     let journal = Journal::open(directory, replay)?;
     Ok((journal, rows))
 }
@@ -50,10 +53,15 @@ fn changes_come_back_in_order() {
     assert!(rows.is_empty());
     commit(&mut journal, &[(b"a", Some(b"1")), (b"a", None), (b"", Some(b""))]);
     commit(&mut journal, &[]);
+    let mut record = Record::default();
+    record.push_all(*b"be");
+    record.push(b"be after", Some(b"1"));
+    journal.commit(&mut record, true).unwrap();
     drop(journal);
     let rows = open(place.path()).unwrap().1;
     let change = |row: &[u8], value: Option<&[u8]>| (row.to_vec(), value.map(<[u8]>::to_vec));
-    assert_eq!(rows, [change(b"a", Some(b"1")), change(b"a", None), change(b"", Some(b""))]);
+    let first = [change(b"a", Some(b"1")), change(b"a", None), change(b"", Some(b""))];
+    assert_eq!(rows, [&first[..], &[change(b"all be", None), change(b"be after", Some(b"1"))]].concat());
 }
 
 /// A sync that failed before may have left what is read here in memory alone.

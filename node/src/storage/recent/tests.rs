@@ -19,13 +19,22 @@ fn value() -> impl Strategy<Value = Option<Vec<u8>>> {
 proptest! {
     #[test]
     fn the_rows_are_those_of_a_plain_ordered_map(
-        changes in prop::collection::vec((row(), value()), 0..80),
+        changes in prop::collection::vec((row(), value(), prop::bool::weighted(0.05)), 0..80),
         mut bounds in [row(), row()],
     ) {
-        let (mut recent, mut model) = (Recent::default(), BTreeMap::new());
-        for (row, value) in changes {
-            recent.change(&row, value.as_deref());
-            model.insert(row, value);
+        let (mut recent, mut model, mut cleared) = (Recent::default(), BTreeMap::new(), BTreeSet::new());
+        for (row, value, clears) in changes {
+            match row.first_chunk().filter(|_| clears) {
+                Some(begin) => {
+                    recent.clear(*begin);
+                    model.retain(|row: &Vec<u8>, _| !row.starts_with(begin));
+                    cleared.insert(*begin);
+                }
+                None => {
+                    recent.change(&row, value.as_deref());
+                    model.insert(row, value);
+                }
+            }
         }
         let plain = |(row, value): (&[u8], Option<&[u8]>)| (row.to_vec(), value.map(<[u8]>::to_vec));
         let all: Vec<_> = recent.iter().map(plain).collect();
@@ -35,14 +44,17 @@ proptest! {
         }
         bounds.sort();
         let [from, to] = bounds;
-        prop_assert_eq!(recent.get(&from).is_some(), model.contains_key(&from));
+        let is_cleared = from.first_chunk().is_some_and(|begin| cleared.contains(begin));
+        prop_assert_eq!(recent.get(&from).is_some(), model.contains_key(&from) || is_cleared);
+        prop_assert_eq!(recent.has_cleared(&from), is_cleared);
+        prop_assert_eq!(recent.cleared().collect::<Vec<_>>(), cleared.iter().copied().collect::<Vec<_>>());
         if from < to {
             let found: Vec<_> = recent.range(&from, &to).map(plain).collect();
             let expected: Vec<_> = model.range(from..to).map(|(row, value)| (row.clone(), value.clone())).collect();
             prop_assert_eq!(found, expected);
         }
         let bytes = model.iter().map(|(row, value)| row_size(row) + value.as_ref().map_or(0, Vec::len));
-        prop_assert_eq!(recent.bytes(), bytes.sum::<usize>());
+        prop_assert_eq!(recent.bytes(), bytes.sum::<usize>() + OVERHEAD * cleared.len());
     }
 }
 
