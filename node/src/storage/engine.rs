@@ -134,13 +134,15 @@ impl Engine {
         }
         let tables = Tables::open(path, new_id)?;
         let (mut recent, mut logged) = (Recent::default(), 0);
-        let journal = Journal::open(&journal, &mut |played| match played {
+        let journal = Journal::open(&journal, tables.first_journal()?, &mut |played| match played {
             Played::Row(row, value) => {
                 logged += row.len() + value.map_or(0, <[u8]>::len);
                 recent.change(row, value);
             }
             Played::All(begin) => recent.clear(begin),
         })?;
+        // From now on it would be missed, were it gone.
+        tables.need_journal(journal.oldest())?;
         let writer = Writer::new(journal, tables.clone());
         let (record, cache, walked, missed) = Default::default();
         let engine = Self {

@@ -116,11 +116,16 @@ pub type Replay<'a> = &'a mut dyn FnMut(Played<'_>);
 impl Journal {
     /// Opens or creates the journal in this directory and plays it back. Of the last file, a record that
     /// was not written to its end is dropped, and what follows it: nobody was told that it is synced.
+    /// `needed`: the first file that holds what is nowhere else; `None` if nobody knows, as where it is new.
     ///
     /// Errors: the disk fails, or what must be there is not, or is not what was written.
-    pub fn open(directory: &Path, replay: Replay<'_>) -> Result<Self, StorageError> {
+    pub fn open(directory: &Path, needed: Option<u64>, replay: Replay<'_>) -> Result<Self, StorageError> {
         create(directory).map_err(refused)?;
         let numbers = numbers(directory).map_err(refused)?;
+        if let Some(needed) = needed.filter(|needed| numbers.first().is_none_or(|first| first > needed)) {
+            let lost = file_of(directory, needed);
+            return Err(damaged(&format!("{} is missing, or a file after it", lost.display())));
+        }
         let (oldest, number) = match (numbers.first(), numbers.last()) {
             (Some(first), Some(last)) => (*first, *last),
             _ => (1, 1),
@@ -130,7 +135,8 @@ impl Journal {
         }
         for old in oldest..number {
             let (good, length) = play_back(&file_of(directory, old), replay)?;
-            if good != length {
+            // None is left before a record was written to it.
+            if good != length || length == 0 {
                 return Err(damaged("a record is not what was written"));
             }
         }
@@ -184,6 +190,11 @@ impl Journal {
         sync_directory(&self.directory)?;
         self.number = before + 1;
         Ok(before)
+    }
+
+    /// The number of the first file that is there.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
     }
 
     /// Forgets the files up to this one: what they hold lies in tables. They go one by one, the oldest first,

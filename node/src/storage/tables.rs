@@ -45,14 +45,18 @@ const LOOKS_MAX: u32 = 50;
 /// The engine's own, `rows` and `about`.
 const KEYSPACES: usize = 3;
 
-/// Names the store; in a keyspace of its own, apart from what is kept for clients.
+/// Names the store.
 const ID: &str = "id";
+/// The number of the first file of the journal that holds what is not in tables.
+const JOURNAL: &str = "journal";
 
 /// Rows in tables on disk. Clones are the same tables.
 #[derive(Clone)]
 pub struct Tables {
     database: Database,
     rows: Keyspace,
+    /// What is known of the store itself, apart from what is kept for clients.
+    about: Keyspace,
     keys: Arc<Keys>,
     id: u64,
 }
@@ -63,12 +67,16 @@ impl Tables {
     pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
         let database = open_in_background(path).map_err(failure)?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failure)?;
-        let id = named(&database, new_id)?;
+        let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
+        let id = match number(&about, ID)? {
+            Some(id) => id,
+            None => keep_number(&database, &about, ID, new_id)?,
+        };
         let keys = Arc::new(Keys::default());
         if rows.is_empty().map_err(failure)? {
             keys.read();
         }
-        Ok(Self { database, rows, keys, id })
+        Ok(Self { database, rows, about, keys, id })
     }
 
     /// Makes new ones, named `new_id`, beside that place, and moves them there whole: killed while it makes them, the
@@ -104,6 +112,19 @@ impl Tables {
 
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The number of the first file of the journal that holds what is not in tables. `None`: that was never said.
+    pub fn first_journal(&self) -> Result<Option<u64>, StorageError> {
+        number(&self.about, JOURNAL)
+    }
+
+    /// Says so, before those before it go.
+    pub fn need_journal(&self, first: u64) -> Result<(), StorageError> {
+        if self.first_journal()? < Some(first) {
+            keep_number(&self.database, &self.about, JOURNAL, first)?;
+        }
+        Ok(())
     }
 
     pub fn get(&self, row: &[u8]) -> Result<Option<Slice>, StorageError> {
@@ -231,15 +252,17 @@ fn lower_priority() -> rustix::io::Result<()> {
     setpriority_process(None, getpriority_process(None)?.max(NICE))
 }
 
-fn named(database: &Database, new_id: u64) -> Result<u64, StorageError> {
-    let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
-    if let Some(id) = about.get(ID).map_err(failure)? {
-        let bytes = <[u8; 8]>::try_from(&id[..]);
-        return bytes.map(u64::from_be_bytes).map_err(|_| StorageError("its name is damaged".into()));
-    }
-    about.insert(ID, new_id.to_be_bytes()).map_err(failure)?;
+fn number(about: &Keyspace, name: &str) -> Result<Option<u64>, StorageError> {
+    let Some(number) = about.get(name).map_err(failure)? else { return Ok(None) };
+    let number = <[u8; 8]>::try_from(&number[..]).map(u64::from_be_bytes);
+    number.map(Some).map_err(|_| StorageError(format!("its files are damaged: \"{name}\" is no number")))
+}
+
+/// Returns the number once it is synced.
+fn keep_number(database: &Database, about: &Keyspace, name: &str, number: u64) -> Result<u64, StorageError> {
+    about.insert(name, number.to_be_bytes()).map_err(failure)?;
     database.persist(PersistMode::SyncData).map_err(failure)?;
-    Ok(new_id)
+    Ok(number)
 }
 
 /// In words for people. After a failed write or sync nothing can be known of the pages it was about, so

@@ -76,6 +76,7 @@ impl Writer {
         let write = move || {
             give_way();
             tables.write(&generation.rows)?;
+            tables.need_journal(journal + 1)?;
             // It has not arrived until then, so that the next one waits, and commits at last.
             tables.wait_for_merges(&closes);
             generation.arrive();

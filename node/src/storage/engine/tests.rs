@@ -432,3 +432,44 @@ fn few_rows_of_a_partition_are_deleted_one_by_one_and_write_no_tables() {
     disk.commit(true);
     assert!(disk.engine.leaving.is_none() && disk.engine.is_empty().unwrap());
 }
+
+/// A file that a journal in this directory has left for the next one.
+fn file_left(journal: &Path) -> std::path::PathBuf {
+    let mut record = Record::default();
+    record.push(&cell_of(9, 9), None);
+    let mut left = Journal::open(journal, None, &mut |_| {}).unwrap();
+    left.commit(&mut record, true).unwrap();
+    left.turn().unwrap();
+    journal.join("000000000001")
+}
+
+/// Played back without it, what was acknowledged is missing under contexts that count it as there.
+#[test]
+fn a_journal_that_has_lost_its_first_file_is_refused_unless_tables_hold_what_was_in_it() {
+    for recent_max in [1, RECENT_MAX] {
+        let place = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open_with(place.path(), recent_max).unwrap();
+        for n in 0..4 {
+            disk.engine.put(&cell_of(n, 1), b"1");
+            disk.commit(true);
+        }
+        let tables = disk.engine.tables.clone();
+        drop(disk);
+        let first = tables.first_journal().unwrap().unwrap();
+        drop(tables);
+        assert_eq!(first > 1, recent_max == 1);
+        let file = |number: u64| place.path().join(format!("recent/{number:012}"));
+        let error = || Disk::open(place.path()).err().map(|e| e.0).unwrap_or_default();
+        // One before it: it was killed before that went, or when it had gone.
+        std::fs::copy(file_left(&place.path().join("other")), file(first - 1)).unwrap();
+        assert_eq!(error(), "");
+        std::fs::remove_file(file(first - 1)).unwrap();
+        assert_eq!(error(), "");
+        std::fs::rename(file(first), file(first + 1)).unwrap();
+        let lost =
+            format!("its journal is damaged: {} is missing, or a file after it", file(first).display());
+        assert_eq!(error(), lost);
+        std::fs::remove_dir_all(place.path().join("recent")).unwrap();
+        assert_eq!(error(), lost);
+    }
+}

@@ -9,7 +9,7 @@ fn open(directory: &Path) -> Result<(Journal, Rows), StorageError> {
         Played::Row(row, value) => rows.push((row.to_vec(), value.map(<[u8]>::to_vec))),
         Played::All(begin) => rows.push(([&b"all "[..], &begin].concat(), None)),
     };
-    let journal = Journal::open(directory, replay)?;
+    let journal = Journal::open(directory, None, replay)?;
     Ok((journal, rows))
 }
 
@@ -160,6 +160,10 @@ fn what_is_missing_in_the_middle_is_damage() {
     let first = file_of(place.path(), 1);
     let bytes = fs::read(&first).unwrap();
     fs::write(&first, &bytes[..bytes.len() - 1]).unwrap();
+    let error = open(place.path()).err().unwrap();
+    assert_eq!(error.0, "its journal is damaged: a record is not what was written");
+    fs::write(&first, &bytes).unwrap();
+    fs::write(&first, "").unwrap();
     let error = open(place.path()).err().unwrap();
     assert_eq!(error.0, "its journal is damaged: a record is not what was written");
     fs::write(&first, &bytes).unwrap();
