@@ -27,6 +27,9 @@ const HEAD: usize = 16;
 /// In the length of a record: when it was written, all before it was synced. So where it is whole, one before it
 /// that is not has rotted: it was never merely cut off.
 const AFTER_SYNC: u64 = 1 << 63;
+/// Bytes that are searched at once for a record, and how many times the file is read for what may be one.
+const TRIED_AT_ONCE: u64 = 64 * 1024;
+const TRIED_TIMES: u64 = 8;
 /// In place of the length of a value: all rows that begin so are deleted.
 const ALL: u64 = u64::MAX >> 16;
 /// Capacity that is kept between commits.
@@ -266,10 +269,13 @@ fn play_back(path: &Path, replay: Replay<'_>) -> Result<(u64, u64), StorageError
     loop {
         match next(&mut file, length - good, &mut body).map_err(refused)? {
             Next::Whole { .. } => {}
-            Next::Broken if has_rotted(&mut file, length, &mut body).map_err(refused)? => {
-                return Err(damaged("a record is not what was written"));
+            Next::Broken | Next::End => {
+                file.seek(SeekFrom::Start(good)).map_err(refused)?;
+                if has_rotted(&mut file, length, &mut body).map_err(refused)? {
+                    return Err(damaged("a record is not what was written"));
+                }
+                return Ok((good, length));
             }
-            Next::Broken | Next::End => return Ok((good, length)),
         }
         changes(&body, replay).ok_or_else(|| damaged("a record is not one of this version"))?;
         good += (HEAD + body.len()) as u64;
@@ -307,16 +313,45 @@ fn next(file: &mut File, left: u64, body: &mut Vec<u8>) -> io::Result<Next> {
     Ok(if is_whole { Next::Whole { after_sync: length & AFTER_SYNC != 0 } } else { Next::Broken })
 }
 
-/// True if a record further on, behind one that is broken, was written when all before it was synced.
+/// True if a record behind one that is broken was written when all before it was synced.
 fn has_rotted(file: &mut File, length: u64, body: &mut Vec<u8>) -> io::Result<bool> {
     loop {
-        let left = length.saturating_sub(file.stream_position()?);
-        match next(file, left, body)? {
+        let at = file.stream_position()?;
+        match next(file, length.saturating_sub(at), body)? {
             Next::Whole { after_sync: true } => return Ok(true),
             Next::Whole { after_sync: false } | Next::Broken => {}
-            Next::End => return Ok(false),
+            Next::End => return is_followed(file, at, length, body),
         }
     }
+}
+
+/// The same where it is not known how long the broken one is: each place is tried. What clients sent may look like a
+/// record, which matters only where a power cut has spared it and not the head before it; and it may look like the
+/// heads of many, so no more is read than `TRIED_TIMES` the file.
+fn is_followed(file: &mut File, mut at: u64, length: u64, body: &mut Vec<u8>) -> io::Result<bool> {
+    let (mut piece, mut tried) = (Vec::new(), 0);
+    while at < length {
+        file.seek(SeekFrom::Start(at))?;
+        piece.clear();
+        Read::take(&mut *file, TRIED_AT_ONCE).read_to_end(&mut piece)?;
+        for (begin, head) in (at..).zip(piece.windows(8)) {
+            let size = head.try_into().map(u64::from_be_bytes).unwrap_or_default() ^ AFTER_SYNC;
+            if size == 0 || size > length - begin {
+                continue;
+            }
+            tried += size;
+            file.seek(SeekFrom::Start(begin))?;
+            if matches!(next(file, length - begin, body)?, Next::Whole { .. }) {
+                return Ok(true);
+            }
+            if tried > TRIED_TIMES * length {
+                return Ok(false);
+            }
+        }
+        // Whatever begins in the last few bytes is looked at once more.
+        at += TRIED_AT_ONCE - 7;
+    }
+    Ok(false)
 }
 
 fn changes(mut body: &[u8], replay: Replay<'_>) -> Option<()> {

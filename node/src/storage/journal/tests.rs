@@ -201,6 +201,53 @@ fn a_record_that_rotted_is_damage_and_one_that_was_never_synced_is_not() {
     }
 }
 
+/// Counted as empty, the file would be cut off, and all that was acknowledged with it.
+#[test]
+fn a_last_file_whose_first_bytes_are_gone_is_damage_and_one_that_was_never_written_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let file = file_of(place.path(), 1);
+    let (mut journal, _) = open(place.path()).unwrap();
+    commit(&mut journal, &[(b"a", Some(&[1; 600]))]);
+    let long = vec![7; 2 * TRIED_AT_ONCE as usize];
+    commit(&mut journal, &[(b"b", Some(&long))]);
+    let one_more = records(&file);
+    put(&mut journal, "c");
+    let all = records(&file);
+    for (with, lost) in [0u8, 0xff, 0x5a].into_iter().flat_map(|with| [(with, 16), (with, 512), (with, 4096)])
+    {
+        let mut bytes = all.clone();
+        bytes[..lost].fill(with);
+        fs::write(&file, &bytes).unwrap();
+        let error = open(place.path()).err().map(|e| e.0).unwrap_or_default();
+        assert_eq!(error, "its journal is damaged: a record is not what was written", "{with} {lost}");
+        assert_eq!(fs::read(&file).unwrap(), bytes, "nothing of it was changed");
+    }
+    // That the first was synced, only the next one tells; here that has lost its head as well.
+    let mut bytes = one_more;
+    let next = bytes.len() - long.len() - HEAD - 9;
+    bytes[..HEAD].fill(0);
+    bytes[next..][..HEAD].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(played(place.path()), "");
+}
+
+/// It takes as long as to read the file some times, not as long as to read it from each of its bytes.
+#[test]
+fn what_looks_like_the_heads_of_many_records_is_not_read_for_each() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(place.path()).unwrap();
+    let head = (AFTER_SYNC | 1_000_000).to_be_bytes();
+    commit(&mut journal, &[(b"a", Some(&head.repeat(500_000)))]);
+    drop(journal);
+    let file = file_of(place.path(), 1);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..8].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(played(place.path()), "");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 /// A sync of the end of a pipe fails: so this tells whether there was one.
 #[cfg(unix)]
 #[test]
@@ -242,8 +289,10 @@ proptest! {
         fs::write(&file, &bytes).unwrap();
         let opened = open(place.path());
         let at = flip.map_or(usize::MAX, |(at, _)| at);
-        // By a wrong length the next record is not found.
-        prop_assert!(opened.is_err() || at >= 2 * record || at % record < 8);
+        // A wrong length that is not beyond the file counts: the record behind it is not found. Of the highest byte,
+        // one bit says nothing of the length.
+        let may_be_length = at % record == 0 || (5..8).contains(&(at % record));
+        prop_assert!(opened.is_err() || at >= 2 * record || may_be_length);
         prop_assert!(opened.is_ok() || at < 2 * record);
         let Ok((mut journal, rows)) = opened else { return Ok(()) };
         let names = names(&rows);
