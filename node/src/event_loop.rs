@@ -19,6 +19,7 @@ use starling_protocol::request::Response;
 use starling_protocol::store::Question;
 use starling_protocol::time::Now;
 use std::collections::HashMap;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -100,10 +101,11 @@ impl From<StorageFailure> for Stopped {
     }
 }
 
-impl From<Stopped> for Error {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Storage(failure) => failure.into(),
+impl Stopped {
+    /// In words for people; `store`: the directory of what it stores.
+    pub fn told(self, store: &Path) -> Error {
+        match self {
+            Stopped::Storage(failure) => failure.told(store),
             Stopped::Transport(why) => Error::new("the peer has stopped because of a fault in the program")
                 .why(format!("what connects it to others has ended: {why}"))
                 .hint("start it again; what it has stored is there still"),

@@ -95,7 +95,7 @@ impl Running {
     /// Until it has ended by itself: storage has failed, its directory is gone, or another process runs as this peer.
     pub async fn ended(&mut self) -> Error {
         tokio::select! {
-            ended = ended(&mut self.task) => {
+            ended = ended(&mut self.task, &self.directory) => {
                 ended.err().unwrap_or_else(|| Error::new("the peer has stopped by itself"))
             }
             error = lost(&self.directory) => {
@@ -109,7 +109,7 @@ impl Running {
     /// Lets requests under way finish, flushes and closes everything. Not a leave: the others keep its place.
     pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
-        let result = ended(&mut self.task).await;
+        let result = ended(&mut self.task, &self.directory).await;
         drop(self.directory);
         result
     }
@@ -214,10 +214,10 @@ fn start_of(
     })
 }
 
-async fn ended(task: &mut JoinHandle<Result<(), Stopped>>) -> Result<(), Error> {
+async fn ended(task: &mut JoinHandle<Result<(), Stopped>>, directory: &Directory) -> Result<(), Error> {
     match task.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(stopped)) => Err(stopped.into()),
+        Ok(Err(stopped)) => Err(stopped.told(&directory.store())),
         Err(fault) => Err(Error::new("the peer has stopped because of a fault in the program").why(fault)),
     }
 }

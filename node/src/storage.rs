@@ -4,6 +4,7 @@
 //! since one journal is written. `tables` is the only file that names the embedded engine.
 
 use crate::clock::Clock;
+use crate::directory::in_shell;
 use crate::error::{self, Error};
 use engine::Engine;
 use reads::Reads;
@@ -69,13 +70,23 @@ pub struct OpenError {
 
 impl From<OpenError> for Error {
     fn from(e: OpenError) -> Self {
-        let hint = "see that the disk works and has room. If the data is damaged, move that directory away \
-                    and start again: this peer is then filled from the others";
         Error::new(format!("cannot open the store {}", e.path.display()))
             .why(e.why)
-            .hint(hint)
+            .hint(way_out(&e.path))
             .with_code(error::STORAGE)
     }
+}
+
+/// What to do about a store that cannot be used. Of one that is damaged nothing is read that the others do not have: it
+/// is moved away whole, since contexts in it count as there what is not.
+fn way_out(store: &Path) -> String {
+    let aside = in_shell(&store.with_extension("damaged"));
+    let store = in_shell(store);
+    format!(
+        "see that the disk works and has room, and start the peer again. If its files are damaged, stop it, move its \
+         store away, and start it as before: mv {store} {aside}; the others keep its place and fill it again. Where \
+         no other has the data, restore a copy of the directory instead"
+    )
 }
 
 /// Storage has failed and stopped: what was not answered by then is unknown, and nothing will be.
@@ -85,14 +96,12 @@ pub struct StorageFailure {
     why: String,
 }
 
-impl From<StorageFailure> for Error {
-    fn from(e: StorageFailure) -> Self {
+impl StorageFailure {
+    /// In words for people; `store`: the directory that it was about.
+    pub fn told(self, store: &Path) -> Error {
         Error::new("storage failed, and this peer has stopped")
-            .why(e.why)
-            .hint(
-                "see that the disk works and has room, then start the peer again. If it says that files are \
-                 damaged, move the directory of its store away before: it is then filled from the others",
-            )
+            .why(self.why)
+            .hint(way_out(store))
             .with_code(error::STORAGE)
     }
 }

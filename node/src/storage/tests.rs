@@ -436,6 +436,41 @@ fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
     let error = Error::from(error);
     assert_eq!(error.code(), error::STORAGE);
     let text = error.to_string();
-    assert!(text.contains("another process has it open") && text.contains("start again"), "{text}");
+    assert!(text.contains("another process has it open") && text.contains("start it as before"), "{text}");
+    store.handle.close().unwrap();
+}
+
+/// What the hint says to do is done, word by word.
+#[test]
+fn a_store_that_is_damaged_is_moved_away_as_its_error_says_and_made_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("it's the store");
+    let mut store = open(&path);
+    store.execute(set(1));
+    let first = store.id;
+    store.handle.close().unwrap();
+    let journal = path.join("recent/000000000001");
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[20] ^= 1;
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    // A record behind it that was written when it was synced.
+    let mut behind = open(&place.path().join("other"));
+    behind.execute(set(1));
+    behind.execute(set(2));
+    behind.handle.close().unwrap();
+    let other = fs::read(place.path().join("other/recent/000000000001")).unwrap();
+    bytes.splice(end.., other);
+    fs::write(&journal, &bytes).unwrap();
+    let opened = spawn(&path, Durability::Synced, Clock::start(Arc::default()), |_| {}, |_| {});
+    let error = Error::from(opened.err().unwrap());
+    assert!(error.line().contains("its journal is damaged"), "{error}");
+    let hint = error.what_to_do().unwrap();
+    assert_eq!(StorageFailure { why: String::new() }.told(&path).what_to_do(), Some(hint));
+    let (_, command) = hint.split_once(": mv ").unwrap();
+    let (command, _) = command.split_once(';').unwrap();
+    let moved = std::process::Command::new("sh").arg("-c").arg(format!("mv {command}")).status().unwrap();
+    assert!(moved.success() && place.path().join("it's the store.damaged").exists());
+    let store = open(&path);
+    assert!(store.empty && store.id != first, "the others are told that it was lost");
     store.handle.close().unwrap();
 }

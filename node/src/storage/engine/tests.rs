@@ -473,3 +473,41 @@ fn a_journal_that_has_lost_its_first_file_is_refused_unless_tables_hold_what_was
         assert_eq!(error(), lost);
     }
 }
+
+/// Taken for absent, what was there would count as removed.
+#[test]
+fn what_has_rotted_in_tables_is_an_error_and_never_a_row_that_is_not_there() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    let row = |n: u16| [&[0, 1, 1, 0, 1, 7, 4][..], &n.to_be_bytes()].concat();
+    (0..3000).for_each(|n| disk.engine.put(&row(n), &[n as u8; 40]));
+    disk.commit(true);
+    drop(disk);
+    let tables = std::fs::read_dir(place.path().join("keyspaces/1/tables")).unwrap();
+    let files: Vec<_> = tables.map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    let sound = std::fs::read(&files[0]).unwrap();
+    let (mut refused, mut found) = (0, 0);
+    for sector in sound.chunks(512).enumerate().map(|(n, _)| 512 * n).step_by(9) {
+        let mut bytes = sound.clone();
+        bytes[sector..].iter_mut().take(512).for_each(|byte| *byte = !*byte);
+        std::fs::write(&files[0], &bytes).unwrap();
+        let Ok(disk) = Disk::open(place.path()) else {
+            refused += 1;
+            continue;
+        };
+        let mut seen = 0;
+        let all = disk.engine.scan(&[0, 1, 0], &[0, 1, 255], &mut |_, _| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        assert!(all.is_err() || seen == 3000, "{seen} at {sector}");
+        let got = (0..3000).map(|n| disk.engine.get(&row(n)));
+        assert!(
+            got.into_iter().all(|got| got.is_err() || got.is_ok_and(|value| value.is_some())),
+            "{sector}"
+        );
+        found += usize::from(all.is_err());
+    }
+    assert!(refused + found > 5, "{refused} {found}");
+}
