@@ -357,6 +357,18 @@ fn a_scan_goes_through_all_keys_and_tells_when_it_is_done() {
         assert_eq!(client.error(line), error, "{line}");
     }
     assert!(client.error("scan 0 MATCH").starts_with("ERR syntax error"));
+    let long = "a".repeat(1025);
+    for line in
+        [format!("scan 0 match {long}"), format!("sscan s 0 match {long}"), format!("config get {long}")]
+    {
+        assert_eq!(client.error(&line), "ERR a pattern is at most 1024 bytes long, this one is 1025");
+    }
+    let many = "a ".repeat(257);
+    assert!(
+        client
+            .error(&format!("config get {}", many.trim_end()))
+            .starts_with("ERR CONFIG GET takes at most 256")
+    );
 }
 
 impl Client {

@@ -6,7 +6,7 @@ use super::cursors::Place;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
 use super::{Arguments, Plan, upper};
-use crate::glob;
+use crate::glob::Pattern;
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
 use starling_crdt::command::PAGE_MAX;
@@ -38,7 +38,7 @@ impl Of {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
-    pattern: Option<Vec<u8>>,
+    pattern: Option<Pattern>,
     count: u32,
     values: bool,
 }
@@ -59,7 +59,7 @@ fn options(of: Of, words: &[ByteBuf]) -> Result<Options, String> {
     while let Some(name) = words.next() {
         let mut value = || words.next().ok_or("ERR syntax error");
         match upper(name).as_str() {
-            "MATCH" => options.pattern = Some(value()?.to_vec()),
+            "MATCH" => options.pattern = Some(Pattern::new(value()?)?),
             "COUNT" => options.count = count(value()?)?,
             "NOVALUES" if of == Of::Hash => options.values = false,
             "NOVALUES" => return Err("ERR NOVALUES option can only be used in HSCAN".into()),
@@ -133,7 +133,7 @@ fn matching(elements: Vec<ByteBuf>, options: &Options) -> Vec<Frame> {
     let (mut elements, mut found) = (elements.into_iter(), Vec::new());
     while let Some(name) = elements.next() {
         let value = if options.values { elements.next() } else { None };
-        if options.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, &name)) {
+        if options.pattern.as_ref().is_none_or(|pattern| pattern.matches(&name)) {
             found.extend([Some(name), value].into_iter().flatten().map(|word| Frame::Bulk(word.into_vec())));
         }
     }
@@ -204,7 +204,7 @@ mod tests {
     fn options_are_read_and_refused_as_by_redis() {
         let plain = Options { pattern: None, count: 10, values: true };
         assert_eq!(parsed(Of::Hash, ""), Ok(plain));
-        let all = Options { pattern: Some(b"a*".into()), count: 7, values: false };
+        let all = Options { pattern: Pattern::new(b"a*").ok(), count: 7, values: false };
         assert_eq!(parsed(Of::Hash, "count 7 novalues Match a*"), Ok(all));
         assert_eq!(parsed(Of::Set, "count 99999999999").map(|options| options.count), Ok(PAGE_MAX));
         for line in ["match", "count", "count 0", "count -3", "type set"] {
@@ -219,7 +219,7 @@ mod tests {
     fn of_a_hash_what_matches_comes_with_its_value() {
         let elements = || ["a", "b", "b", "c"].map(ByteBuf::from).to_vec();
         let bulks = |words: &[&str]| words.iter().map(|word| Frame::bulk(*word)).collect::<Vec<_>>();
-        let options = |values| Options { pattern: Some(b"b".into()), count: 10, values };
+        let options = |values| Options { pattern: Pattern::new(b"b").ok(), count: 10, values };
         assert_eq!(matching(elements(), &options(true)), bulks(&["b", "c"]));
         assert_eq!(matching(elements(), &options(false)), bulks(&["b", "b"]));
     }

@@ -5,7 +5,7 @@ use super::cursors::Place;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
 use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, elements, upper};
-use crate::glob;
+use crate::glob::Pattern;
 use crate::resp::frame::Frame;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_bytes::ByteBuf;
@@ -141,7 +141,7 @@ fn persist(replies: Vec<Reply>) -> Reply {
 
 #[derive(Debug, PartialEq, Eq)]
 struct ScanOptions {
-    pattern: Option<Vec<u8>>,
+    pattern: Option<Pattern>,
     count: usize,
     kind: Option<String>,
 }
@@ -153,7 +153,7 @@ fn scan_options(words: &[Vec<u8>]) -> Result<ScanOptions, String> {
             return Err("ERR syntax error; an option of SCAN lacks its value".into());
         };
         match upper(name).as_str() {
-            "MATCH" => options.pattern = Some(value.clone()),
+            "MATCH" => options.pattern = Some(Pattern::new(value)?),
             "COUNT" => options.count = elements::count(value)? as usize,
             "TYPE" => options.kind = Some(upper(value).to_ascii_lowercase()),
             _ => return Err("ERR syntax error; SCAN knows MATCH, COUNT and TYPE".into()),
@@ -198,7 +198,7 @@ async fn scan_page(
         let (keys, next) = step(session, cursor, (options.count - seen).min(STEP_MAX)).await?;
         seen += keys.len();
         let matching = |key: &ByteBuf| {
-            session.sees(key) && options.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key))
+            session.sees(key) && options.pattern.as_ref().is_none_or(|pattern| pattern.matches(key))
         };
         found.extend(of_type(session, keys.into_iter().filter(matching).collect(), &options.kind).await?);
         match next {

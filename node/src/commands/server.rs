@@ -6,7 +6,7 @@ use super::{
     Arguments, BASE, Group, Kind, Run, Spec, help, introspection, keys, refused, subcommand,
     unknown_subcommand, upper,
 };
-use crate::glob;
+use crate::glob::Pattern;
 use crate::render::{StatusPage, plain};
 use crate::resp::frame::Frame;
 use std::fmt::Write as _;
@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long keys are counted for `INFO`, which monitors ask for every few seconds.
 const KEYSPACE_TIME: Duration = Duration::from_millis(250);
+
+/// Most patterns of one `CONFIG GET`: many times the settings that there are.
+const PATTERNS_MAX: usize = 256;
 
 const LOCAL: Spec = Spec { group: Group::Server, ..BASE };
 
@@ -86,12 +89,15 @@ fn time(_: &mut Session, _: Arguments) -> Frame {
 fn config(session: &mut Session, args: Arguments) -> Frame {
     let (word, patterns) = subcommand(args);
     match (word.as_str(), patterns.as_slice()) {
+        ("GET", [_, ..]) if patterns.len() > PATTERNS_MAX => {
+            Frame::error(format!("ERR CONFIG GET takes at most {PATTERNS_MAX} patterns; '*' is all settings"))
+        }
         ("GET", [_, ..]) => {
-            let wanted = |name: &str| {
-                patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
-            };
-            let settings = settings(session).into_iter().filter(|(name, _)| wanted(name));
-            Frame::Map(settings.map(|(name, value)| (Frame::bulk(name), Frame::bulk(value))).collect())
+            let read = patterns.iter().map(|pattern| Pattern::new(&pattern.to_ascii_lowercase()));
+            match read.collect::<Result<Vec<_>, _>>() {
+                Ok(patterns) => settings_like(session, &patterns),
+                Err(line) => Frame::error(line),
+            }
         }
         ("HELP", []) => help::lines("config"),
         ("SET" | "REWRITE" | "RESETSTAT", _) => Frame::error(refused::line(
@@ -101,6 +107,12 @@ fn config(session: &mut Session, args: Arguments) -> Frame {
         )),
         _ => unknown_subcommand("config", &word),
     }
+}
+
+fn settings_like(session: &Session, patterns: &[Pattern]) -> Frame {
+    let wanted = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
+    let settings = settings(session).into_iter().filter(|(name, _)| wanted(name));
+    Frame::Map(settings.map(|(name, value)| (Frame::bulk(name), Frame::bulk(value))).collect())
 }
 
 /// In Redis' names: what its clients and its benchmark ask for.
