@@ -17,6 +17,7 @@ mod introspection;
 mod keys;
 mod list;
 mod network;
+mod random;
 mod refused;
 mod server;
 pub mod session;
@@ -25,7 +26,7 @@ mod strings;
 pub mod tokens;
 mod transaction;
 
-pub use call::{DataCall, Prepared, prepare};
+pub use call::{Combine, DataCall, Prepared, prepare};
 pub use failure::failure_line;
 pub use help::text as help_text;
 pub use refused::unknown;
@@ -92,6 +93,8 @@ pub struct Keys {
 pub const NO_KEY: Keys = Keys { first: 0, last: 0, step: 0 };
 pub const ONE_KEY: Keys = Keys { first: 1, last: 1, step: 1 };
 pub const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
+/// The first argument says how many keys follow it. Of such a command this tells the first one alone.
+pub const COUNTED_KEYS: Keys = Keys { first: 2, last: 2, step: 1 };
 
 /// One command per key. Commands over several keys are several of these, each on its own.
 pub type Plan = Vec<(ByteBuf, Command)>;
@@ -102,6 +105,8 @@ pub enum Run {
     /// At the owners of its keys. `plan` reads the arguments, or tells in an error line what is wrong
     /// with them; `combine` makes one reply of one per key.
     Data { plan: fn(Arguments) -> Result<Plan, String>, combine: fn(Vec<Reply>) -> Reply },
+    /// The same, where the arguments also say what is made of the replies.
+    Shaped(fn(Arguments) -> Result<(Plan, Combine), String>),
     /// At once, from what this connection knows.
     Here(fn(&mut Session, Arguments) -> Frame),
     /// After asking the peer.

@@ -128,6 +128,9 @@ fn data_commands_answer_in_the_shapes_of_redis() {
         "touch k none\r\nexpiretime k\r\npexpiretime none\r\npersist k\r\n",
         ":1\r\n:-1\r\n:-2\r\n:0\r\n",
     );
+    client.says("getrange k 1 -2\r\nsubstr none 0 1\r\n", "$3\r\nell\r\n$0\r\n\r\n");
+    client.says("incrby n 4\r\ngetrange n 0 0\r\n", ":10\r\n$1\r\n1\r\n");
+    assert_eq!(client.error("getrange s 0 1"), WRONG_TYPE);
     client.says("hset h f long\r\nhstrlen h f\r\nhstrlen h x\r\n", ":0\r\n:4\r\n:0\r\n");
     assert_eq!(client.error("hstrlen k f"), WRONG_TYPE);
     client.says("dbsize\r\ndel k s k\r\nunlink h\r\ndbsize\r\n", ":6\r\n:2\r\n:1\r\n:3\r\n");
@@ -135,6 +138,28 @@ fn data_commands_answer_in_the_shapes_of_redis() {
     client.call("sadd s x");
     assert_eq!(client.error("get s"), WRONG_TYPE);
     assert_eq!(client.call("mget s a"), Frame::Array(vec![Frame::Null, Frame::bulk("1")]));
+}
+
+#[test]
+fn elements_are_drawn_by_chance_and_common_ones_counted() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("sadd s x\r\nsadd t x y\r\nhset h f 1\r\nset k v\r\n", ":1\r\n:2\r\n:1\r\n+OK\r\n");
+    client.says("srandmember s\r\nsrandmember none\r\n", "$1\r\nx\r\n$-1\r\n");
+    client.says("srandmember s -2\r\n", "*2\r\n$1\r\nx\r\n$1\r\nx\r\n");
+    client.says("srandmember none 2\r\nsrandmember s 0\r\n", "*0\r\n*0\r\n");
+    client.says("hrandfield h\r\nhrandfield h 5\r\n", "$1\r\nf\r\n*1\r\n$1\r\nf\r\n");
+    client.says("hrandfield h 1 withvalues\r\n", "*2\r\n$1\r\nf\r\n$1\r\n1\r\n");
+    let Frame::Array(mut both) = client.call("srandmember t 2") else { panic!() };
+    both.sort_by_key(|frame| *frame == Frame::bulk("y"));
+    assert_eq!(both, bulks(&["x", "y"]));
+    client.says("sintercard 2 s t\r\nsintercard 1 t limit 1\r\nsintercard 1 t\r\n", ":1\r\n:1\r\n:2\r\n");
+    for line in ["srandmember k", "hrandfield s 1", "sintercard 2 s h"] {
+        assert_eq!(client.error(line), WRONG_TYPE, "{line}");
+    }
+    assert_eq!(client.call("command getkeys sintercard 2 s t limit 1"), Frame::Array(bulks(&["s", "t"])));
+    client.call("hello 3");
+    client.says("hrandfield h -1 WITHVALUES\r\n", "*1\r\n*2\r\n$1\r\nf\r\n$1\r\n1\r\n");
 }
 
 #[test]
@@ -1016,6 +1041,21 @@ fn replies_that_nobody_takes_are_bounded_for_all_clients_together() {
     assert_eq!((answered, refused), (8, 40), "as much as fits");
     assert!(rest.ends_with("+PONG\r\n+OK\r\n"), "in order");
     other.says("GET large\r\n", &value);
+}
+
+/// A megabyte each, of a set of one member.
+#[test]
+fn what_is_drawn_again_and_again_is_counted_as_often() {
+    let port = Port { unfinished: 4 * 1024 * 1024, ..Port::default() };
+    let peer = FakePeer::start_at(port, |facts, requests| PeerHandle::new(facts, requests, None));
+    let mut client = Client::of(&peer);
+    client.says(&format!("SADD s {}\r\n", "x".repeat(1_024)), ":1\r\n");
+    client.0.write_all("SRANDMEMBER s -1000\r\n".repeat(64).as_bytes()).unwrap();
+    client.0.write_all(b"QUIT\r\n").unwrap();
+    let rest = client.rest();
+    let (answered, refused) = (rest.matches("*1000\r\n").count(), rest.matches("-BUSY ").count());
+    assert_eq!(answered + refused, 64);
+    assert!((1..=8).contains(&answered), "{answered}");
 }
 
 #[test]

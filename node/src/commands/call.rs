@@ -1,7 +1,7 @@
 //! From words to a call: the command is looked up and its arguments are checked.
 
 use super::{Arguments, Plan, Run, Spec, find, refused, shown};
-use crate::resp::frame::Frame;
+use crate::resp::frame::{Frame, Version};
 use serde_bytes::ByteBuf;
 use starling_crdt::{CommandError, Reply};
 
@@ -17,7 +17,25 @@ pub enum Prepared {
 pub struct DataCall {
     pub spec: &'static Spec,
     pub plan: Plan,
-    pub combine: fn(Vec<Reply>) -> Reply,
+    pub combine: Combine,
+}
+
+/// What makes one reply of one per key.
+pub enum Combine {
+    /// What the command is called is enough.
+    Plain(fn(Vec<Reply>) -> Reply),
+    /// With what else its arguments say.
+    With(Box<dyn FnOnce(Vec<Reply>, Version) -> Reply + Send>),
+}
+
+impl Combine {
+    /// `version`: that of the client, for the few replies whose elements depend on it.
+    pub fn of(self, replies: Vec<Reply>, version: Version) -> Reply {
+        match self {
+            Combine::Plain(combine) => combine(replies),
+            Combine::With(combine) => combine(replies, version),
+        }
+    }
 }
 
 /// Looks the first word up and checks the others.
@@ -33,12 +51,14 @@ pub fn prepare(mut words: Arguments) -> Prepared {
     if !spec.accepts(args.len() + 1) {
         return Prepared::Refused(Frame::error(wrong_arity(spec)));
     }
-    match spec.run {
-        Run::Data { plan, combine } => match plan(args) {
-            Ok(plan) => Prepared::Data(DataCall { spec, plan, combine }),
-            Err(line) => Prepared::Refused(Frame::error(line)),
-        },
-        _ => Prepared::Other(spec, args),
+    let planned = match spec.run {
+        Run::Data { plan, combine } => plan(args).map(|plan| (plan, Combine::Plain(combine))),
+        Run::Shaped(plan) => plan(args),
+        Run::Here(_) | Run::Ask(_) => return Prepared::Other(spec, args),
+    };
+    match planned {
+        Ok((plan, combine)) => Prepared::Data(DataCall { spec, plan, combine }),
+        Err(line) => Prepared::Refused(Frame::error(line)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::call::{all_ok, key_and_rest, only, pairs, wrong_arity_of};
 use super::elements::{self, Of, SCAN_CAVEAT};
-use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
+use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, random};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 
@@ -65,6 +65,16 @@ pub const SPECS: &[Spec] = &[
         example: "hdel user:1 born",
         run: Run::Data { plan: |args| fields(args, |fields| Command::HDel { fields }), combine: only },
         ..WRITE
+    },
+    Spec {
+        name: "hrandfield",
+        arity: -2,
+        usage: "key [count [WITHVALUES]]",
+        summary: "A field of a hash by chance, or several, with their values if that is asked for",
+        caveat: random::DRAW_CAVEAT,
+        example: "hrandfield user:1 2 withvalues",
+        run: Run::Shaped(random::field),
+        ..READ
     },
     Spec {
         name: "hlen",

@@ -1,7 +1,10 @@
 //! `COMMAND`: the table, as Redis clients read it.
 
 use super::session::Session;
-use super::{Arguments, Group, Keys, Kind, Spec, all, find, help, subcommand, unknown_subcommand};
+use super::{
+    Arguments, COUNTED_KEYS, DataCall, Group, Keys, Kind, Prepared, Spec, all, find, help, prepare,
+    subcommand, unknown_subcommand,
+};
 use crate::resp::frame::Frame;
 
 pub fn command(_: &mut Session, args: Arguments) -> Frame {
@@ -26,7 +29,8 @@ pub fn command(_: &mut Session, args: Arguments) -> Frame {
 /// specifications and subcommands.
 fn info(spec: &Spec) -> Frame {
     let Keys { first, last, step } = spec.keys;
-    let flags = flags(spec).iter().map(|flag| Frame::Simple((*flag).into())).collect();
+    let movable = (spec.keys == COUNTED_KEYS).then_some(&"movablekeys");
+    let flags = flags(spec).iter().chain(movable).map(|flag| Frame::Simple((*flag).into())).collect();
     let category = Frame::Simple(format!("@{}", spec.group.name()));
     let numbers = [first, last, step].map(|number| Frame::Int(number.into()));
     let mut fields = vec![Frame::bulk(spec.name), Frame::Int(spec.arity.into()), Frame::Set(flags)];
@@ -108,6 +112,9 @@ fn keys_of(name: &[u8], args: &[Vec<u8>]) -> Frame {
     let Some(spec) = find(name).filter(|spec| spec.accepts(words)) else {
         return Frame::error("ERR Invalid command specified, or invalid number of arguments for command");
     };
+    if spec.keys == COUNTED_KEYS {
+        return counted_keys(name, args);
+    }
     let Keys { first, last, step } = spec.keys;
     let (Ok(first), Ok(step)) = (usize::try_from(first), usize::try_from(step)) else { return Frame::Null };
     if first == 0 || step == 0 {
@@ -116,4 +123,14 @@ fn keys_of(name: &[u8], args: &[Vec<u8>]) -> Frame {
     let last = usize::try_from(last).unwrap_or(args.len());
     let keys = args.iter().take(last).skip(first - 1).step_by(step);
     Frame::Array(keys.map(|key| Frame::bulk(key.clone())).collect())
+}
+
+fn counted_keys(name: &[u8], args: &[Vec<u8>]) -> Frame {
+    match prepare(std::iter::once(name).chain(args.iter().map(Vec::as_slice)).map(<[u8]>::to_vec).collect()) {
+        Prepared::Data(DataCall { plan, .. }) => {
+            Frame::Array(plan.into_iter().map(|(key, _)| Frame::Bulk(key.into_vec())).collect())
+        }
+        Prepared::Refused(frame) => frame,
+        Prepared::Other(..) => Frame::Null,
+    }
 }

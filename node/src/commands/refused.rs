@@ -46,11 +46,6 @@ const REFUSED: &[Refused] = &[
         instead: "MGET both, and compare them in the client",
     },
     Refused {
-        names: &["getrange", "substr"],
-        why: "strings are read whole",
-        instead: "GET and cut it, or keep parts in a hash (HSET, HGET)",
-    },
-    Refused {
         names: &["incrbyfloat", "hincrbyfloat", "hincrby"],
         why: "not built yet",
         instead: "INCRBY on a key of its own",
@@ -69,12 +64,6 @@ const REFUSED: &[Refused] = &[
         names: &["sinterstore", "sunionstore", "sdiffstore"],
         why: "reading and writing are two steps here",
         instead: "SINTER, SUNION or SDIFF, then SADD",
-    },
-    Refused { names: &["sintercard"], why: "not built yet", instead: "SINTER, and count in the client" },
-    Refused {
-        names: &["srandmember", "hrandfield"],
-        why: "not built yet",
-        instead: "SMEMBERS or HKEYS, and choose in the client",
     },
     Refused {
         names: &[

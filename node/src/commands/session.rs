@@ -228,16 +228,24 @@ impl Session {
         match spec.run {
             Run::Here(run) => futures::future::ready(run(self, args)).boxed(),
             Run::Ask(run) => run(self, args),
-            Run::Data { .. } => unreachable!("{} is prepared as a data call", spec.name),
+            Run::Data { .. } | Run::Shaped(_) => unreachable!("{} is prepared as a data call", spec.name),
         }
     }
 
     /// Runs a command on keys. Several may run at once; none changes the session.
     pub async fn data(&self, call: DataCall) -> Frame {
-        match self.gather(call.plan).await {
-            Ok((replies, hidden)) => self.noted(frame_of((call.combine)(replies)), hidden),
-            Err(failure) => failure_frame(&failure),
+        let (replies, hidden) = match self.gather(call.plan).await {
+            Ok(gathered) => gathered,
+            Err(failure) => return failure_frame(&failure),
+        };
+        let read: usize = replies.iter().map(size_of_reply).sum();
+        let reply = call.combine.of(replies, self.version);
+        // What is drawn with repetition may be more than what was read for it.
+        let grown = size_of_reply(&reply).saturating_sub(read);
+        if grown > ELEMENT && !self.answers.take(grown) {
+            return failure_frame(&no_room());
         }
+        self.noted(frame_of(reply), hidden)
     }
 
     fn noted(&self, frame: Frame, hidden: u32) -> Frame {

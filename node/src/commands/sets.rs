@@ -1,8 +1,8 @@
 //! Commands on sets.
 
-use super::call::{key_and_rest, only};
+use super::call::{Combine, integer, key_and_rest, only};
 use super::elements::{self, Of, SCAN_CAVEAT};
-use super::{ALL_KEYS, Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec};
+use super::{ALL_KEYS, Arguments, BASE, COUNTED_KEYS, Group, Kind, ONE_KEY, Plan, Run, Spec, random, upper};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 use std::collections::BTreeSet;
@@ -63,6 +63,16 @@ pub const SPECS: &[Spec] = &[
         ..READ
     },
     Spec {
+        name: "srandmember",
+        arity: -2,
+        usage: "key [count]",
+        summary: "A member of a set by chance, or several",
+        caveat: random::DRAW_CAVEAT,
+        example: "srandmember team 2",
+        run: Run::Shaped(random::member),
+        ..READ
+    },
+    Spec {
         name: "scard",
         arity: 2,
         usage: "key",
@@ -105,6 +115,17 @@ pub const SPECS: &[Spec] = &[
         ..READ
     },
     Spec {
+        name: "sintercard",
+        arity: -3,
+        keys: COUNTED_KEYS,
+        usage: "numkeys key [key ...] [LIMIT limit]",
+        summary: "How many members several sets have in common, or LIMIT if there are more",
+        caveat: EACH_ON_ITS_OWN,
+        example: "sintercard 2 team guests limit 10",
+        run: Run::Shaped(intersection_size),
+        ..READ
+    },
+    Spec {
         name: "sdiff",
         arity: -2,
         keys: ALL_KEYS,
@@ -131,6 +152,29 @@ fn intersection(replies: Vec<Reply>) -> Reply {
         let other: BTreeSet<_> = other.into_iter().collect();
         common.retain(|member| other.contains(member));
     })
+}
+
+/// Errors as Redis has them.
+fn intersection_size(mut args: Arguments) -> Result<(Plan, Combine), String> {
+    let count = integer(&args.remove(0)).ok().and_then(|count| usize::try_from(count).ok());
+    let count = count.filter(|count| *count > 0).ok_or("ERR numkeys should be greater than 0")?;
+    if count > args.len() {
+        return Err("ERR Number of keys can't be greater than number of args".into());
+    }
+    let options = args.split_off(count);
+    let limit = match options.as_slice() {
+        [] => 0,
+        [name, limit] if upper(name) == "LIMIT" => {
+            integer(limit).ok().filter(|limit| *limit >= 0).ok_or("ERR LIMIT can't be negative")?
+        }
+        _ => return Err("ERR syntax error".into()),
+    };
+    let most = if limit == 0 { i64::MAX } else { limit };
+    let combine = move |replies, _| match intersection(replies) {
+        Reply::Set(common) => Reply::Int(i64::try_from(common.len()).unwrap_or(i64::MAX).min(most)),
+        other => other,
+    };
+    Ok((whole(args)?, Combine::With(Box::new(combine))))
 }
 
 fn difference(replies: Vec<Reply>) -> Reply {

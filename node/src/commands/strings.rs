@@ -1,14 +1,23 @@
 //! Commands on strings and counters.
 
-use super::call::{all_ok, each, integer, key_and_rest, only, pairs, wrong_arity_of};
+use super::call::{Combine, all_ok, each, integer, key_and_rest, only, pairs, wrong_arity_of};
 use super::{ALL_KEYS, Arguments, BASE, Group, Keys, Kind, ONE_KEY, Plan, Run, Spec, refused, upper};
-use starling_crdt::Command;
+use serde_bytes::ByteBuf;
+use starling_crdt::{Command, Reply};
 use std::collections::BTreeMap;
 
 const READ: Spec = Spec { group: Group::String, kind: Kind::Read, keys: ONE_KEY, ..BASE };
 const WRITE: Spec = Spec { kind: Kind::Write, ..READ };
 const NOT_AN_ID: &str = "exact once all copies have met, but not a source of ids: peers that are cut off \
                          from each other can return the same number";
+
+const PART: Spec = Spec {
+    arity: 4,
+    usage: "key start end",
+    caveat: "the owners send the whole string; what is read often by parts is better kept in a hash (HSET, HGET)",
+    run: Run::Shaped(part),
+    ..READ
+};
 
 pub const SPECS: &[Spec] = &[
     Spec {
@@ -62,6 +71,18 @@ pub const SPECS: &[Spec] = &[
         example: "strlen greeting",
         run: Run::Data { plan: |args| Ok(vec![(key_and_rest(args).0, Command::Strlen)]), combine: only },
         ..READ
+    },
+    Spec {
+        name: "getrange",
+        summary: "Read a part of a string, both ends included; -1 is its last byte",
+        example: "getrange greeting 0 3",
+        ..PART
+    },
+    Spec {
+        name: "substr",
+        summary: "Read a part of a string; GETRANGE under its old name",
+        example: "substr greeting -3 -1",
+        ..PART
     },
     Spec {
         name: "incr",
@@ -148,4 +169,57 @@ fn add(args: Arguments, take: bool) -> Result<Plan, String> {
     let by = rest.first().map_or(Ok(1), |word| integer(word))?;
     let by = if take { by.checked_neg().ok_or("ERR decrement would overflow")? } else { by };
     Ok(vec![(key, Command::IncrBy { by })])
+}
+
+fn part(args: Arguments) -> Result<(Plan, Combine), String> {
+    let (start, end) = (integer(&args[1])?, integer(&args[2])?);
+    let combine = move |replies, _| match only(replies) {
+        Reply::Bytes(value) => Reply::Bytes(cut(value, start, end)),
+        Reply::Nil => Reply::Bytes(ByteBuf::new()),
+        other => other,
+    };
+    Ok((vec![(key_and_rest(args).0, Command::Get)], Combine::With(Box::new(combine))))
+}
+
+/// From one place to another, both included. Those below zero are counted from behind, as with Redis.
+fn cut(mut value: ByteBuf, start: i64, end: i64) -> ByteBuf {
+    let length = i64::try_from(value.len()).unwrap_or(i64::MAX);
+    let from_front = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at.min(length) };
+    // An end before the first byte, given from behind, is the first byte; not if the start is behind it, too.
+    let (first, behind) = (from_front(start), from_front(end).saturating_add(1).min(length));
+    if first >= behind || start < 0 && end < 0 && start > end {
+        return ByteBuf::new();
+    }
+    value.truncate(behind as usize);
+    value.drain(..first as usize);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Redis 7.2's own answers.
+    #[test]
+    fn a_part_of_a_string_is_what_redis_cuts_out() {
+        let all = || ByteBuf::from("This is a string");
+        for (start, end, part) in [
+            (0, 3, "This"),
+            (-3, -1, "ing"),
+            (0, -1, "This is a string"),
+            (10, 100, "string"),
+            (5, 3, ""),
+            (100, 200, ""),
+            (16, 16, ""),
+            (-100, 3, "This"),
+            (-100, -100, "T"),
+            (0, -100, "T"),
+            (-1, -100, ""),
+            (i64::MIN, i64::MAX, "This is a string"),
+            (i64::MAX, i64::MIN, ""),
+        ] {
+            assert_eq!(cut(all(), start, end), ByteBuf::from(part), "{start} {end}");
+        }
+        assert_eq!(cut(ByteBuf::new(), 0, -1), ByteBuf::new());
+    }
 }

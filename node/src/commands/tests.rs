@@ -64,7 +64,7 @@ fn examples_have_arguments_that_are_accepted() {
 
 #[test]
 fn commands_on_keys_have_key_positions_and_know_whether_they_write() {
-    for spec in all().filter(|spec| matches!(spec.run, Run::Data { .. })) {
+    for spec in all().filter(|spec| matches!(spec.run, Run::Data { .. } | Run::Shaped(_))) {
         assert_ne!(spec.keys, NO_KEY, "{}", spec.name);
         let words: Arguments = spec.example.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let Prepared::Data(call) = prepare(words) else { panic!("{} is a data command", spec.name) };
@@ -90,6 +90,18 @@ fn wrong_arguments_are_answered_with_the_usage() {
     assert!(refusal("set k v NX").starts_with("NOTSUPPORTED SET NX "));
     assert!(refusal("set k v EX 10").starts_with("NOTSUPPORTED SET EX keys do not expire yet; "));
     assert!(refusal("set k v FOO").starts_with("ERR syntax error"));
+    for (line, error) in [
+        ("getrange k 0 x", "ERR value is not an integer or out of range"),
+        ("srandmember s 1 2", "ERR syntax error"),
+        ("hrandfield h 1 values", "ERR syntax error"),
+        ("sintercard 0 s", "ERR numkeys should be greater than 0"),
+        ("sintercard x s", "ERR numkeys should be greater than 0"),
+        ("sintercard 2 s", "ERR Number of keys can't be greater than number of args"),
+        ("sintercard 1 s limit -1", "ERR LIMIT can't be negative"),
+        ("sintercard 1 s limit", "ERR syntax error"),
+    ] {
+        assert_eq!(refusal(line), error, "{line}");
+    }
     assert!(refusal("lpush k v").starts_with("NOTSUPPORTED LPUSH "));
     assert!(refusal("\u{7}bad\r\n").is_ascii());
 }
