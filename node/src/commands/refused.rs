@@ -46,9 +46,14 @@ const REFUSED: &[Refused] = &[
         instead: "MGET both, and compare them in the client",
     },
     Refused {
-        names: &["incrbyfloat", "hincrbyfloat", "hincrby"],
-        why: "not built yet",
-        instead: "INCRBY on a key of its own",
+        names: &["hincrby"],
+        why: "of two sums written into a field at once one would be lost",
+        instead: "INCRBY on a key of its own, such as user:1:visits, where both count",
+    },
+    Refused {
+        names: &["incrbyfloat", "hincrbyfloat"],
+        why: "counters that merge are of whole numbers",
+        instead: "INCRBY in the smallest unit, such as cents",
     },
     Refused {
         names: &["hsetnx", "hgetdel", "hgetex", "hsetex"],
@@ -77,6 +82,8 @@ const REFUSED: &[Refused] = &[
             "hpexpire",
             "hexpireat",
             "hpexpireat",
+            "hexpiretime",
+            "hpexpiretime",
             "hpersist",
             "httl",
             "hpttl",
@@ -85,9 +92,14 @@ const REFUSED: &[Refused] = &[
         instead: "DEL the key when its time has come",
     },
     Refused {
-        names: &["keys", "randomkey"],
+        names: &["keys"],
         why: "it would read every key of every peer at once",
         instead: "SCAN 0 MATCH pattern",
+    },
+    Refused {
+        names: &["randomkey"],
+        why: "no peer knows all keys, to choose among them",
+        instead: "SCAN 0, and choose in the client",
     },
     Refused {
         names: &["multi", "exec", "discard"],
@@ -212,9 +224,19 @@ const REFUSED: &[Refused] = &[
         instead: "SADD or HSET",
     },
     Refused {
-        names: &["rename", "renamenx", "copy", "move", "swapdb", "migrate", "restore", "dump", "object"],
-        why: "it spans keys, or depends on how a single server stores them",
-        instead: "GET and SET",
+        names: &["rename", "renamenx", "copy", "move", "swapdb"],
+        why: "it spans two keys, which different peers own",
+        instead: "read the one (GET, HGETALL, SMEMBERS) and write the other",
+    },
+    Refused {
+        names: &["dump", "restore", "migrate"],
+        why: "keys have no form here that another server could read",
+        instead: "SCAN, and read and write each key by its TYPE",
+    },
+    Refused {
+        names: &["object"],
+        why: "each owner stores keys in its own way, and notes no use",
+        instead: "TYPE, EXPLAIN and WHERE tell of a key",
     },
     Refused {
         names: &["flushall", "flushdb"],
@@ -258,7 +280,12 @@ const REFUSED: &[Refused] = &[
         instead: "STATUS shows the network; starling join enters it",
     },
     Refused {
-        names: &["latency", "slowlog", "memory", "debug", "module", "lolwut"],
+        names: &["memory"],
+        why: "not built yet",
+        instead: "STRLEN, SCARD or HLEN tell how large a key is, INFO memory what the peer takes",
+    },
+    Refused {
+        names: &["latency", "slowlog", "debug", "module", "lolwut"],
         why: "not built yet",
         instead: "INFO and STATUS show what there is; EXPLAIN shows how long a command takes",
     },

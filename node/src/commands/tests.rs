@@ -102,6 +102,7 @@ fn wrong_arguments_are_answered_with_the_usage() {
     ] {
         assert_eq!(refusal(line), error, "{line}");
     }
+    assert!(refusal("hincrby h f 1").contains("INCRBY on a key of its own"));
     assert!(refusal("lpush k v").starts_with("NOTSUPPORTED LPUSH "));
     assert!(refusal("\u{7}bad\r\n").is_ascii());
 }
