@@ -27,6 +27,7 @@ mod nat;
 mod paths;
 mod peers;
 mod pings;
+mod places;
 mod reachability;
 mod strangers;
 mod streams;
