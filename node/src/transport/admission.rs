@@ -2,6 +2,7 @@
 //! protocol carries revocations.
 
 use super::keys::peer_text;
+use super::places::{Origin, SharedPlaces};
 use crate::admission::{Admission, to_oneself};
 use crate::network::wall_ms;
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -20,14 +21,14 @@ use starling_protocol::ids::PeerId;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long all of an exchange may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one that is refused may take to read why, before the connection is closed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Newcomers that are answered at once; one more is turned away and comes again.
+/// Newcomers that are answered at once, half of them from one address; one more is turned away and comes again.
 const NEWCOMERS_AT_ONCE: usize = 16;
 /// Verdicts that wait for the driver; while they are that many, those who bring more wait.
 pub(super) const VERDICTS_MAX: usize = 256;
@@ -66,12 +67,12 @@ pub(super) struct Told {
 pub(super) struct Desk {
     pub admission: Arc<Admission>,
     verdicts: mpsc::Sender<Told>,
-    newcomers: Arc<Semaphore>,
+    newcomers: SharedPlaces,
 }
 
 impl Desk {
     pub fn new(admission: Arc<Admission>, verdicts: mpsc::Sender<Told>) -> Self {
-        Self { admission, verdicts, newcomers: Arc::new(Semaphore::new(NEWCOMERS_AT_ONCE)) }
+        Self { admission, verdicts, newcomers: SharedPlaces::new(NEWCOMERS_AT_ONCE) }
     }
 
     async fn tell(&self, peer: PeerId, connection: ConnectionId, outcome: Outcome) {
@@ -216,9 +217,12 @@ impl Desk {
         self.admission.revoked_digest()
     }
 
-    /// A newcomer shows its ticket.
-    pub fn newcomer(&self, mut stream: Stream, peer: PeerId) {
-        let Ok(place) = self.newcomers.clone().try_acquire_owned() else { return };
+    /// A newcomer shows its ticket. Whoever says nothing keeps its place for a while, but none of another address.
+    pub fn newcomer(&self, mut stream: Stream, peer: PeerId, from: Origin) {
+        let Ok(place) = self.newcomers.take(from) else {
+            tracing::debug!(peer = peer_text(&peer), "a newcomer is turned away: too many are answered");
+            return;
+        };
         let admission = self.admission.clone();
         tokio::spawn(async move {
             let _place = place;

@@ -13,6 +13,7 @@ use super::keys::{from_libp2p, peer_text, to_libp2p};
 use super::link::{LINKS_MAX, Links, Stats};
 use super::paths::Paths;
 use super::peers::{Connection, Peer};
+use super::places::{Origin, origin};
 use super::reachability::Reach;
 use super::streams::{Event, OpenError, Purpose};
 use super::swarm::{Behaviour, BehaviourEvent};
@@ -223,7 +224,7 @@ impl Driver {
                         self.take_up(peer, connection);
                         self.spoken_to(peer, connection, stream);
                     }
-                    Purpose::Join => self.desk.newcomer(stream, peer),
+                    Purpose::Join => self.desk.newcomer(stream, peer, self.origin_of(&peer, connection)),
                     Purpose::Genesis => self.teller.tell(stream),
                 }
             }
@@ -236,6 +237,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn origin_of(&self, peer: &PeerId, connection: ConnectionId) -> Origin {
+        let mut connections = self.peers.get(peer)?.connections.iter();
+        origin(&connections.find(|known| known.id == connection)?.remote)
     }
 
     /// Nothing is read of a peer that has not been let in: it may be about to.

@@ -4,6 +4,7 @@ use super::address;
 use libp2p::Multiaddr;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whoever comes gets none while as many are taken from its address as there are left (dynamic thresholds, Choudhury
 /// and Hahne 1998): one address gets half of them, and each of many that flood at once as much as what stays free for
@@ -59,6 +60,34 @@ impl<K: Eq + std::hash::Hash> Places<K> {
     }
 }
 
+/// Places of which each is given back when what took it ends.
+#[derive(Clone)]
+pub(super) struct SharedPlaces(Arc<Mutex<(u64, Places<u64>)>>);
+
+pub(super) struct Place {
+    of: SharedPlaces,
+    id: u64,
+}
+
+impl SharedPlaces {
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new((0, Places::new(most)))))
+    }
+
+    pub fn take(&self, origin: Origin) -> Result<Place, TooMany> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.0 += 1;
+        let id = places.0;
+        places.1.take(id, origin).map(|()| Place { of: self.clone(), id })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.0.lock().unwrap_or_else(PoisonError::into_inner).1.give_back(&self.id);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +125,15 @@ mod tests {
         assert!(places.take(1, at(1)).is_ok() && places.take(2, at(2)).is_ok());
         assert!(places.take(3, at(3)).is_err(), "full is full");
         assert_eq!(places.by_origin.len(), 2);
+    }
+
+    #[test]
+    fn a_place_is_given_back_when_what_took_it_ends() {
+        let places = SharedPlaces::new(2);
+        let first = places.take(at(1)).unwrap();
+        assert!(places.take(at(1)).is_err());
+        drop(first);
+        assert!(places.take(at(1)).is_ok());
     }
 
     #[test]

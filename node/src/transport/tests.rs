@@ -616,10 +616,14 @@ struct Stranger {
 
 impl Stranger {
     async fn dial(to: &Node, network: &str) -> Self {
+        Self::dial_at(to.address(), network).await
+    }
+
+    async fn dial_at(at: Address, network: &str) -> Self {
         let protocols = Protocols::of(&genesis(network).network_id());
         let keys = Keys::generate();
         let mut swarm = swarm::build(&keys, protocols, &Limits::default(), &swarm::Extras::default());
-        swarm.dial(to.address()).unwrap();
+        swarm.dial(at).unwrap();
         let connection = timeout(DEADLINE, async {
             loop {
                 if let SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } =
@@ -973,19 +977,24 @@ async fn a_newcomer_that_listens_on_its_lan_says_why_nobody_was_reached() {
     assert!(why.contains("refused"), "{why}");
 }
 
+/// Lets in one.
+fn ticket(inviter: &Node) -> Ticket {
+    let wish = crate::admission::Wish { role: Role::Storage, uses: 1, ttl: DEADLINE };
+    let (secret, _) = inviter.admission.invite(wish).unwrap();
+    Ticket {
+        network: prefix_of(&inviter.admission.genesis().network_id()),
+        inviter: inviter.me,
+        secret,
+        expires_s: 0,
+        addresses: ticket_addresses(&inviter.transport.listening()),
+    }
+}
+
 #[tokio::test]
 async fn a_ticket_brings_a_newcomer_in_through_its_inviter_alone() {
     let a = Node::start(plan(TCP)).await;
     let b = Node::start(plan(TCP)).await;
-    let wish = crate::admission::Wish { role: Role::Storage, uses: 1, ttl: DEADLINE };
-    let (secret, _) = a.admission.invite(wish).unwrap();
-    let ticket = Ticket {
-        network: prefix_of(&a.admission.genesis().network_id()),
-        inviter: a.me,
-        secret,
-        expires_s: 0,
-        addresses: ticket_addresses(&a.transport.listening()),
-    };
+    let ticket = ticket(&a);
     let keys = Keys::generate();
     let at_b = vec![b.address()];
     let elsewhere = join(&keys, &ticket, at_b, false, DEADLINE).await.unwrap_err();

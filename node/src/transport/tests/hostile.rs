@@ -2,6 +2,7 @@
 
 use super::*;
 use starling_protocol::admission::revocation::Revocation;
+use tokio::net::{TcpListener, TcpSocket};
 
 #[tokio::test]
 async fn strangers_crowd_out_one_another_and_no_member() {
@@ -29,7 +30,7 @@ async fn half_open_connections_from_one_address_keep_nobody_else_out() {
     let at = address::tcp_socket(&a.address()).unwrap();
     let mut silent = Vec::new();
     for _ in 0..50 {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         silent.push(socket.connect(at).await.unwrap());
     }
@@ -135,4 +136,40 @@ async fn a_certificate_that_was_overheard_lets_nobody_else_in() {
     let refused = Refused { refusal: Refusal::OtherPeer, revocation: None };
     assert_eq!(thief.hello(&overheard).await, Some(Reply::Refused(refused)));
     thief.closed().await;
+}
+
+/// Where what connects comes to the node from another address of this machine.
+async fn by_another_address(to: &Node) -> Address {
+    let (listener, at) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), address::tcp_socket(&to.address()).unwrap());
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let mut far = socket.connect(at).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn newcomers_of_one_address_that_say_nothing_keep_no_other_out() {
+    let a = Node::start(plan(TCP)).await;
+    let mut stranger = Stranger::dial_at(by_another_address(&a).await, "test").await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(stranger.open(Purpose::Join).await.unwrap());
+    }
+    // One of them is turned away: the places are taken.
+    let mut bytes = [[0; 1]; 20];
+    let ends = silent.iter_mut().zip(&mut bytes).map(|(stream, byte)| stream.read(byte));
+    tokio::select! {
+        (read, ..) = futures::future::select_all(ends) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
+        () = genesis::drive(&mut stranger.swarm) => {}
+    }
+    let ticket = ticket(&a);
+    let joined = join(&Keys::generate(), &ticket, addresses_of(&ticket), false, DEADLINE).await;
+    assert!(joined.is_ok(), "{joined:?}");
 }
