@@ -312,7 +312,7 @@ impl Driver {
             return;
         }
         let addresses = self.found.of(&peer);
-        if addresses.is_empty() {
+        if addresses.is_empty() || !self.found.may_tell(peer) {
             return;
         }
         self.tell(Input::Discovered { peer, addresses });
@@ -343,7 +343,7 @@ impl Driver {
         self.peers.retain(|_, peer| !peer.is_forgettable(now));
         let peers = &self.peers;
         self.links.retain(|peer| peers.contains_key(peer));
-        for peer in self.found.peers() {
+        for peer in self.found.in_turn() {
             self.tell_found(peer);
         }
         self.take_relays();
