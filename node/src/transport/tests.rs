@@ -806,6 +806,39 @@ async fn a_port_that_is_taken_is_named() {
     }
 }
 
+/// As when the event loop ends: it is behind, and then it takes nothing any more.
+#[tokio::test]
+async fn a_transport_that_waits_to_be_heard_stops_when_nobody_listens_any_more() {
+    let keys = Keys::generate();
+    let (_home, admission) = admitted(&keys, "test", Some(terms()));
+    let config = Config {
+        admission,
+        keys: keys.clone(),
+        listen: vec![TCP.parse().unwrap()],
+        named: vec![],
+        mdns: false,
+        limits: Limits::default(),
+        nat: NatOptions { upnp: false, ..NatOptions::default() },
+        silence: SILENCE,
+        faults: None,
+    };
+    let ((to_urgent, mut urgent), (to_work, work)) = (Queue::new(), Queue::new());
+    let inputs = Inputs { urgent: to_urgent.clone(), work: to_work };
+    let transport = Transport::start(config, inputs).await.unwrap();
+    let mut b = Node::start(plan(TCP)).await;
+    b.transport.connect(keys.peer(), transport.listening());
+    while timeout(DEADLINE, urgent.recv()).await.unwrap().unwrap().inputs[0]
+        != (Input::Connected { peer: b.me })
+    {}
+    b.until_input(Input::Connected { peer: keys.peer() }).await;
+    // All the room.
+    assert!(to_urgent.send(vec![Input::Timeout], usize::MAX).await);
+    b.transport.stop().await;
+    eventually("it has noticed that b is gone", || transport.paths().of(&b.me).is_none()).await;
+    drop((urgent, work));
+    timeout(DEADLINE, transport.stop()).await.expect("it waits for nobody");
+}
+
 #[tokio::test]
 async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
     let (mut a, mut b) = pair(TCP).await;
