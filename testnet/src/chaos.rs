@@ -98,13 +98,16 @@ fn play(
     interrupt: &Interrupt,
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let clients = Clients::start(network.seats().iter().map(|seat| seat.resp).collect(), options.seed);
+    let mut clients = Clients::start(network.seats().iter().map(|seat| seat.resp).collect(), options.seed);
     let mut faults = Faults::new(options.seed, began, proxies);
     let end = began + Duration::from_secs(options.seconds);
     let outcome = faults.strike_until(end, network, interrupt).and_then(|()| faults.mend_all(network));
-    let ops = clients.stop();
+    clients.stop();
     outcome?;
-    let Verdict { agreed, found, came_back } = check::all(network, &ops, interrupt)?;
+    let refusing = check::refusing(network, &clients, interrupt)?;
+    let ops = clients.into_ops();
+    let Verdict { agreed, mut found, came_back } = check::all(network, &ops, interrupt)?;
+    found.extend(refusing);
     let count = |wanted| ops.iter().filter(|op| clients::kind(&op.outcome) == wanted).count();
     Ok(Report {
         seed: options.seed,

@@ -5,7 +5,7 @@
 //! the first carried it out later: from outside that cannot be told from a resurrection. So it is counted only; in
 //! the simulator, which sees every event, nothing that was removed may come back.
 
-use super::clients::KEYS;
+use super::clients::{Clients, KEYS};
 use crate::local::{Error, Interrupt, Missed, Network, resp, until};
 use crate::sim::checkers::counters;
 use crate::sim::clients::{Op, Outcome};
@@ -13,7 +13,7 @@ use starling_crdt::{Command, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long peers may take to agree.
+/// How long peers may take to agree, and each of them to acknowledge writes again.
 const AGREE_MAX: Duration = Duration::from_secs(60);
 
 /// Two operations so far apart have stamps in this order.
@@ -29,6 +29,26 @@ pub struct Verdict {
     pub found: Vec<String>,
     /// Elements that a removal had seen, and that are there.
     pub came_back: usize,
+}
+
+/// Every peer acknowledges writes again: one that refuses all of them never loses any.
+pub fn refusing(
+    network: &Network,
+    clients: &Clients,
+    interrupt: &Interrupt,
+) -> Result<Option<String>, Error> {
+    let end = Instant::now() + AGREE_MAX;
+    for seat in network.seats() {
+        match until(end, interrupt, || clients.write_by(seat.resp).then_some(())) {
+            Ok(()) => {}
+            Err(Missed::Interrupted) => return Err(Error::Interrupted),
+            Err(_) => {
+                let seconds = AGREE_MAX.as_secs();
+                return Ok(Some(format!("{} acknowledges no writes after {seconds} s", seat.name)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 pub fn all(network: &Network, ops: &[Op], interrupt: &Interrupt) -> Result<Verdict, Error> {

@@ -63,12 +63,25 @@ impl Clients {
         Self { threads: threads.collect(), shared }
     }
 
-    /// Waits for what is under way.
-    pub fn stop(self) -> Vec<Op> {
+    /// They begin nothing any more. Waits for what is under way.
+    pub fn stop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             thread.join().expect("a client does not panic");
         }
+    }
+
+    /// Writes once by this peer. True where that was acknowledged.
+    pub fn write_by(&self, port: u16) -> bool {
+        let name = ByteBuf::from((self.shared.last.fetch_add(1, Ordering::Relaxed) + 1).to_string());
+        let op = tried(&self.shared, port, "s0".into(), Command::SAdd { members: vec![name] });
+        let is_acknowledged = kind(&op.outcome) == Kind::Acknowledged;
+        lock(&self.shared.ops).push(op);
+        is_acknowledged
+    }
+
+    /// All that was tried.
+    pub fn into_ops(self) -> Vec<Op> {
         std::mem::take(&mut lock(&self.shared.ops))
     }
 }
@@ -81,10 +94,15 @@ fn work(shared: &Shared, ports: &[u16], mut chance: Chance) {
     while !shared.stop.load(Ordering::Relaxed) {
         let Some(port) = chance.pick(ports).copied() else { return };
         let (key, command) = next(shared, &mut chance);
-        let (began, outcome, answered) = (shared.now(), ask(port, &key, &command), shared.now());
-        lock(&shared.ops).push(Op::done(key, command, outcome).between(began, answered));
+        let op = tried(shared, port, key, command);
+        lock(&shared.ops).push(op);
         thread::sleep(THINK);
     }
+}
+
+fn tried(shared: &Shared, port: u16, key: String, command: Command) -> Op {
+    let (began, outcome, answered) = (shared.now(), ask(port, &key, &command), shared.now());
+    Op::done(key, command, outcome).between(began, answered)
 }
 
 fn next(shared: &Shared, chance: &mut Chance) -> (String, Command) {
