@@ -5,8 +5,9 @@ use crate::error::Error;
 use serde_bytes::ByteArray;
 use starling_protocol::config::{GENESIS_FORMAT, Genesis};
 use starling_protocol::genesis::{SIGNED_GENESIS_MAX, SignedGenesis};
+use starling_protocol::ids::PeerId;
 use starling_protocol::signature::Signer;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,17 +60,24 @@ pub fn found(directory: &Directory, founder: &dyn Signer, wishes: Wishes) -> Res
             .hint("see `starling up --help` for what is possible")
     })?;
     save(directory, FOUNDING, b"")?;
-    join(directory, &genesis)?;
+    save(directory, FILE, &genesis.encode())?;
     Ok(genesis)
 }
 
-/// Makes the directory one of this network.
+/// Makes the directory one of this network, which another has founded.
 pub fn join(directory: &Directory, genesis: &SignedGenesis) -> Result<(), Error> {
-    save(directory, FILE, &genesis.encode())
+    // A first start that failed may have left it, and here this peer owns nothing until it is let in.
+    match fs::remove_file(founding_mark(directory)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(unusable(&founding_mark(directory), "remove", error))
+        }
+        _ => save(directory, FILE, &genesis.encode()),
+    }
 }
 
-pub fn is_founding(directory: &Directory) -> bool {
-    directory.path().join(FOUNDING).exists()
+/// Whether `me` founds this network, and nobody else knows of it yet.
+pub fn is_founding(directory: &Directory, genesis: &Genesis, me: PeerId) -> bool {
+    genesis.founder == me && founding_mark(directory).exists()
 }
 
 /// Where the mark of `is_founding` lies; it goes once the member table is saved.
@@ -121,10 +129,29 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
         assert_eq!(load(&directory).unwrap(), None);
-        assert!(!is_founding(&directory));
-        let genesis = found(&directory, &NumberedKey::new(1), wishes()).unwrap();
+        let (founder, other) = (NumberedKey::new(1), NumberedKey::new(2));
+        let genesis = found(&directory, &founder, wishes()).unwrap();
+        assert!(is_founding(&directory, genesis.genesis(), founder.peer()));
+        assert!(!is_founding(&directory, genesis.genesis(), other.peer()), "it was let in");
         assert_eq!(load(&directory).unwrap(), Some(genesis));
-        assert!(is_founding(&directory));
+    }
+
+    #[test]
+    fn who_could_not_found_a_network_founds_none_by_joining_one() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        let in_the_way = home.path().join("genesis.cbor.tmp");
+        fs::create_dir(&in_the_way).unwrap();
+        found(&directory, &NumberedKey::new(1), wishes()).unwrap_err();
+        assert!(founding_mark(&directory).exists());
+        fs::remove_dir(&in_the_way).unwrap();
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        let theirs =
+            found(&Directory::open(elsewhere.path()).unwrap(), &NumberedKey::new(2), wishes()).unwrap();
+        join(&directory, &theirs).unwrap();
+        assert!(!founding_mark(&directory).exists());
+        assert_eq!(load(&directory).unwrap(), Some(theirs));
     }
 
     #[test]
@@ -144,7 +171,7 @@ mod tests {
         let error = found(&directory, &NumberedKey::new(1), Wishes { w: 4, ..wishes() }).unwrap_err();
         assert!(error.to_string().contains("W is 4; it must be from 1 to 3"), "{error}");
         assert_eq!(load(&directory).unwrap(), None);
-        assert!(!is_founding(&directory));
+        assert!(!founding_mark(&directory).exists());
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn start_of(
         signing,
         config: suited(memory()),
         seed: seed()?,
-        founding: network::is_founding(directory),
+        founding: network::is_founding(directory, &facts.genesis, facts.peer),
         fresh: if saved.records.is_empty() { store.opened.empty } else { saved.store != store.opened.id },
         table: saved.records,
     })

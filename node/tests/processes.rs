@@ -102,6 +102,19 @@ impl Peer {
         String::from_utf8_lossy(&reply[..len]).into_owned()
     }
 
+    /// As `ask`, again while the network is not ready for it.
+    fn answer(&self, words: &[&str]) -> String {
+        let begun = Instant::now();
+        loop {
+            let reply = self.ask(words);
+            if !reply.starts_with('-') {
+                return reply;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{words:?} gave {reply:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn ask_until(&self, words: &[&str], expected: &str) {
         let begun = Instant::now();
         loop {
@@ -228,6 +241,28 @@ fn a_network_is_new_once() {
     assert!(line.starts_with("bob is up and made a new network, attic ("), "{line}");
     let line = said_at_start(&home.dir("p1"), &["--name", "bob"]);
     assert!(line.starts_with("bob is up as a peer of the network attic ("), "{line}");
+}
+
+#[test]
+fn who_joins_after_a_first_start_that_failed_answers_nothing_out_of_an_empty_store() {
+    let home = Home::new();
+    let of_one = ["--replicas", "2", "--read-quorum", "1", "--write-quorum", "1"];
+    let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &of_one));
+    let keys: Vec<_> = (0..200).map(|n| format!("k{n}")).collect();
+    keys.iter().for_each(|key| assert!(first.ask(&["SET", key, "v"]).starts_with("+OK")));
+    // A disk that took the mark of a founder, and then not the record of its network.
+    let in_the_way = home.dir("p2").join("genesis.cbor.tmp");
+    fs::create_dir_all(&in_the_way).unwrap();
+    fs::write(home.dir("p2").join("starling.toml"), "").unwrap();
+    let (_, words) = refused(peer_command(&["up"], &home.dir("p2"), &[]));
+    assert!(words.contains("genesis.cbor"), "{words}");
+    assert!(home.dir("p2").join("founding").exists());
+    fs::remove_dir(&in_the_way).unwrap();
+
+    let second = Peer::join(&home.dir("p2"), &first);
+    for key in &keys {
+        assert_eq!(second.answer(&["GET", key]), "$1\r\nv\r\n", "{key}");
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
         () = stop.wanted() => return Ok(Ok(())),
     };
     // The mark alone stays until others are known.
-    let founded = is_new && network::is_founding(&directory);
+    let founded = is_new && network::is_founding(&directory, genesis.genesis(), keys.peer());
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
     let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
