@@ -266,6 +266,26 @@ fn who_joins_after_a_first_start_that_failed_answers_nothing_out_of_an_empty_sto
 }
 
 #[test]
+fn a_join_that_did_not_come_to_its_end_founds_nothing_and_is_done_again() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let (ticket, dir) = (first.ticket(), home.dir("p2"));
+    let in_the_way = dir.join("genesis.cbor.tmp");
+    fs::create_dir_all(&in_the_way).unwrap();
+    fs::write(dir.join("starling.toml"), "").unwrap();
+    let (_, words) = refused(peer_command(&["join", &ticket], &dir, &[]));
+    assert!(words.contains("genesis.cbor"), "{words}");
+    fs::remove_dir(&in_the_way).unwrap();
+
+    let (code, words) = refused(peer_command(&["up"], &dir, &[]));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("did not come to its end") && words.contains("starling join"), "{words}");
+    assert!(!dir.join("founding").exists() && !dir.join("genesis.cbor").exists());
+    let second = Peer::start(peer_command(&["join", &ticket], &dir, &[]));
+    assert_eq!(second.text("network"), first.text("network"));
+}
+
+#[test]
 fn the_name_that_was_given_last_is_kept() {
     let home = Home::new();
     for (more, name) in

@@ -27,6 +27,11 @@ pub fn save_certificate(directory: &Path, chain: &Chain) -> Result<(), Error> {
     save(directory, CERTIFICATE, &chain.encode())
 }
 
+/// Whether there is one, damaged or not. A founder has none.
+pub fn has_certificate(directory: &Path) -> bool {
+    directory.join(CERTIFICATE).exists()
+}
+
 /// Missing: an empty chain, which is the founder's.
 pub fn load_certificate(directory: &Path) -> Result<Chain, Error> {
     let bytes = load(directory, CERTIFICATE, CHAIN_BYTES_MAX)?;

@@ -1,8 +1,8 @@
 //! Which network a peer belongs to: the one of its directory, the one that its ticket is for, or a new one.
 
-use crate::admission::{Admission, save_certificate};
+use crate::admission::{Admission, has_certificate, save_certificate};
 use crate::config::Options;
-use crate::directory::Directory;
+use crate::directory::{Directory, in_shell};
 use crate::error::Error;
 use crate::network;
 use crate::stdio;
@@ -57,9 +57,26 @@ pub async fn choose_network(
             Ok(own)
         }
         (None, Some(ticket)) => enter(options, directory, keys, ticket).await,
-        (None, None) if options.join.is_empty() => network::found(directory, keys, options.wishes.clone()),
+        (None, None) if options.join.is_empty() => {
+            refuse_half_joined(directory)?;
+            network::found(directory, keys, options.wishes.clone())
+        }
         (None, None) => enter_without_ticket(options, directory, keys).await,
     }
+}
+
+/// With the certificate of one network, a peer could never enter another that it founds.
+fn refuse_half_joined(directory: &Directory) -> Result<(), Error> {
+    if !has_certificate(directory.path()) {
+        return Ok(());
+    }
+    let dir = directory.path();
+    Err(Error::new(format!("a join of the peer in {} did not come to its end", dir.display()))
+        .why("it has a certificate, and not the record of the network that it is for")
+        .hint(format!(
+            "join again with the ticket: starling join TICKET --dir {}; or give a new network another --dir",
+            in_shell(dir)
+        )))
 }
 
 /// `None`: as things are, this machine is not in.
