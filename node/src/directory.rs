@@ -28,9 +28,9 @@ pub struct Directory {
     path: PathBuf,
     /// The lock goes with the process, also when that is killed; so the file itself stays.
     lock: File,
-    /// By which it is told from another at its path.
+    /// By which it, and the store in it once that is open, are told from others at their paths.
     #[cfg(unix)]
-    place: File,
+    places: Vec<(PathBuf, File)>,
 }
 
 /// Why a data directory cannot be used.
@@ -112,14 +112,13 @@ impl Directory {
         // Before anything is written there.
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        #[cfg(unix)]
-        let place = File::open(path).map_err(io_error("open", path))?;
-        let directory = Self {
+        let mut directory = Self {
             path: path.to_path_buf(),
             lock,
             #[cfg(unix)]
-            place,
+            places: Vec::new(),
         };
+        directory.hold(path.to_path_buf())?;
         directory.check_format()?;
         directory.close_store();
         Ok(directory)
@@ -134,23 +133,35 @@ impl Directory {
         self.path.join("store")
     }
 
-    /// Whether this is still the directory at its path: not removed nor emptied, nor another in its place.
+    /// From now on what is at this path is looked at as well, to see whether it is still in its place. Errors: it
+    /// cannot be opened.
     #[cfg(unix)]
-    pub fn is_in_place(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let name = |found: fs::Metadata| (found.dev(), found.ino());
-        let Ok(held) = self.place.metadata().map(name) else { return true };
-        let found = fs::metadata(&self.path).map(name);
-        let format = fs::metadata(self.path.join("format")).map(drop);
-        // Any other error says nothing of whether it is there.
-        let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-        found.map_or_else(|error| !is_gone(error), |found| found == held) && !format.is_err_and(is_gone)
+    pub fn hold(&mut self, path: PathBuf) -> Result<(), DirectoryError> {
+        let place = File::open(&path).map_err(io_error("open", &path))?;
+        self.places.push((path, place));
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    pub fn hold(&mut self, _: PathBuf) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    /// What of this directory, or of what is held in it, is no longer at its path: removed, emptied, or another is in
+    /// its place.
+    #[cfg(unix)]
+    pub fn missing(&self) -> Option<&Path> {
+        let format = fs::metadata(self.path.join("format"));
+        if format.is_err_and(|error| is_gone(&error)) {
+            return Some(&self.path);
+        }
+        self.places.iter().find(|(path, held)| !is_at(path, held)).map(|(path, _)| path.as_path())
     }
 
     /// Where the system does not tell files apart, it does not remove those that are open, either.
     #[cfg(not(unix))]
-    pub fn is_in_place(&self) -> bool {
-        true
+    pub fn missing(&self) -> Option<&Path> {
+        None
     }
 
     /// What is in it was made as the umask of the user says: nobody else may come to it.
@@ -185,6 +196,20 @@ impl Directory {
         }
         write_atomically(path, format!("{FORMAT}\n").as_bytes()).map_err(io_error("write", path))
     }
+}
+
+/// Any other error says nothing of whether it is there.
+#[cfg(unix)]
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+#[cfg(unix)]
+fn is_at(path: &Path, held: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let name = |found: fs::Metadata| (found.dev(), found.ino());
+    let Ok(held) = held.metadata().map(name) else { return true };
+    fs::metadata(path).map(name).map_or_else(|error| !is_gone(&error), |found| found == held)
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {

@@ -20,12 +20,13 @@ use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::membership::signing::{Signed, Signing};
 use starling_protocol::peer::{Peer, Start};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// How often it is seen whether the data directory is still there. PostgreSQL looks for its own once a minute; until
+/// How often it is seen whether the data directory and its store are still there. PostgreSQL looks for its own once a minute; until
 /// then writes are acknowledged that nobody will find again.
 const LOOK_FOR_DIRECTORY: Duration = Duration::from_secs(2);
 
@@ -50,7 +51,7 @@ pub struct Parts {
 impl Running {
     /// Opens storage, listens and starts the event loop. Errors: one of them cannot be done.
     pub async fn start(options: &Options, parts: Parts) -> Result<Self, Error> {
-        let Parts { directory, keys, genesis, resp } = parts;
+        let Parts { mut directory, keys, genesis, resp } = parts;
         let mut admission = Admission::open(directory.path(), keys.clone(), genesis)?;
         if options.admits_anyone {
             tracing::warn!("whoever knows this peer's address may enter the network, without a ticket");
@@ -59,6 +60,8 @@ impl Running {
         let admission = Arc::new(admission);
         let (peer, clock) = (keys.peer(), Clock::start(admission.clock_correction()));
         let store = open_store(options, &directory, clock.clone())?;
+        directory.hold(directory.store())?;
+        directory.hold(directory.store().join(storage::JOURNAL))?;
         let faults = options.faults.clone().map(FaultHandle::new);
         let (transport, urgent, work) =
             listen(options, keys.clone(), admission.clone(), faults.clone(), &directory).await?;
@@ -109,22 +112,29 @@ impl Running {
     /// Lets requests under way finish, flushes and closes everything. Not a leave: the others keep its place.
     pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
-        let result = ended(&mut self.task, &self.directory).await;
-        drop(self.directory);
-        result
+        ended(&mut self.task, &self.directory).await?;
+        // It may have gone since it was last looked for.
+        self.directory.missing().map_or(Ok(()), |path| Err(is_lost(path)))
     }
 }
 
-/// Until the data directory is gone from its place.
+/// Until the data directory, or the store in it, is gone from its place.
 async fn lost(directory: &Directory) -> Error {
-    while directory.is_in_place() {
+    loop {
+        if let Some(path) = directory.missing() {
+            return is_lost(path);
+        }
         tokio::time::sleep(LOOK_FOR_DIRECTORY).await;
     }
-    Error::new(format!("the data directory {} was removed or replaced, and this peer has stopped", directory.path().display()))
-        .why("what it would write from now on would be lost when it ends")
+}
+
+fn is_lost(path: &Path) -> Error {
+    Error::new(format!("the directory {} was removed or replaced, and this peer has stopped", path.display()))
+        .why("what is written to files that have no place any more is lost when it ends")
         .hint(
-            "if the directory was moved, start the peer again with that --dir; if its data is lost, \
-             join again with a new ticket: it is filled from the others, who can `forget` the one that is gone",
+            "if it was moved, put it back, or give the data directory's new place with --dir, and start the peer again; \
+             if data is lost, it is filled from the others: start it again or, where its key is lost as well, join with a \
+             new ticket and `forget` the one that is gone",
         )
         .with_code(STORAGE)
 }

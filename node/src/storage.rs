@@ -36,6 +36,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+/// Where in the directory of a store its journal is.
+pub const JOURNAL: &str = "recent";
+
 /// From here on [`StorageHandle::is_congested`]: as many operations as a peer coordinates at once.
 const QUEUE_HIGH: usize = 16_384;
 /// The same, in bytes that the questions carry.

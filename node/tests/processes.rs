@@ -67,6 +67,21 @@ impl Peer {
         Self::start(peer_command(&["up"], dir, &[]))
     }
 
+    /// A founder of which its `words` can be read.
+    fn up_with_words(dir: &Path) -> Self {
+        let mut child = peer_command(&["up"], dir, &["--replicas", "1"]).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    /// What it has said, once it has ended.
+    fn words(&mut self) -> String {
+        let mut words = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+        words
+    }
+
     fn join(dir: &Path, other: &Peer) -> Self {
         Self::start(peer_command(&["join", &other.ticket()], dir, &[]))
     }
@@ -299,16 +314,28 @@ fn the_name_that_was_given_last_is_kept() {
 #[test]
 fn a_peer_whose_directory_is_removed_stops_and_says_so() {
     let home = Home::new();
-    let mut child = peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let mut peer = Peer { child, ready: serde_json::from_str(&line).unwrap() };
+    let mut peer = Peer::up_with_words(&home.dir("p1"));
     assert!(peer.ask(&["SET", "k", "v"]).starts_with("+OK"));
     fs::remove_dir_all(home.dir("p1")).unwrap();
     assert_eq!(wait(&mut peer.child).code(), Some(74));
-    let mut words = String::new();
-    peer.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    let words = peer.words();
     assert!(words.contains("was removed or replaced") && words.contains("--dir"), "{words}");
+}
+
+#[test]
+fn a_peer_whose_store_is_moved_away_acknowledges_nothing_for_long_nor_ends_well() {
+    let home = Home::new();
+    let mut peer = Peer::up_with_words(&home.dir("p1"));
+    fs::rename(home.dir("p1").join("store"), home.dir("store")).unwrap();
+    assert_eq!(wait(&mut peer.child).code(), Some(74));
+    assert!(peer.words().contains("store was removed or replaced"));
+
+    fs::rename(home.dir("store"), home.dir("p1").join("store")).unwrap();
+    let mut peer = Peer::up_with_words(&home.dir("p1"));
+    fs::rename(home.dir("p1").join("store"), home.dir("store")).unwrap();
+    peer.signal("TERM");
+    assert_eq!(wait(&mut peer.child).code(), Some(74), "what it took last is lost");
+    assert!(peer.words().contains("store was removed or replaced"));
 }
 
 #[test]

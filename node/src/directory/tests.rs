@@ -136,11 +136,26 @@ fn a_directory_that_is_removed_or_replaced_is_in_its_place_no_more() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("p1");
     let directory = Directory::open(&path).unwrap();
-    assert!(directory.is_in_place());
+    assert_eq!(directory.missing(), None);
     fs::rename(&path, place.path().join("moved")).unwrap();
-    assert!(!directory.is_in_place());
+    assert_eq!(directory.missing(), Some(&*path));
     let other = Directory::open(&path).unwrap();
-    assert!(!directory.is_in_place() && other.is_in_place());
+    assert_eq!((directory.missing(), other.missing()), (Some(&*path), None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_is_moved_or_replaced_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let mut directory = Directory::open(place.path()).unwrap();
+    let store = directory.store();
+    fs::create_dir(&store).unwrap();
+    directory.hold(store.clone()).unwrap();
+    assert_eq!(directory.missing(), None);
+    fs::rename(&store, place.path().join("moved")).unwrap();
+    assert_eq!(directory.missing(), Some(&*store));
+    fs::create_dir(&store).unwrap();
+    assert_eq!(directory.missing(), Some(&*store));
 }
 
 #[cfg(unix)]

@@ -127,7 +127,7 @@ impl Engine {
         if !path.exists() {
             Tables::make(path, new_id)?;
         }
-        let journal = path.join("recent");
+        let journal = path.join(super::JOURNAL);
         // It is made last.
         if journal.exists() {
             Tables::check(path)?;
