@@ -85,8 +85,15 @@ struct TableFile {
     path: PathBuf,
     store: u64,
     remove_after: PathBuf,
-    /// Which table it holds, counted from 1.
-    version: Mutex<u64>,
+    written: Mutex<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    /// Which table the file holds, counted from 1.
+    version: u64,
+    /// The last write failed, and that was said.
+    is_failing: bool,
 }
 
 impl Saver {
@@ -94,8 +101,8 @@ impl Saver {
     /// saved.
     pub fn start(directory: &Directory, me: PeerId, store: u64, remove_after: PathBuf) -> Self {
         let (latest, tables) = watch::channel((0, Vec::new()));
-        let (path, version) = (directory.path().join(FILE), Mutex::new(0));
-        let file = Arc::new(TableFile { path, store, remove_after, version });
+        let (path, written) = (directory.path().join(FILE), Mutex::default());
+        let file = Arc::new(TableFile { path, store, remove_after, written });
         let task = tokio::spawn(save_all(Arc::clone(&file), tables));
         Self { me, step: None, file, latest, task }
     }
@@ -112,7 +119,7 @@ impl Saver {
         self.latest.send_replace((version, records));
     }
 
-    /// Returns once the last table is on disk.
+    /// Returns once the last table is on disk, or could not be written once more.
     pub async fn finish(self) {
         let Self { latest, task, .. } = self;
         drop(latest);
@@ -123,33 +130,45 @@ impl Saver {
 }
 
 impl TableFile {
-    /// Writes this table unless a newer one was.
-    fn write(&self, version: u64, records: Vec<Record>) {
-        let mut written = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        if version <= *written {
-            return;
+    /// Writes this table unless it, or a newer one, was. False: it is to be tried again.
+    fn write(&self, version: u64, records: Vec<Record>) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if version <= written.version {
+            return true;
         }
-        *written = version;
         let saved = Saved { store: self.store, records };
-        if let Err((path, error)) = write_and_remove(&self.path, saved, &self.remove_after) {
-            tracing::error!(path = %path.display(), %error, "cannot save the list of other peers");
+        let result = write_and_remove(&self.path, saved, &self.remove_after);
+        let was_failing = std::mem::replace(&mut written.is_failing, result.is_err());
+        match result {
+            Ok(()) => written.version = version,
+            Err((path, error)) if !was_failing => {
+                let path = path.display();
+                tracing::error!(%path, %error, "cannot save the list of other peers; trying again until it can be saved");
+            }
+            Err(_) => {}
         }
+        !written.is_failing
     }
 }
 
 async fn save_all(file: Arc<TableFile>, mut tables: watch::Receiver<(u64, Vec<Record>)>) {
     let mut saved = 0;
     loop {
-        let open = tables.wait_for(|(version, _)| *version != saved).await.is_ok();
+        let _ = tables.wait_for(|(version, _)| *version != saved).await;
+        // Whoever stops has nothing more to save: this table is the last.
+        let is_last = tables.has_changed().is_err();
         let (version, records) = tables.borrow().clone();
         if version != saved {
             let file = Arc::clone(&file);
-            if tokio::task::spawn_blocking(move || file.write(version, records)).await.is_err() {
-                return;
+            let written = tokio::task::spawn_blocking(move || file.write(version, records));
+            // What could not be written is tried again after the pause.
+            match written.await {
+                Ok(true) => saved = version,
+                Ok(false) => {}
+                Err(_) => return,
             }
-            saved = version;
         }
-        if !open {
+        if is_last {
             return;
         }
         // Stopping cuts the pause short.
@@ -202,6 +221,30 @@ mod tests {
         saver.finish().await;
         assert_eq!(load(&directory), Saved { store: 7, records: vec![record(100)] });
         assert!(!mark.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_that_could_not_be_written_is_tried_again() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        let in_the_way = home.path().join("members.cbor.tmp");
+        fs::create_dir(&in_the_way).unwrap();
+        let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, home.path().join("mark"));
+        // Both by the caller, since it is this peer's own step, and in the background.
+        saver.save(vec![record(1)]);
+        tokio::time::sleep(PAUSE / 2).await;
+        assert_eq!(load(&directory), Saved::default());
+        fs::remove_dir(&in_the_way).unwrap();
+        tokio::time::sleep(PAUSE).await;
+        assert_eq!(load(&directory).records, [record(1)]);
+
+        fs::create_dir(&in_the_way).unwrap();
+        saver.save(vec![record(1), record(2)]);
+        tokio::time::sleep(PAUSE / 2).await;
+        assert_eq!(load(&directory).records, [record(1)]);
+        fs::remove_dir(&in_the_way).unwrap();
+        saver.finish().await;
+        assert_eq!(load(&directory).records, [record(1), record(2)], "a stop tries once more");
     }
 
     #[tokio::test]
