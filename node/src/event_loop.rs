@@ -257,7 +257,7 @@ impl EventLoop {
     }
 
     fn look_at_disk(&mut self) {
-        if let Some(is_low) = self.space.news(self.now.time) {
+        if let Some(is_low) = self.space.news(self.now.time, || self.storage.next_merge()) {
             self.feed(Input::Room { is_low });
         }
     }

@@ -54,33 +54,36 @@ impl Space {
         Self { directory: directory.to_path_buf(), keep, is_low: false, next: Time(0) }
     }
 
-    /// Whether there is hardly any room now, if that is news.
-    pub fn news(&mut self, now: Time) -> Option<bool> {
+    /// Whether there is hardly any room now, if that is news. `merge`: bytes that storage may need for a while by
+    /// itself; they are kept free as well.
+    pub fn news(&mut self, now: Time, merge: impl FnOnce() -> u64) -> Option<bool> {
         if self.keep == 0 || now < self.next {
             return None;
         }
         self.next = now + PERIOD;
-        self.news_of(Disk::of(&self.directory)?)
+        self.news_of(Disk::of(&self.directory)?, merge())
     }
 
-    fn news_of(&mut self, disk: Disk) -> Option<bool> {
-        let is_low = self.is_low(disk);
-        (std::mem::replace(&mut self.is_low, is_low) != is_low).then(|| self.tell(disk))
+    fn news_of(&mut self, disk: Disk, merge: u64) -> Option<bool> {
+        let is_low = self.is_low(disk, merge);
+        (std::mem::replace(&mut self.is_low, is_low) != is_low).then(|| self.tell(disk, merge))
     }
 
-    fn is_low(&self, disk: Disk) -> bool {
+    fn is_low(&self, disk: Disk, merge: u64) -> bool {
         let keep = disk.kept(self.keep);
-        disk.free < if self.is_low { keep + keep / SLACK } else { keep }
+        disk.free < merge + if self.is_low { keep + keep / SLACK } else { keep }
     }
 
-    fn tell(&self, Disk { free, .. }: Disk) -> bool {
-        let (directory, free_mib) = (self.directory.display(), free / MIB);
+    fn tell(&self, disk: Disk, merge: u64) -> bool {
+        let (directory, free_mib) = (self.directory.display(), disk.free / MIB);
+        let kept_mib = (disk.kept(self.keep) + merge) / MIB;
         if self.is_low {
             tracing::warn!(
                 %directory,
                 free_mib,
+                kept_mib,
                 "the disk is nearly full: writes that bring more are left to other peers, while reads and removals go \
-                 on; free some space, or see --keep-free-mib"
+                 on, and tables are merged; free some space, or see --keep-free-mib"
             );
         } else {
             tracing::info!(%directory, free_mib, "the disk has room again: writes are taken");
@@ -98,7 +101,7 @@ mod tests {
         let mut space = Space::new(Path::new("."), 80 * MIB);
         let mut news = |free_mib, total_mib| {
             let disk = Disk { free: free_mib * MIB, total: total_mib * MIB };
-            [space.news_of(disk), space.news_of(disk)]
+            [space.news_of(disk, 0), space.news_of(disk, 0)]
         };
         assert_eq!(news(80, 10_000), [None, None]);
         assert_eq!(news(79, 10_000), [Some(true), None]);
@@ -109,16 +112,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_merge_may_write_is_kept_free_as_well() {
+        let mut space = Space::new(Path::new("."), 80 * MIB);
+        let disk = Disk { free: 180 * MIB, total: 10_000 * MIB };
+        assert_eq!(space.news_of(disk, 100 * MIB), None);
+        assert_eq!(space.news_of(disk, 101 * MIB), Some(true));
+        assert_eq!(space.news_of(disk, 91 * MIB), None, "not by turns");
+        assert_eq!(space.news_of(disk, 90 * MIB), Some(false), "once it is merged");
+    }
+
+    #[test]
     fn a_disk_is_looked_at_once_a_second_unless_all_of_it_may_be_used() {
         let place = tempfile::tempdir().unwrap();
         let mut space = Space::new(place.path(), 1);
         let mut news_at = |millis| {
             // Whatever it was before, more than a byte is free.
             space.is_low = true;
-            space.news(Time(0) + Duration::from_millis(millis))
+            space.news(Time(0) + Duration::from_millis(millis), || 0)
         };
         assert_eq!([0, 500, 999, 1000].map(&mut news_at), [Some(false), None, None, Some(false)]);
         let mut all = Space { is_low: true, ..Space::new(place.path(), 0) };
-        assert_eq!(all.news(Time(0)), None);
+        assert_eq!(all.news(Time(0), || u64::MAX), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Storage of a peer: a replica with its rows, and one thread that is asked, answers, and writes to disk.
 //!
 //! Questions that wait together are carried out together and synced once (group commit). One thread,
-//! since one journal is written. `tables` is the only file that names the embedded engine.
+//! since one journal is written. Only `tables` names the embedded engine.
 
 use crate::clock::Clock;
 use crate::directory::in_shell;
@@ -161,6 +161,7 @@ pub struct StorageHandle {
     wakes: bool,
     thread: JoinHandle<Result<(), StorageFailure>>,
     shared: Arc<Shared<Engine>>,
+    next_merge: Arc<AtomicU64>,
 }
 
 impl StorageHandle {
@@ -215,6 +216,13 @@ impl StorageHandle {
             || self.shared.queued_bytes.load(Ordering::Relaxed) >= QUEUE_HIGH_BYTES
     }
 
+    /// Bytes that storage may write by itself beside what it has, for a while, when it next merges tables. The thread
+    /// looks anew after the next `flush`.
+    pub fn next_merge(&mut self) -> u64 {
+        self.wakes = true;
+        self.next_merge.load(Ordering::Relaxed)
+    }
+
     pub fn counts(&self) -> Counts {
         Counts {
             questions: self.shared.questions.load(Ordering::Relaxed),
@@ -256,6 +264,7 @@ pub fn spawn(
         || getrandom::u64().map_err(|e| open_error(format!("the system has no random numbers: {e}")));
     let (engine, writer) = Engine::open(directory, random()?).map_err(|e| open_error(e.0))?;
     let opened = Opened { id: engine.id(), empty: engine.is_empty().map_err(|e| open_error(e.0))? };
+    let next_merge = engine.next_merge();
     let replica = Replica::open(&engine, Actor(random()?), random()?).map_err(|e| open_error(e.0))?;
     let actor = replica.actor();
     let (asks, asked) = mpsc::channel();
@@ -265,7 +274,8 @@ pub fn spawn(
         .name("storage".into())
         .spawn(move || run(worker, &asked, failed))
         .map_err(|e| open_error(format!("no thread could be started: {e}")))?;
-    Ok((StorageHandle { asks, next: Vec::new(), wakes: false, thread, shared }, actor, opened))
+    let handle = StorageHandle { asks, next: Vec::new(), wakes: false, thread, shared, next_merge };
+    Ok((handle, actor, opened))
 }
 
 /// Stops at the first failure, be it a fault of the program: the replica in memory and the rows may

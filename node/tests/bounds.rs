@@ -7,17 +7,23 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes; reached only when it never comes.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A disk on which a new peer has room.
 const DISK_MIB: u64 = 64;
+/// One on which tables are merged before it is full.
+const LARGER_DISK_MIB: u64 = 512;
+const VALUE: usize = 100_000;
 
 /// A peer that is ready. Killed when it goes out of scope.
 struct Peer {
+    /// The peer, or the shell that starts another after it.
     child: Child,
+    said: BufReader<ChildStdout>,
+    pid: u64,
     resp: String,
 }
 
@@ -25,6 +31,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.signal("KILL");
     }
 }
 
@@ -38,44 +45,73 @@ impl Peer {
     }
 
     /// On a disk of its own, in memory, that nobody else sees and that is gone with it. It keeps as much of it free as
-    /// of any small disk. `None`: not allowed here.
-    fn on_a_small_disk(place: &Path) -> Option<Self> {
+    /// of any small disk. After it comes another on the same disk. `None`: not allowed here.
+    fn on_a_disk_of(mib: u64, place: &Path) -> Option<Self> {
         let namespace = || {
             let mut command = Command::new("unshare");
             command.args(["--mount", "--map-root-user", "sh"]).env_remove("STARLING_KEEP_FREE_MIB");
             command
         };
-        let mount = format!("mount -t tmpfs -o size={DISK_MIB}m tmpfs {}", place.display());
+        let mount = format!("mount -t tmpfs -o size={mib}m tmpfs {}", place.display());
         let trial = namespace().args(["-c", &mount]).stderr(Stdio::null()).status();
-        let is_allowed = trial.is_ok_and(|status| status.success());
-        is_allowed.then(|| Self::after(namespace(), &mount, &place.join("p1")))
+        if !trial.is_ok_and(|status| status.success()) {
+            // Not by a macro: those are hidden while a test passes.
+            let _ =
+                std::io::stderr().write_all(b"skipped, because no disk can be made here (unshare, mount)\n");
+            return None;
+        }
+        let dir = place.join("p1");
+        Some(Self::after(namespace(), &format!("{mount}; {}", line_for(&dir)), &dir))
     }
 
     /// Started by this shell once it has done that.
     fn after(mut command: Command, first: &str, dir: &Path) -> Self {
-        let line = format!(
-            "{first}; exec {} up --resp 127.0.0.1:0 --listen 127.0.0.1:0 --no-mdns --json --replicas 1 --dir {}",
-            env!("CARGO_BIN_EXE_starling"),
-            dir.display()
-        );
+        let line = format!("{first}; exec {}", line_for(dir));
         command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut peer = Self { child, said, pid: 0, resp: String::new() };
+        peer.await_ready();
+        peer
+    }
+
+    fn await_ready(&mut self) {
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        self.said.read_line(&mut ready).unwrap();
         let ready: Value =
             serde_json::from_str(&ready).unwrap_or_else(|_| panic!("not ready, but {ready:?}"));
-        Self { resp: ready["resp"].as_str().unwrap().to_owned(), child }
+        (self.resp, self.pid) = (ready["resp"].as_str().unwrap().to_owned(), ready["pid"].as_u64().unwrap());
+    }
+
+    fn signal(&self, name: &str) {
+        let _ = Command::new("kill").args(["-s", name, &self.pid.to_string()]).stderr(Stdio::null()).status();
+    }
+
+    /// Stops it, and waits for the one after it.
+    fn again(&mut self) {
+        self.signal("TERM");
+        self.await_ready();
     }
 
     /// A client, and the first line that it is told: without a word of its own it is told only that it is refused.
     fn client(&self) -> (TcpStream, String) {
         let mut stream = TcpStream::connect(&self.resp).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        // What is written in parts does not wait for what came before.
+        stream.set_nodelay(true).unwrap();
         // One who is refused may be let go before it has said anything.
         let _ = stream.write_all(b"PING\r\n");
         let line = line_of(&mut stream);
         (stream, line)
     }
+}
+
+fn line_for(dir: &Path) -> String {
+    format!(
+        "{} up --resp 127.0.0.1:0 --listen 127.0.0.1:0 --no-mdns --json --replicas 1 --dir {}",
+        env!("CARGO_BIN_EXE_starling"),
+        dir.display()
+    )
 }
 
 /// Up to its end, or that of the connection.
@@ -146,17 +182,13 @@ fn ask_until(stream: &mut TcpStream, line: &str, is_it: impl Fn(&str) -> bool) -
 #[test]
 fn with_a_disk_that_is_nearly_full_reads_and_removals_go_on() {
     let home = tempfile::tempdir().unwrap();
-    let Some(peer) = Peer::on_a_small_disk(home.path()) else {
-        // Not by a macro: those are hidden while a test passes.
-        let _ = std::io::stderr().write_all(b"skipped, because no disk can be made here (unshare, mount)\n");
-        return;
-    };
+    let Some(peer) = Peer::on_a_disk_of(DISK_MIB, home.path()) else { return };
     let (mut client, _) = peer.client();
     for key in ["a", "b"] {
         assert_eq!(ask(&mut client, &format!("SET {key} 1")), "+OK\r\n");
     }
     // By way of the process, since nobody else sees its disk.
-    let root = Path::new("/proc").join(peer.child.id().to_string()).join("root");
+    let root = Path::new("/proc").join(peer.pid.to_string()).join("root");
     let ballast = root.join(home.path().strip_prefix("/").unwrap()).join("ballast");
     let mut file = File::create(&ballast).unwrap();
     // Half of what is kept free of a small disk; the rest is room for what removes.
@@ -176,4 +208,47 @@ fn with_a_disk_that_is_nearly_full_reads_and_removals_go_on() {
     fs::remove_file(&ballast).unwrap();
     drop(file);
     ask_until(&mut client, "SET d 1", |reply| reply == "+OK\r\n");
+}
+
+/// Bytes that cannot be compressed (xorshift64, Marsaglia 2003).
+fn noise(state: &mut u64) -> Vec<u8> {
+    let mut next = || {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        state.to_be_bytes()
+    };
+    (0..VALUE / 8).flat_map(|_| next()).collect()
+}
+
+fn set(stream: &mut TcpStream, n: usize, value: &[u8]) -> String {
+    write!(stream, "*3\r\n$3\r\nSET\r\n$5\r\nk{n:04}\r\n${}\r\n", value.len()).unwrap();
+    stream.write_all(value).unwrap();
+    stream.write_all(b"\r\n").unwrap();
+    line_of(stream)
+}
+
+#[test]
+fn a_disk_that_clients_have_filled_has_room_for_merges_and_removals_also_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(mut peer) = Peer::on_a_disk_of(LARGER_DISK_MIB, home.path()) else { return };
+    let (mut client, _) = peer.client();
+    let (mut count, mut state) = (0, 1);
+    while count * VALUE < LARGER_DISK_MIB as usize * 1024 * 1024 {
+        match set(&mut client, count, &noise(&mut state)) {
+            reply if reply == "+OK\r\n" => count += 1,
+            reply if reply.starts_with("-BUSY the disk of this peer is nearly full") => break,
+            reply => panic!("{count} values were taken, then {reply:?}"),
+        }
+    }
+    assert!(count * VALUE > 128 * 1024 * 1024, "of most of the disk nothing was used: {count}");
+    for n in 0..count / 2 {
+        assert_eq!(ask(&mut client, &format!("DEL k{n:04}")), ":1\r\n", "{n} of {count}");
+    }
+    peer.again();
+    let (mut client, _) = peer.client();
+    for n in 0..count {
+        let there = if n < count / 2 { ":0\r\n" } else { ":1\r\n" };
+        assert_eq!(ask(&mut client, &format!("DEL k{n:04}")), there, "{n} of {count}");
+    }
 }

@@ -208,8 +208,8 @@ pub const SETTINGS: &[Setting] = &[
         "keep-free-mib",
         One("MIB"),
         default!("512"),
-        "MiB of the disk that are kept free, at most an eighth of it: with less, this peer takes nothing that brings \
-         more, while reads and removals go on; 0: all may be used",
+        "MiB of the disk that are kept free, at most an eighth of it, beside what storage needs for a while to merge its \
+         tables: with less, this peer takes nothing that brings more, while reads and removals go on; 0: all may be used",
     ),
     setting(
         "clients",

@@ -18,7 +18,7 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +57,7 @@ pub trait Log<Sealed> {
     /// Writes all these changes, or none of them. Synced: they, and what was written before, outlast a power
     /// cut. Otherwise they outlast this process, and the rest follows with `sync`.
     fn write(&mut self, sealed: &mut Sealed, synced: bool) -> Result<(), StorageError>;
-    /// What has to be done between two writes, and nobody waits for.
+    /// What has to be done from time to time between two writes, and nobody waits for.
     fn tidy(&mut self, sealed: &mut Sealed) -> Result<(), StorageError>;
     /// All that was written outlasts a power cut.
     fn sync(&mut self) -> Result<(), StorageError>;
@@ -165,6 +165,11 @@ impl Engine {
     /// The same for as long as the store exists: by it one that was lost and made anew is told apart.
     pub fn id(&self) -> u64 {
         self.tables.id()
+    }
+
+    /// How many bytes the next merge of tables may write, as was seen last.
+    pub fn next_merge(&self) -> Arc<AtomicU64> {
+        self.tables.next_merge()
     }
 
     /// True if nothing was ever committed, or all of it deleted since.

@@ -5,7 +5,9 @@ use super::keys::Keys;
 use super::recent::Recent;
 use crate::directory::{create_private, sync_directory};
 use crate::open_files;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use fjall::compaction::filter::Factory;
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use merging::{HasRoom, Patience, Stop, next_merge, room_on_disk};
 use starling_crdt::StorageError;
 use starling_crdt::cell::{cells_behind, key_of_row};
 use std::fs;
@@ -14,8 +16,10 @@ use std::ops::Bound;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+mod merging;
 
 const MIB: u64 = 1024 * 1024;
 /// Bytes of tables that are read for the keys in them when they are opened, at most.
@@ -53,11 +57,15 @@ const JOURNAL: &str = "journal";
 /// Rows in tables on disk. Clones are the same tables.
 #[derive(Clone)]
 pub struct Tables {
+    /// The last of all clones ends what would hold up closing the engine, which comes after it here.
+    _stop: Arc<Stop>,
     database: Database,
     rows: Keyspace,
     /// What is known of the store itself, apart from what is kept for clients.
     about: Keyspace,
     keys: Arc<Keys>,
+    /// See `look_at_merges`.
+    next_merge: Arc<AtomicU64>,
     id: u64,
 }
 
@@ -65,7 +73,12 @@ impl Tables {
     /// Opens or creates them in this directory; new ones are named `new_id`. Errors: in use, damaged, or the
     /// disk fails.
     pub fn open(path: &Path, new_id: u64) -> Result<Self, StorageError> {
-        let database = open_in_background(path).map_err(failure)?;
+        Self::open_with(path, new_id, room_on_disk(path))
+    }
+
+    fn open_with(path: &Path, new_id: u64, has_room: HasRoom) -> Result<Self, StorageError> {
+        let (patience, stop) = Patience::new(has_room);
+        let database = open_in_background(path, patience).map_err(failure)?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failure)?;
         let about = database.keyspace("about", KeyspaceCreateOptions::default).map_err(failure)?;
         let id = match number(&about, ID)? {
@@ -76,7 +89,21 @@ impl Tables {
         if rows.is_empty().map_err(failure)? {
             keys.read();
         }
-        Ok(Self { database, rows, about, keys, id })
+        let tables = Self { _stop: Arc::new(stop), database, rows, about, keys, next_merge: Arc::default(), id };
+        tables.look_at_merges();
+        Ok(tables)
+    }
+
+    /// Sees how many bytes the next merge may write, beside what it reads. May wait for the disk.
+    pub fn look_at_merges(&self) {
+        let levels: Vec<_> =
+            self.rows.tree.current_version().iter_levels().map(|level| level.size()).collect();
+        self.next_merge.store(next_merge(&levels), Ordering::Relaxed);
+    }
+
+    /// What was seen when that was looked at last.
+    pub fn next_merge(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.next_merge)
     }
 
     /// Makes new ones, named `new_id`, beside that place, and moves them there whole: killed while it makes them, the
@@ -223,12 +250,14 @@ fn wait_while(is_too_much: impl Fn() -> bool, is_at_work: impl Fn() -> bool, sto
 }
 
 /// By a thread that gives way, since those that the engine starts for itself begin as the one that opens it.
-fn open_in_background(path: &Path) -> fjall::Result<Database> {
+fn open_in_background(path: &Path, patience: Patience) -> fjall::Result<Database> {
+    let patience: Arc<dyn Factory> = Arc::new(patience);
     let open = || {
         give_way();
         let files = Some(open_files::for_tables());
-        let builder = Database::builder(path).max_cached_files(files);
-        builder.cache_size(BLOCKS).worker_threads(WORKERS).open()
+        let builder =
+            Database::builder(path).max_cached_files(files).cache_size(BLOCKS).worker_threads(WORKERS);
+        builder.with_compaction_filter_factories(Arc::new(move |_| Some(Arc::clone(&patience)))).open()
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("open".into()).spawn_scoped(scope, open)?;
@@ -285,6 +314,7 @@ fn failure(e: fjall::Error) -> StorageError {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::sync::{Mutex, mpsc};
 
     #[test]
     fn what_is_merged_is_waited_for_until_it_is_little_or_nothing_goes_on_or_it_is_told_to_stop() {
@@ -306,6 +336,50 @@ mod tests {
         tables.write(&changes).unwrap();
         assert_eq!(tables.rows.l0_table_count(), 1);
         tables.wait_for_merges(&AtomicBool::new(false));
+    }
+
+    fn write(tables: &Tables, value: u8) {
+        let mut changes = Recent::default();
+        changes.change(b"row", Some(&[value]));
+        tables.write(&changes).unwrap();
+    }
+
+    #[test]
+    fn tables_are_merged_once_there_is_room_and_closed_while_there_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let (is_room, (asks, asked)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+        let (told, asks) = (Arc::clone(&is_room), Mutex::new(asks));
+        let has_room = move || {
+            let _ = asks.lock().unwrap().send(());
+            told.load(Ordering::Relaxed)
+        };
+        let tables = Tables::open_with(place.path(), 1, Arc::new(has_room)).unwrap();
+        let await_merged = || {
+            while tables.rows.l0_table_count() > 0 {
+                std::thread::sleep(LOOK);
+            }
+        };
+        // The first goes to the lowest level as it is; four more are merged with it.
+        write(&tables, 0);
+        await_merged();
+        (1..5).for_each(|value| write(&tables, value));
+        asked.recv().unwrap();
+        assert_eq!(tables.rows.l0_table_count(), 4);
+        is_room.store(true, Ordering::Relaxed);
+        await_merged();
+        tables.look_at_merges();
+        assert_eq!(tables.next_merge().load(Ordering::Relaxed), tables.rows.disk_space());
+
+        is_room.store(false, Ordering::Relaxed);
+        asked.try_iter().for_each(drop);
+        (5..9).for_each(|value| write(&tables, value));
+        asked.recv().unwrap();
+        drop(tables);
+        // Also where they were not made anew.
+        let tables = Tables::open(place.path(), 2).unwrap();
+        assert_eq!(tables.get(b"row").unwrap().as_deref(), Some(&[8][..]));
+        write(&tables, 9);
+        assert_eq!(tables.get(b"row").unwrap().as_deref(), Some(&[9][..]));
     }
 
     #[cfg(target_os = "linux")]

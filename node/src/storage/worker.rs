@@ -120,9 +120,7 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
         if !held.is_empty() {
             (self.answers)(held);
         }
-        if is_changed {
-            self.log.tidy(&mut self.sealed)?;
-        }
+        self.log.tidy(&mut self.sealed)?;
         self.sync_if_due()
     }
 

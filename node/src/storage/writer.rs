@@ -7,6 +7,10 @@ use starling_crdt::StorageError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often it is seen how much the next merge may write, at most.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub struct Writer {
     journal: Journal,
@@ -15,6 +19,8 @@ pub struct Writer {
     reading: Option<Reading>,
     /// Whoever waits for merges stops that.
     closes: Arc<AtomicBool>,
+    /// When it was last seen how much the next merge may write.
+    looked: Instant,
 }
 
 /// A generation on its way to tables.
@@ -59,7 +65,7 @@ impl Drop for Reading {
 impl Writer {
     pub fn new(journal: Journal, tables: Tables) -> Self {
         let reading = (!tables.keys().is_read()).then(|| Reading::start(tables.clone()));
-        Self { journal, tables, leaving: None, reading, closes: Arc::default() }
+        Self { journal, tables, leaving: None, reading, closes: Arc::default(), looked: Instant::now() }
     }
 
     /// Until the keys of tables are read.
@@ -103,6 +109,10 @@ impl Log<Sealed> for Writer {
     }
 
     fn tidy(&mut self, sealed: &mut Sealed) -> Result<(), StorageError> {
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.tables.look_at_merges();
+        }
         let has_arrived = sealed.arrived.take().is_some();
         let is_done = || self.leaving.as_ref().is_some_and(|leaving| leaving.thread.is_finished());
         if has_arrived || sealed.is_behind || is_done() {
