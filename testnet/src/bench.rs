@@ -12,6 +12,8 @@ mod progress;
 mod reply;
 mod report;
 mod scene;
+#[cfg(test)]
+mod server;
 mod table;
 mod tally;
 mod target;

@@ -13,10 +13,11 @@ use super::usage;
 use super::watch;
 use super::work::{Op, Skew, Work};
 use super::{found, notes};
-use crate::local::{Error, Interrupt, resp, until};
+use crate::local::{Error, Interrupt, Missed, Network, resp, until};
 use Bound::{AtLeast, AtMost};
 use many::own;
 use serde::Serialize;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ const REDIS: &str = "redis-server --port {} --save '' --appendonly yes --appendf
 
 /// How many writes are watched until all others show them.
 const WATCHED: u32 = 200;
+/// How many keys a peer that was started again is asked for.
+const ASKED_FOR: u64 = 256;
 /// How long a peer may take to serve again.
 const SERVING_WITHIN: Duration = Duration::from_secs(60);
 
@@ -207,7 +210,7 @@ impl Preset<'_> {
         let memory = used.resident as f64 / (used.processes.max(1) * 1024 * 1024) as f64;
         let goal = Goal::new(&format!("memory of a peer {keys}"), memory, Unit::MiB, AtMost(200.0));
         self.report.goals.push(goal.remark(remark));
-        let restart = self.restart(&mut peers)?;
+        let restart = self.restart(&mut peers, get.keys)?;
         let goal = Goal::new(&format!("restart to serving {keys}"), restart, Unit::Seconds, AtMost(2.0));
         self.report.goals.push(goal.remark(remark));
         self.refill(&mut peers, &get, &keys, remark)
@@ -244,18 +247,33 @@ impl Preset<'_> {
         text.parse().map_err(|_| Error::Words(format!("DBSIZE is answered with {text}")))
     }
 
-    /// Kills and starts a peer. Seconds from the start until it answers a read.
-    fn restart(&self, peers: &mut Target) -> Result<f64, Error> {
+    /// Kills a peer and starts it. Seconds from the start until it has answered for keys from all over, with what it
+    /// holds itself.
+    fn restart(&self, peers: &mut Target, keys: u64) -> Result<f64, Error> {
         let network = own(peers);
         network.kill(0);
         let began = Instant::now();
         network.start(0)?;
-        let port = network.seats()[0].resp;
-        let serves = || resp::ask(port, &["GET", "k000000000000000"]).is_ok().then_some(());
-        let served = until(began + SERVING_WITHIN, self.interrupt, serves);
+        // Now that it is ready they stand still and answer nothing for it. Before, a start waits some seconds for others.
+        let others = 1..network.seats().len();
+        others.clone().for_each(|index| network.pause(index));
+        let served = self.serves_alone(network, keys);
+        let took = began.elapsed().as_secs_f64();
+        others.into_iter().try_for_each(|index| network.resume(index))?;
         peers.refresh();
-        served.map_err(|_| Error::Words("a peer that was started again did not serve within 60 s".into()))?;
-        Ok(began.elapsed().as_secs_f64())
+        served.map(|()| took)
+    }
+
+    fn serves_alone(&self, network: &Network, keys: u64) -> Result<(), Error> {
+        let deadline = Instant::now() + SERVING_WITHIN;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, network.seats()[0].resp));
+        let key = |i| Op::Get.key(i * keys / ASKED_FOR).to_string();
+        let asked: Vec<String> = (0..ASKED_FOR).map(key).collect();
+        let serves = || watch::reads_all(address, &asked).ok()?.then_some(());
+        until(deadline, self.interrupt, serves).map_err(|missed| match missed {
+            Missed::Interrupted => Error::Interrupted,
+            _ => Error::Words("a peer that was started again did not serve its keys within 60 s".into()),
+        })
     }
 
     fn found(&self, peers: usize) -> Result<Target, Error> {

@@ -92,6 +92,18 @@ fn arrival(writer: &mut Asker, watchers: &mut [Asker], round: u32) -> io::Result
     Ok(acknowledged.elapsed())
 }
 
+/// Whether a peer answers a read of one copy with a value for each of these keys.
+pub fn reads_all(address: SocketAddr, keys: &[String]) -> io::Result<bool> {
+    let mut asker = Asker::connect(address)?;
+    asker.ask("QUORUM 1 1")?;
+    for key in keys {
+        if asker.ask(&format!("GET {key}"))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// How a peer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -164,4 +176,25 @@ pub fn deaths(network: &Network) -> Result<usize, Error> {
 fn knows_dead(port: u16, name: &str) -> bool {
     let status = resp::status(port);
     status.is_ok_and(|status| resp::members(&status).any(|m| m.name == name && m.state().starts_with("dead")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::server;
+
+    #[test]
+    fn a_peer_reads_all_only_where_every_key_has_a_value() {
+        let keys = ["a", "b"].map(String::from);
+        for (second, all) in [("$1\r\nv\r\n", true), ("$-1\r\n", false)] {
+            let address = server::answering(move |line| match line {
+                "QUORUM 1 1" => "+OK\r\n",
+                "GET a" => "$1\r\nv\r\n",
+                _ => second,
+            });
+            assert_eq!(reads_all(address, &keys).unwrap(), all);
+        }
+        let refusing = server::answering(|_| "-NOAUTH no\r\n");
+        assert!(reads_all(refusing, &keys).is_err());
+    }
 }

@@ -5,6 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Zipf};
 use serde::Serialize;
+use std::fmt;
 use std::io::Write as _;
 
 /// Values are cut out of this many random bytes, so that drawing one costs nothing and few are alike.
@@ -52,6 +53,11 @@ impl Op {
         }
     }
 
+    /// What the key of this number is called.
+    pub fn key(self, number: u64) -> Key {
+        Key(self.prefix(), number)
+    }
+
     /// Keys of different types do not meet.
     fn prefix(self) -> char {
         match self {
@@ -60,6 +66,15 @@ impl Op {
             Op::Sadd | Op::Sismember => 's',
             Op::Hset | Op::Hget => 'h',
         }
+    }
+}
+
+/// Sixteen characters.
+pub struct Key(char, u64);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:015}", self.0, self.1)
     }
 }
 
@@ -196,8 +211,8 @@ impl Requests {
 
     fn write(&mut self, out: &mut Vec<u8>, op: Op, key: u64, element: Option<u64>, with_value: bool) {
         let words = 2 + usize::from(element.is_some()) + usize::from(with_value);
-        let (name, prefix) = (op.name(), op.prefix());
-        let written = write!(out, "*{words}\r\n${}\r\n{name}\r\n$16\r\n{prefix}{key:015}\r\n", name.len())
+        let (name, key) = (op.name(), op.key(key));
+        let written = write!(out, "*{words}\r\n${}\r\n{name}\r\n$16\r\n{key}\r\n", name.len())
             .and_then(|()| element.map_or(Ok(()), |element| write!(out, "$4\r\ne{element:03}\r\n")));
         written.expect("writing to memory does not fail");
         if with_value {
