@@ -87,12 +87,17 @@ impl Connection {
         }
     }
 
-    /// Gives up what was under way, and turns to the next address after a moment. Returns how many
-    /// requests are lost.
-    pub fn close(&mut self, now: Instant) -> u64 {
-        let lost = self.pending.iter().filter(|pending| pending.op.is_some()).count();
+    /// Where the latency of each request under way begins.
+    pub fn under_way(&self) -> impl Iterator<Item = Instant> {
+        self.pending.iter().filter(|pending| pending.op.is_some()).map(|pending| pending.start)
+    }
+
+    /// Gives up what was under way, and turns to the next address after a moment. Returns where the latency
+    /// of each lost request began.
+    pub fn close(&mut self, now: Instant) -> Vec<Instant> {
+        let lost = self.under_way().collect();
         *self = Self { retry_at: now + RETRY_AFTER, ..Self::new(self.turn + 1, now) };
-        lost as u64
+        lost
     }
 
     /// Bytes written and read since the last call.
@@ -190,7 +195,7 @@ mod tests {
         let mut connection = Connection::new(4, now);
         let of = |op| Pending { op, start: now, sent: now };
         connection.pending = [of(None), of(Some(Op::Set)), of(Some(Op::Get))].into();
-        assert_eq!(connection.close(now), 2);
+        assert_eq!(connection.close(now), [now; 2]);
         assert_eq!(connection.turn, 5);
         assert!(!connection.is_due(now) && connection.is_due(now + RETRY_AFTER));
     }

@@ -24,6 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// In the open loop requests are sent in steps of at least this: what is due in one step goes together.
 const STEP: Duration = Duration::from_micros(200);
+/// Of so many requests that are due and not sent it is told one by one how long they have waited.
+const BEHIND_TOLD: u64 = 10_000;
 /// Bytes that are read at once.
 const SCRATCH: usize = 64 * 1024;
 
@@ -50,14 +52,15 @@ impl Load {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let control = Arc::new(Control::default());
         let clients = Clients::new(poll, addresses.to_vec(), work.clone(), requests, control.clone());
+        let schedule = clients.schedule.clone();
         let thread = thread::Builder::new().name("load".into()).spawn(move || {
             let (control, mut clients) = (clients.control.clone(), clients);
             let result = clients.run();
             control.finished.store(true, Ordering::Release);
             result.map(|()| clients.tallies)
         })?;
-        if let Some(rate) = work.rate {
-            pace(Duration::from_secs_f64(1.0 / rate).max(STEP), control.clone(), waker.clone());
+        if let Some(schedule) = schedule {
+            pace(schedule, control.clone(), waker.clone());
         }
         Ok(Self { control, waker, thread })
     }
@@ -86,12 +89,14 @@ impl Load {
     }
 }
 
-/// Wakes the load at every step of the open loop: epoll alone knows whole milliseconds only.
-fn pace(step: Duration, control: Arc<Control>, waker: Arc<Waker>) {
+/// Wakes the load whenever a request is due: epoll alone knows whole milliseconds only.
+fn pace(schedule: Schedule, control: Arc<Control>, waker: Arc<Waker>) {
     thread::spawn(move || {
         while !control.stop.load(Ordering::Acquire) && !control.finished.load(Ordering::Acquire) {
             let _ = waker.wake();
-            thread::sleep(step.min(SWEEP_EVERY));
+            let now = Instant::now();
+            let next = schedule.start(schedule.due(now)).saturating_duration_since(now);
+            thread::sleep(next.clamp(STEP, SWEEP_EVERY));
         }
     });
 }
@@ -122,6 +127,7 @@ struct Clients {
 }
 
 /// The open loop: when requests should be sent.
+#[derive(Clone)]
 struct Schedule {
     began: Instant,
     rate: f64,
@@ -131,13 +137,19 @@ struct Schedule {
 }
 
 impl Schedule {
+    /// How many requests should have been sent by now: the first at the beginning.
     fn due(&self, now: Instant) -> u64 {
-        (now.duration_since(self.began).as_secs_f64() * self.rate) as u64
+        (now.duration_since(self.began).as_secs_f64() * self.rate) as u64 + 1
     }
 
-    /// When the next request should be sent.
-    fn next(&self) -> Instant {
-        self.began + Duration::from_secs_f64(self.sent as f64 / self.rate)
+    /// When the request of this number should be sent; that of the first is 0.
+    fn start(&self, number: u64) -> Instant {
+        self.began + Duration::from_secs_f64(number as f64 / self.rate)
+    }
+
+    /// How many are due and not sent.
+    fn behind(&self, now: Instant) -> u64 {
+        self.due(now).saturating_sub(self.sent)
     }
 }
 
@@ -204,12 +216,30 @@ impl Clients {
 
     fn end_stretch(&mut self, now: Instant) {
         let cpu = own_cpu();
-        let behind = self.schedule.as_ref().map_or(0, |schedule| schedule.due(now) - schedule.sent);
+        self.tell_who_waits(now);
+        let behind = self.schedule.as_ref().map_or(0, |schedule| schedule.behind(now));
         let tally = self.tally();
         (tally.client_cpu, tally.behind) = (cpu, behind);
         tally.end(now);
         let before = std::mem::replace(&mut self.cpu_before, cpu);
         self.tally().client_cpu -= before;
+    }
+
+    /// Requests under way, and those that are due, have waited already. Without them a stall that lasts to the end would
+    /// hardly show: what it delays most is answered after it (coordinated omission).
+    fn tell_who_waits(&mut self, now: Instant) {
+        let tally = self.tallies.last_mut().expect("the warm-up is always there");
+        for connection in &self.connections {
+            connection.under_way().for_each(|start| tally.wait(now.saturating_duration_since(start), 1));
+        }
+        let Some(schedule) = &self.schedule else { return };
+        let behind = schedule.behind(now);
+        // Of many, one in so many stands for those beside it.
+        let step = behind.div_ceil(BEHIND_TOLD).max(1);
+        for number in (0..behind).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            let waited = now.saturating_duration_since(schedule.start(schedule.sent + number));
+            tally.wait(waited, step.min(behind - number));
+        }
     }
 
     fn tally(&mut self) -> &mut Tally {
@@ -229,6 +259,9 @@ impl Clients {
                 self.lose(token, &io::Error::other("no answer within 10 s"));
             }
         }
+        if !self.awaits_something(now) {
+            self.heard_at = now;
+        }
         if now - self.heard_at > SILENCE_MAX {
             let first = self.tallies.iter().find_map(|tally| tally.first_error.clone());
             let first = first.map_or(String::new(), |first| format!("; the first error: {first}"));
@@ -236,11 +269,19 @@ impl Clients {
         }
     }
 
+    /// In the open loop there may be nothing to do for long.
+    fn awaits_something(&self, now: Instant) -> bool {
+        let is_behind = self.schedule.as_ref().is_none_or(|schedule| schedule.behind(now) > 0);
+        is_behind || self.connections.iter().any(|connection| !connection.pending.is_empty())
+    }
+
     fn lose(&mut self, token: usize, why: &io::Error) {
-        let lost = self.connections[token].close(Instant::now());
+        let now = Instant::now();
+        let lost = self.connections[token].close(now);
         // A connection that was refused has lost nothing, but is worth a word.
         let tally = self.tally();
-        tally.fail(lost, true, || why.to_string());
+        lost.iter().for_each(|start| tally.wait(now.saturating_duration_since(*start), 1));
+        tally.fail(lost.len() as u64, true, || why.to_string());
         tally.first_error.get_or_insert_with(|| why.to_string());
     }
 
@@ -288,7 +329,10 @@ impl Clients {
             match (pending.op, kind) {
                 (None, Kind::Error) => *broken = Some(format!("QUORUM was refused: {}", words())),
                 (None, _) => {}
-                (Some(_), Kind::Error) => tally.fail(1, false, words),
+                (Some(_), Kind::Error) => {
+                    tally.wait(now.saturating_duration_since(pending.start), 1);
+                    tally.fail(1, false, words);
+                }
                 (Some(op), kind) => {
                     tally.misses += u64::from(kind == Kind::Nil);
                     tally.record(op, now.saturating_duration_since(pending.start));
@@ -313,9 +357,8 @@ impl Clients {
 
     /// The open loop: sends what is due, through the next connections that have room.
     fn send_due(&mut self, now: Instant) {
-        while let Some(schedule) = self.schedule.as_ref().filter(|schedule| schedule.sent < schedule.due(now))
-        {
-            let (start, all) = (schedule.next(), self.connections.len());
+        while let Some(schedule) = self.schedule.as_ref().filter(|schedule| schedule.behind(now) > 0) {
+            let (start, all) = (schedule.start(schedule.sent), self.connections.len());
             let room = (0..all).map(|i| (schedule.turn + i) % all).find(|token| {
                 let connection = &self.connections[*token];
                 connection.is_connected() && connection.pending.len() < self.work.pipeline
@@ -328,5 +371,53 @@ impl Clients {
                 self.lose(token, &why);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::server;
+    use crate::bench::work::{Op, tests::work};
+    use std::sync::atomic::AtomicBool;
+
+    /// What an open loop of four clients brings within so long.
+    fn open(address: SocketAddr, rate: f64, span: Duration) -> Tally {
+        let work = Work { clients: 4, rate: Some(rate), ..work(&[(Op::Set, 1)]) };
+        let load = Load::start(&[address], &work, Requests::drawn(&work, 7)).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        load.next_stretch();
+        thread::sleep(span);
+        load.stop().unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn latencies_of_a_slow_open_loop_are_those_of_the_server() {
+        let at_once = server::answering(|_| "+OK\r\n");
+        let tally = open(at_once, 20.0, Duration::from_secs(1));
+        let median = tally.all().value_at_quantile(0.5);
+        assert!(tally.operations() >= 10 && median < 5_000, "{} in {median} us", tally.operations());
+        assert_eq!(tally.behind, 0);
+    }
+
+    #[test]
+    fn a_stall_to_the_end_is_felt_by_all_it_delays() {
+        static STOPPED: AtomicBool = AtomicBool::new(false);
+        let stopping = server::answering(|_| {
+            while STOPPED.load(Ordering::Acquire) {
+                thread::park_timeout(Duration::from_millis(50));
+            }
+            "+OK\r\n"
+        });
+        thread::spawn(|| {
+            thread::sleep(Duration::from_millis(700));
+            STOPPED.store(true, Ordering::Release);
+        });
+        let tally = open(stopping, 200.0, Duration::from_secs(1));
+        let all = tally.all();
+        // The server stood still for the last half of the second: so did half of what was asked for.
+        assert!(all.max() >= 450_000, "{} us", all.max());
+        assert!(all.value_at_quantile(0.75) >= 100_000, "{} us", all.value_at_quantile(0.75));
+        assert!(tally.operations() < 150 && all.len() >= 180, "{} of {}", tally.operations(), all.len());
     }
 }

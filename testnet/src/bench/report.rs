@@ -28,9 +28,10 @@ pub struct Row {
     pub seconds: f64,
     pub operations: u64,
     pub ops_per_second: f64,
+    /// Of all that was asked for. What failed or was not answered by the end counts with the time it waited.
     #[serde(flatten)]
     pub latency: Percentiles,
-    /// The same of each operation of a mix.
+    /// Of what succeeded, for each operation of a mix.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_op: Vec<OpRow>,
     pub errors: u64,

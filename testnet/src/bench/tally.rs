@@ -31,6 +31,9 @@ pub struct Tally {
     pub took: Duration,
     /// Latencies of what succeeded, by operation.
     pub by_op: Vec<(Op, Latencies)>,
+    /// How long those have waited that did not get what they asked for: under way or due at the end, cut off,
+    /// or refused with an error. Each would have taken longer than that.
+    unanswered: Latencies,
     /// Error replies.
     pub errors: u64,
     /// Requests under way on a connection that broke or stayed silent too long.
@@ -55,6 +58,7 @@ impl Tally {
             began: now,
             took: Duration::ZERO,
             by_op: Vec::new(),
+            unanswered: latencies(),
             errors: 0,
             cut: 0,
             misses: 0,
@@ -69,7 +73,7 @@ impl Tally {
     }
 
     pub fn record(&mut self, op: Op, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX_US).max(1);
+        let us = micros(latency);
         let known = self.by_op.iter().position(|(other, _)| *other == op);
         let at = known.unwrap_or_else(|| {
             self.by_op.push((op, latencies()));
@@ -77,6 +81,11 @@ impl Tally {
         });
         self.by_op[at].1.saturating_record(us);
         self.second.saturating_record(us);
+    }
+
+    /// So many have waited so long, and do not have what they asked for.
+    pub fn wait(&mut self, waited: Duration, count: u64) {
+        self.unanswered.saturating_record_n(micros(waited), count);
     }
 
     pub fn fail(&mut self, count: u64, cut: bool, why: impl FnOnce() -> String) {
@@ -107,17 +116,23 @@ impl Tally {
         self.took = now.duration_since(self.began);
     }
 
+    /// What succeeded.
     pub fn operations(&self) -> u64 {
         self.by_op.iter().map(|(_, latencies)| latencies.len()).sum()
     }
 
+    /// Of all that was asked for, answered or not.
     pub fn all(&self) -> Latencies {
-        let mut all = latencies();
+        let mut all = self.unanswered.clone();
         for (_, some) in &self.by_op {
             all.add(some).expect("all histograms here have the same bounds");
         }
         all
     }
+}
+
+fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX_US).max(1)
 }
 
 #[cfg(test)]
