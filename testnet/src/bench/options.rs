@@ -12,7 +12,8 @@ use std::time::Duration;
 const KEYS: u64 = 10_000;
 /// Most bytes of values that all clients may have under way.
 const UNDER_WAY_MAX: u64 = 1 << 30;
-/// Highest rate of the open loop, in operations per second.
+/// Rates of the open loop, in operations per second: one in a quarter of an hour to as many as a machine can draw.
+const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 1e7;
 
 /// How fast is it? Starts a network of peers, or takes servers that run, loads them from one thread,
@@ -138,8 +139,10 @@ fn mix(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| format!("it must be a number of operations per second, up to {RATE_MAX:.0}"))
+    let rate = text.parse::<f64>().ok().filter(|rate| (RATE_MIN..=RATE_MAX).contains(rate));
+    rate.ok_or_else(|| {
+        format!("it must be a number of operations per second, from {RATE_MIN} to {RATE_MAX:.0}")
+    })
 }
 
 impl Options {
@@ -279,6 +282,7 @@ mod tests {
             ("--rate -1", "--rate"),
             ("--rate=-1", "--rate"),
             ("--rate NaN", "--rate"),
+            ("--rate 1e-300", "--rate"),
             ("--peers 0", "--peers"),
             ("--r 0", "--r"),
             ("--during flood", "--during"),
