@@ -240,7 +240,7 @@ impl Options {
                 self.peers
             )));
         }
-        if self.rounds() * self.works(None).map_or(1, |works| works.len()) > 1 {
+        if self.rounds() * self.mixes().len() * self.clients.len() > 1 {
             return Err(Error::Words(format!(
                 "{flag} changes the network, so it takes one measurement: one of --ops (or --mix), one \
                  number of --clients, no --rounds"
@@ -318,6 +318,7 @@ mod tests {
         assert!(refused("--clients 512 --pipeline 1024 --value-size 1000000", None).contains("--pipeline"));
         assert!(refused("--peers 1 --with-a-peer-down --ops set", None).contains("--peers"));
         assert!(refused("--during join --ops set,get", None).contains("--ops"));
+        assert!(refused("--during join --ops set,get --r 2 --w 2", Some((3, 2, 2))).contains("--ops"));
         assert!(parse("--during join --ops set").unwrap().check().is_ok());
     }
 
