@@ -26,11 +26,11 @@ pub use options::Options;
 use crate::local::{self, Error, Interrupt, Wishes};
 use against::{Figures, Ratio};
 use report::Row;
-use scene::Scene;
+use scene::{Disturbance, Scene};
 use serde::Serialize;
 use std::process::ExitCode;
 use target::{Founding, Target};
-use work::Work;
+use work::{Op, Work};
 
 /// What `--json` prints.
 #[derive(Default, Serialize)]
@@ -73,16 +73,35 @@ fn measure(options: &Options, interrupt: &Interrupt, report: &mut Report) -> Res
     report.notes = notes(options);
     report.notes.splice(0..0, works.first().map(|work| ours.describe(work)));
     let mut filled = Vec::new();
-    for work in &works {
-        let fresh = work.filling().into_iter().filter(|work| !filled.contains(&work.ops)).collect::<Vec<_>>();
-        for filling in fresh {
-            scene(&mut ours, "starling", options, interrupt).fill(&filling)?;
-            if let Some(Other { server: Some(server), name, .. }) = &mut other {
-                scene(server, name, options, interrupt).fill(&filling)?;
-            }
-            filled.push(filling.ops);
+    works.iter().try_for_each(|work| {
+        rounds(options, interrupt, work, (&mut ours, other.as_mut()), &mut filled, report)
+    })
+}
+
+/// Writes the keys that a workload needs, here and there, unless they are there. A peer that is to be filled needs some in
+/// any case.
+fn fill(
+    options: &Options,
+    interrupt: &Interrupt,
+    work: &Work,
+    (ours, other): (&mut Target, Option<&mut Other>),
+    filled: &mut Vec<Op>,
+) -> Result<(), Error> {
+    let is_repair = options.disturbance() == Some(Disturbance::Repair);
+    let mut theirs = other.and_then(|other| other.server.as_mut().zip(Some(other.name.as_str())));
+    for filling in if is_repair { work.filling_all() } else { work.filling() } {
+        let by = filling.ops[0].0;
+        if filled.contains(&by) {
+            continue;
         }
-        rounds(options, interrupt, work, (&mut ours, other.as_mut()), report)?;
+        scene(ours, "starling", options, interrupt).fill(&filling)?;
+        if let Some((server, name)) = &mut theirs {
+            scene(server, name, options, interrupt).fill(&filling)?;
+        }
+        filled.push(by);
+    }
+    if work.deletes() {
+        filled.retain(|by| *by != Op::Del.made_by());
     }
     Ok(())
 }
@@ -93,10 +112,12 @@ fn rounds(
     interrupt: &Interrupt,
     work: &Work,
     (ours, mut other): (&mut Target, Option<&mut Other>),
+    filled: &mut Vec<Op>,
     report: &mut Report,
 ) -> Result<(), Error> {
     let mut pairs = Vec::new();
     for _ in 0..options.rounds() {
+        fill(options, interrupt, work, (ours, other.as_deref_mut()), filled)?;
         let rows = scene(ours, "starling", options, interrupt).measure(work, options.disturbance())?;
         let figures = rows.first().map(Figures::from);
         report.rows.extend(rows);

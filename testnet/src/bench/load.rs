@@ -4,7 +4,7 @@
 use super::connection::{Connection, Pending};
 use super::reply::Kind;
 use super::tally::Tally;
-use super::work::{Requests, Work};
+use super::work::{Op, Requests, Work};
 use mio::{Events, Poll, Token, Waker};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
@@ -334,7 +334,8 @@ impl Clients {
                     tally.fail(1, false, words);
                 }
                 (Some(op), kind) => {
-                    tally.misses += u64::from(kind == Kind::Nil);
+                    let nothing_deleted = op == Op::Del && bytes == b":0\r\n";
+                    tally.misses += u64::from(kind == Kind::Nil || nothing_deleted);
                     tally.record(op, now.saturating_duration_since(pending.start));
                     count += 1;
                 }
@@ -378,13 +379,16 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::bench::server;
-    use crate::bench::work::{Op, tests::work};
+    use crate::bench::work::tests::work;
     use std::sync::atomic::AtomicBool;
 
     /// What an open loop of four clients brings within so long.
     fn open(address: SocketAddr, rate: f64, span: Duration) -> Tally {
-        let work = Work { clients: 4, rate: Some(rate), ..work(&[(Op::Set, 1)]) };
-        let load = Load::start(&[address], &work, Requests::drawn(&work, 7)).unwrap();
+        run(address, &Work { clients: 4, rate: Some(rate), ..work(&[(Op::Set, 1)]) }, span)
+    }
+
+    fn run(address: SocketAddr, work: &Work, span: Duration) -> Tally {
+        let load = Load::start(&[address], work, Requests::drawn(work, 7)).unwrap();
         thread::sleep(Duration::from_millis(200));
         load.next_stretch();
         thread::sleep(span);
@@ -398,6 +402,16 @@ mod tests {
         let median = tally.all().value_at_quantile(0.5);
         assert!(tally.operations() >= 10 && median < 5_000, "{} in {median} us", tally.operations());
         assert_eq!(tally.behind, 0);
+    }
+
+    #[test]
+    fn a_key_that_was_not_there_to_delete_is_a_miss() {
+        for (reply, is_miss) in [(":0\r\n", true), (":1\r\n", false)] {
+            let server = server::answering(move |_| reply);
+            let tally = run(server, &work(&[(Op::Del, 1)]), Duration::from_millis(100));
+            assert!(tally.operations() > 0);
+            assert_eq!(tally.misses, if is_miss { tally.operations() } else { 0 });
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Tally {
     pub errors: u64,
     /// Requests under way on a connection that broke or stayed silent too long.
     pub cut: u64,
-    /// Reads of a key that was not there.
+    /// Reads and deletions of a key that was not there.
     pub misses: u64,
     /// In the open loop: requests that were due and had not been sent at the end.
     pub behind: u64,

@@ -5,6 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Zipf};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
 
@@ -43,14 +44,19 @@ impl Op {
         }
     }
 
-    /// What makes the keys that it reads.
-    pub fn filled_by(self) -> Option<Op> {
+    /// What makes the keys that it works on.
+    pub fn made_by(self) -> Op {
         match self {
-            Op::Get => Some(Op::Set),
-            Op::Hget => Some(Op::Hset),
-            Op::Sismember => Some(Op::Sadd),
-            Op::Set | Op::Incr | Op::Del | Op::Sadd | Op::Hset => None,
+            Op::Set | Op::Get | Op::Del => Op::Set,
+            Op::Hset | Op::Hget => Op::Hset,
+            Op::Sadd | Op::Sismember => Op::Sadd,
+            Op::Incr => Op::Incr,
         }
+    }
+
+    /// Without keys it does nothing.
+    fn needs_keys(self) -> bool {
+        matches!(self, Op::Get | Op::Hget | Op::Sismember | Op::Del)
     }
 
     /// What the key of this number is called.
@@ -115,12 +121,25 @@ pub struct Work {
 }
 
 impl Work {
-    /// The workloads that write every key once, so that this one finds what it reads.
+    /// The workloads that write every key once, so that this one finds what it reads or deletes.
     pub fn filling(&self) -> Vec<Work> {
-        let mut by: Vec<Op> = self.ops.iter().filter_map(|(op, _)| op.filled_by()).collect();
-        by.sort();
-        by.dedup();
+        self.fillings(Op::needs_keys)
+    }
+
+    /// The same for all that it reads or writes.
+    pub fn filling_all(&self) -> Vec<Work> {
+        self.fillings(|_| true)
+    }
+
+    fn fillings(&self, which: fn(Op) -> bool) -> Vec<Work> {
+        let ops = self.ops.iter().map(|(op, _)| *op).filter(|op| which(*op));
+        let by: BTreeSet<Op> = ops.map(Op::made_by).collect();
         by.into_iter().map(|op| self.fill(op)).collect()
+    }
+
+    /// Whether keys are gone afterwards.
+    pub fn deletes(&self) -> bool {
+        self.ops.iter().any(|(op, _)| *op == Op::Del)
     }
 
     /// Writes every key once, as fast as it goes.
@@ -297,6 +316,9 @@ pub mod tests {
         let mixed = work(&[(Op::Get, 1), (Op::Set, 1), (Op::Hget, 1)]);
         let ops: Vec<_> = mixed.filling().into_iter().map(|work| work.ops[0].0).collect();
         assert_eq!(ops, [Op::Set, Op::Hset]);
-        assert!(work(&[(Op::Incr, 1)]).filling().is_empty());
+        let incr = work(&[(Op::Incr, 1)]);
+        assert!(incr.filling().is_empty());
+        assert_eq!(incr.filling_all()[0].ops, [(Op::Incr, 1)]);
+        assert_eq!(work(&[(Op::Del, 1)]).filling()[0].ops, [(Op::Set, 1)]);
     }
 }
