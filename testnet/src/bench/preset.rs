@@ -13,7 +13,7 @@ use super::usage;
 use super::watch;
 use super::work::{Op, Skew, Work};
 use super::{found, notes};
-use crate::local::{Error, Interrupt, Missed, Network, resp, until};
+use crate::local::{Error, Interrupt, Missed, Network, until};
 use Bound::{AtLeast, AtMost};
 use many::own;
 use serde::Serialize;
@@ -231,20 +231,16 @@ impl Preset<'_> {
         });
         let goal = Goal::of(&what, times, Unit::Times, AtMost(2.0));
         self.report.goals.push(goal.remark(load.unwrap_or_default()));
-        let held = self.held_by_last(peers)?;
-        let rate = filling.and_then(|row| row.keys_per_second).filter(|_| held == get.keys);
+        let held = filling.and_then(|row| row.keys_held);
+        let rate = filling.and_then(|row| row.keys_per_second).filter(|_| held == Some(get.keys));
         let what = format!("filling a wiped peer {keys}");
-        let remark = both(format!("it counts {} keys", grouped(held as f64)), remark);
+        let said = held.map_or("its keys were not counted".into(), |held| {
+            format!("it counts {} keys when it seems filled", grouped(held as f64))
+        });
+        let remark = both(said, remark);
         self.report.goals.push(Goal::of(&what, rate, Unit::PerSecond, AtLeast(50_000.0)).remark(remark));
         self.report.rows.extend(rows);
         Ok(())
-    }
-
-    /// The keys that the last peer counts: of what it holds itself it asks nobody else.
-    fn held_by_last(&self, peers: &mut Target) -> Result<u64, Error> {
-        let seats = own(peers).seats();
-        let text = resp::ask(seats[seats.len() - 1].resp, &["DBSIZE"]).map_err(Error::Words)?;
-        text.parse().map_err(|_| Error::Words(format!("DBSIZE is answered with {text}")))
     }
 
     /// Kills a peer and starts it. Seconds from the start until it has answered for keys from all over, with what it

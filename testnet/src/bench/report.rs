@@ -53,6 +53,9 @@ pub struct Row {
     /// How fast a wiped peer was filled meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_per_second: Option<f64>,
+    /// The keys that it counted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_held: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     #[serde(skip)]
@@ -154,6 +157,7 @@ impl Row {
                 .then(|| per_op(after.wire.saturating_sub(before.wire).saturating_sub(tally.payload) as f64)),
             per_second: tally.seconds.clone(),
             keys_per_second: None,
+            keys_held: None,
             note,
             latencies,
         }

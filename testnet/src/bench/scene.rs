@@ -58,6 +58,7 @@ struct Stretch {
     after: Option<Usage>,
     note: Option<String>,
     keys_per_second: Option<f64>,
+    keys_held: Option<u64>,
 }
 
 impl Scene<'_> {
@@ -87,6 +88,8 @@ impl Scene<'_> {
     /// The load alone, or with a disturbance: then one row before, and those during and after.
     pub fn measure(&mut self, work: &Work, disturbance: Option<Disturbance>) -> Result<Vec<Row>, Error> {
         let label = format!("{}: {}, {}", self.server, work.name, clients(work));
+        let is_repair = disturbance == Some(Disturbance::Repair);
+        let held = if is_repair { self.held_by_each()? } else { None };
         let load = start(self.target, work, Requests::drawn(work, SEED))?;
         let progress = Progress::new(&label, self.seconds.as_secs());
         let mut run = Run { load, stretches: Vec::new(), progress, label };
@@ -96,7 +99,7 @@ impl Scene<'_> {
         let changed = match disturbance {
             None => Ok(()),
             Some(Disturbance::Kill) => self.kill(&mut run),
-            Some(Disturbance::Repair) => self.repair(&mut run, work),
+            Some(Disturbance::Repair) => self.repair(&mut run, held),
             Some(Disturbance::Join) => self.join(&mut run),
         };
         let rows = run.finish(self, work)?;
@@ -118,7 +121,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn repair(&mut self, run: &mut Run, work: &Work) -> Result<(), Error> {
+    fn repair(&mut self, run: &mut Run, all: Option<u64>) -> Result<(), Error> {
         let (last, name) = self.last_peer()?;
         run.begin(Some(&format!("{name} loses its disk and starts")), self.target);
         let network = self.network()?;
@@ -126,19 +129,32 @@ impl Scene<'_> {
         network.wipe(last)?;
         let began = Instant::now();
         network.start(last)?;
+        let port = network.seats()[last].resp;
         self.target.refresh();
         run.begin(Some(&format!("{name} is filled")), self.target);
         let mut filling = Filling::default();
-        let filled = self.wait(run, CHANGE_MAX, |target| filling.is_over(target, began));
-        let (took, keys) = (began.elapsed().as_secs_f64(), work.keys);
-        run.filled(filled.then(|| keys as f64 / took));
-        run.note(match filled {
-            true => format!("{keys} keys in {took:.1} s from its start: {:.0} keys/s", keys as f64 / took),
-            false => format!("not seen to be filled within {took:.0} s"),
-        });
+        let is_over = self.wait(run, CHANGE_MAX, |target| filling.is_over(target, began));
+        let took = began.elapsed().as_secs_f64();
+        let filled = Filled {
+            took,
+            was_seen: is_over && filling.has_begun,
+            held: all.and_then(|_| resp::count_keys(port).ok()),
+            all,
+        };
+        run.filled(&filled);
         run.begin(Some("after"), self.target);
         self.wait(run, self.seconds, |_| false);
         Ok(())
+    }
+
+    /// How many keys each peer holds; `None` where none holds all, so that a peer would count those of others.
+    fn held_by_each(&mut self) -> Result<Option<u64>, Error> {
+        let n = self.target.quorums.map_or(0, |(n, _, _)| usize::from(n));
+        let seats = self.network()?.seats();
+        if n < seats.len() {
+            return Ok(None);
+        }
+        resp::count_keys(seats[0].resp).map(Some).map_err(Error::Words)
     }
 
     fn network(&mut self) -> Result<&mut Network, Error> {
@@ -219,6 +235,43 @@ impl Filling {
     }
 }
 
+/// What the filling of a wiped peer came to.
+struct Filled {
+    /// Seconds from its start.
+    took: f64,
+    /// First some peer saw a difference, then none did.
+    was_seen: bool,
+    /// The keys that it counts then, and those that there were before. `None`: they cannot be counted.
+    held: Option<u64>,
+    all: Option<u64>,
+}
+
+impl Filled {
+    /// `None`: it was not filled, or that cannot be told.
+    fn keys_per_second(&self) -> Option<f64> {
+        let held = self
+            .held
+            .filter(|held| self.was_seen && *held > 0 && self.all.is_some_and(|all| *held >= all))?;
+        Some(held as f64 / self.took)
+    }
+
+    fn note(&self) -> String {
+        let took = self.took;
+        let held =
+            self.held.map_or_else(|| "keys that cannot be counted".into(), |held| format!("{held} keys"));
+        match self.keys_per_second() {
+            Some(rate) => format!("{held} in {took:.1} s from its start: {rate:.0} keys/s"),
+            None if self.was_seen => match self.all {
+                Some(all) => format!("it seemed filled after {took:.1} s, with {held} of {all}"),
+                None => format!("filled {took:.1} s after its start, with {held}"),
+            },
+            None => format!(
+                "within {took:.0} s it was not seen that it was being filled, and then was: it counts {held}"
+            ),
+        }
+    }
+}
+
 fn start(target: &Target, work: &Work, requests: Requests) -> Result<Load, Error> {
     Load::start(&target.addresses, work, requests).map_err(Error::io("cannot make", "the load"))
 }
@@ -237,7 +290,8 @@ impl Run {
         self.load.next_stretch();
         let (name, pids) = (name.map(str::to_owned), target.pids.clone());
         let before = usage::of(&pids);
-        self.stretches.push(Stretch { name, pids, before, after: None, note: None, keys_per_second: None });
+        let (after, note, keys_per_second, keys_held) = (None, None, None, None);
+        self.stretches.push(Stretch { name, pids, before, after, note, keys_per_second, keys_held });
     }
 
     /// From now on the stretch counts the usage of those that run now.
@@ -260,9 +314,10 @@ impl Run {
         }
     }
 
-    fn filled(&mut self, keys_per_second: Option<f64>) {
+    fn filled(&mut self, filled: &Filled) {
+        self.note(filled.note());
         if let Some(stretch) = self.stretches.last_mut() {
-            stretch.keys_per_second = keys_per_second;
+            (stretch.keys_per_second, stretch.keys_held) = (filled.keys_per_second(), filled.held);
         }
     }
 
@@ -273,8 +328,30 @@ impl Run {
         let rows = measured.map(|(tally, stretch)| {
             let after = stretch.after.unwrap_or_default();
             let row = Row::new(scene.server, work, stretch.name, &tally, stretch.before, after, stretch.note);
-            Row { keys_per_second: stretch.keys_per_second, ..row }
+            Row { keys_per_second: stretch.keys_per_second, keys_held: stretch.keys_held, ..row }
         });
         Ok(rows.filter(|row| row.operations > 0 || row.errors + row.cut > 0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_does_not_hold_all_was_not_filled() {
+        let of = |was_seen, held, all| Filled { took: 2.0, was_seen, held, all };
+        assert_eq!(of(true, Some(50), Some(50)).keys_per_second(), Some(25.0));
+        let not = [
+            of(true, Some(49), Some(50)),
+            of(false, Some(50), Some(50)),
+            of(true, Some(0), Some(0)),
+            of(true, None, Some(50)),
+            of(true, None, None),
+        ];
+        for filled in not {
+            assert_eq!(filled.keys_per_second(), None, "{}", filled.note());
+            assert!(!filled.note().contains("keys/s"), "{}", filled.note());
+        }
     }
 }

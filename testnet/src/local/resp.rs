@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long a peer on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A peer counts its keys for 10 s at most.
+const COUNTED_WITHIN: Duration = Duration::from_secs(15);
 /// Longest answer that is read, in bytes: the status of a hundred peers many times over.
 const ANSWER_MAX: u64 = 1024 * 1024;
 
@@ -18,15 +20,24 @@ pub fn ask(port: u16, words: &[&str]) -> Result<String, String> {
     ask_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), words)
 }
 
-/// The same where the answer is a list; one value is a list of one, and nothing an empty one.
+/// How many keys the peer at this port counts: each partition at an owner, at itself where it is one and lacks nothing.
+/// Errors: also where that takes longer than the 10 s for which a peer counts.
+pub fn count_keys(port: u16) -> Result<u64, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let text =
+        exchange(address, &["DBSIZE"], COUNTED_WITHIN, reply).unwrap_or_else(|e| Err(e.to_string()))?;
+    text.parse().map_err(|_| format!("DBSIZE is answered with {text:.80}"))
+}
+
+/// What `ask` does where the answer is a list; one value is a list of one, and nothing an empty one.
 pub fn list(port: u16, words: &[&str]) -> Result<Vec<String>, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    exchange(address, words, list_reply).unwrap_or_else(|e| Err(e.to_string()))
+    exchange(address, words, PATIENCE, list_reply).unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// The same of a server elsewhere.
 pub fn ask_at(address: SocketAddr, words: &[&str]) -> Result<String, String> {
-    exchange(address, words, reply).unwrap_or_else(|e| Err(e.to_string()))
+    exchange(address, words, PATIENCE, reply).unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// What the peer at this port knows of all others.
@@ -77,10 +88,11 @@ type Answer<T> = io::Result<Result<T, String>>;
 fn exchange<T>(
     address: SocketAddr,
     words: &[&str],
+    patience: Duration,
     read: impl FnOnce(&mut BufReader<io::Take<TcpStream>>) -> Answer<T>,
 ) -> Answer<T> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(command(words).as_bytes())?;
     read(&mut BufReader::new(stream.take(ANSWER_MAX)))
