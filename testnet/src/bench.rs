@@ -72,6 +72,7 @@ fn measure(options: &Options, interrupt: &Interrupt, report: &mut Report) -> Res
     report.other = other.as_ref().map(|other| other.name.clone());
     report.notes = notes(options);
     report.notes.splice(0..0, works.first().map(|work| ours.describe(work)));
+    report.notes.extend(ours.unseen.clone());
     let mut filled = Vec::new();
     works.iter().try_for_each(|work| {
         rounds(options, interrupt, work, (&mut ours, other.as_mut()), &mut filled, report)

@@ -120,6 +120,8 @@ impl Row {
         let (operations, seconds) = (tally.operations(), tally.took.as_secs_f64());
         let per_op = |total: f64| total / operations.max(1) as f64;
         let same = before.processes == after.processes && after.processes > 0;
+        let written = after.written.zip(before.written);
+        let written = written.map(|(after, before)| per_op(after.saturating_sub(before) as f64));
         let latencies = tally.all();
         let by_op = tally.by_op.iter().map(|(op, some)| OpRow {
             op: *op,
@@ -152,7 +154,7 @@ impl Row {
             client_cpu_s_per_100k: per_op(tally.client_cpu.as_secs_f64()) * 1e5,
             client_busy: tally.client_cpu.as_secs_f64() / seconds.max(1e-9),
             resident_bytes_per_process: same.then(|| after.resident / after.processes),
-            disk_bytes_per_op: same.then(|| per_op(after.written.saturating_sub(before.written) as f64)),
+            disk_bytes_per_op: written.filter(|_| same),
             wire_bytes_per_op: same
                 .then(|| per_op(after.wire.saturating_sub(before.wire).saturating_sub(tally.payload) as f64)),
             per_second: tally.seconds.clone(),

@@ -174,6 +174,8 @@ impl Scene<'_> {
         let index = network.add(None)?;
         let port = network.seats()[index].resp;
         let name = network.seats()[index].name.clone();
+        self.target.refresh();
+        run.stretches.last_mut().into_iter().for_each(|stretch| stretch.count_new(&self.target.pids));
         let is_in = |_: &Target| {
             let status = resp::status(port).ok();
             status.is_some_and(|status| resp::members(&status).any(|m| m.name == name && m.is_member()))
@@ -185,7 +187,6 @@ impl Scene<'_> {
         } else {
             format!("{name} is no member after {took:.0} s")
         });
-        self.target.refresh();
         run.begin(Some("after"), self.target);
         self.wait(run, self.seconds, |_| false);
         Ok(())
@@ -232,6 +233,14 @@ impl Filling {
         let counts: Vec<Option<u64>> = target.addresses.iter().map(|address| differing(*address)).collect();
         self.has_begun |= counts.iter().any(|count| count.is_some_and(|count| count > 0));
         counts.iter().all(|count| *count == Some(0)) && (self.has_begun || began.elapsed() > Self::QUIET)
+    }
+}
+
+impl Stretch {
+    /// Those that have started in it count with all that they have used.
+    fn count_new(&mut self, pids: &[u32]) {
+        let known = std::mem::replace(&mut self.pids, pids.to_vec());
+        self.before.processes += pids.iter().filter(|pid| !known.contains(pid)).count() as u64;
     }
 }
 
@@ -337,6 +346,15 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_that_joins_counts_from_its_start() {
+        let before = Usage { cpu: 3.0, processes: 1, ..Usage::default() };
+        let (name, after, note, keys_per_second, keys_held) = (None, None, None, None, None);
+        let mut stretch = Stretch { name, pids: vec![7], before, after, note, keys_per_second, keys_held };
+        stretch.count_new(&[7, 9]);
+        assert_eq!((stretch.pids, stretch.before.processes, stretch.before.cpu), (vec![7, 9], 2, 3.0));
+    }
 
     #[test]
     fn a_peer_that_does_not_hold_all_was_not_filled() {

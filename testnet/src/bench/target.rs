@@ -3,7 +3,7 @@
 use super::table::grouped;
 use super::work::Work;
 use crate::local::{self, Error, Home, Interrupt, Network, Plan, Process, Wishes, resp, until};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,10 @@ const LOG_SHOWN: usize = 12;
 
 pub struct Target {
     pub addresses: Vec<SocketAddr>,
-    /// The processes behind them, where they run on this machine.
+    /// The processes of all members, where they run on this machine.
     pub pids: Vec<u32>,
+    /// Why there are none.
+    pub unseen: Option<String>,
     /// N, R and W of a Starling network.
     pub quorums: Option<(u8, u8, u8)>,
     kind: Kind,
@@ -58,21 +60,16 @@ impl Target {
         let mut own = Own { network, _home: home };
         let (addresses, pids) = own.running();
         let quorums = facts(addresses[0])?.quorums();
-        Ok(Self { addresses, pids, quorums, kind: Kind::Own(Box::new(own)) })
+        Ok(Self { addresses, pids, unseen: None, quorums, kind: Kind::Own(Box::new(own)) })
     }
 
     pub fn connect(words: &[String]) -> Result<Self, Error> {
         let addresses = words.iter().map(|word| address(word)).collect::<Result<Vec<_>, _>>()?;
-        let mut pids = Vec::new();
-        let mut quorums = None;
-        for address in &addresses {
-            let facts = facts(*address)?;
-            pids.extend(facts.pid().filter(|_| address.ip().is_loopback()));
-            quorums = facts.quorums();
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(Self { addresses, pids, quorums, kind: Kind::Running })
+        let all = addresses.iter().map(|address| Ok((*address, facts(*address)?)));
+        let all = all.collect::<Result<Vec<_>, Error>>()?;
+        let quorums = all.iter().find_map(|(_, facts)| facts.quorums());
+        let (pids, unseen) = processes(&all).map_or_else(|why| (Vec::new(), Some(why)), |pids| (pids, None));
+        Ok(Self { addresses, pids, unseen, quorums, kind: Kind::Running })
     }
 
     /// Starts another server with a command in which `{}` stands for its port. `inside`: where its temporary
@@ -100,7 +97,7 @@ impl Target {
         }
         let pids = facts(address).ok().and_then(|facts| facts.pid()).into_iter().collect();
         let kind = Kind::Other { _server: server, _dir: dir };
-        Ok(Self { addresses: vec![address], pids, quorums: None, kind })
+        Ok(Self { addresses: vec![address], pids, unseen: None, quorums: None, kind })
     }
 
     /// In words, with what is the same in all measurements.
@@ -139,6 +136,22 @@ impl Own {
     }
 }
 
+/// The processes of all members, where they run here. Errors: why that cannot be told, or is not so.
+fn processes(all: &[(SocketAddr, Facts)]) -> Result<Vec<u32>, String> {
+    let here = all.iter().filter(|(address, _)| address.ip().is_loopback());
+    let pids: BTreeSet<u32> = here.filter_map(|(_, facts)| facts.pid()).collect();
+    let members = all.iter().filter_map(|(_, facts)| facts.number::<usize>("members")).max().unwrap_or(1);
+    let least = members.max(all.iter().map(|(address, _)| address).collect::<BTreeSet<_>>().len());
+    if pids.len() < least {
+        return Err(format!(
+            "no figures of CPU, memory, disk and wire: of {least} servers that do the work, {} were named with \
+             --connect and run here",
+            pids.len()
+        ));
+    }
+    Ok(pids.into_iter().collect())
+}
+
 fn not_ready(line: &str, log: &Path) -> String {
     let said = fs::read(log).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
@@ -163,11 +176,15 @@ struct Facts(BTreeMap<String, String>);
 fn facts(address: SocketAddr) -> Result<Facts, Error> {
     let text = resp::ask_at(address, &["INFO"])
         .map_err(|why| Error::Words(format!("the server at {address} does not answer INFO: {why}")))?;
-    let pairs = text.lines().filter_map(|line| line.trim_end().split_once(':'));
-    Ok(Facts(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    Ok(Facts::parse(&text))
 }
 
 impl Facts {
+    fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
     fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.0.get(name)?.parse().ok()
     }
@@ -191,6 +208,19 @@ mod tests {
         assert_eq!(address("127.0.0.1:80").unwrap().port(), 80);
         let text = address("here").unwrap_err().to_string();
         assert!(text.contains("--connect") && text.contains("here"), "{text}");
+    }
+
+    #[test]
+    fn processes_count_only_where_all_members_are_named() {
+        let of = |port: u16, text: &str| (SocketAddr::from(([127, 0, 0, 1], port)), Facts::parse(text));
+        let peer = |port| of(port, &format!("process_id:{port}\r\nmembers:3\r\n"));
+        assert_eq!(processes(&[peer(3), peer(1), peer(2)]), Ok(vec![1, 2, 3]));
+        assert_eq!(processes(&[of(9, "process_id:7\r\n")]), Ok(vec![7]));
+        let why = processes(&[peer(1), peer(1)]).unwrap_err();
+        assert!(why.contains("of 3 servers") && why.contains("1 were named"), "{why}");
+        let far = (SocketAddr::from(([192, 0, 2, 1], 1)), Facts::parse("process_id:7\r\n"));
+        assert!(processes(&[far]).is_err());
+        assert!(processes(&[of(1, "process_id:1\r\n"), of(2, "")]).is_err(), "one does not tell");
     }
 
     #[test]

@@ -9,8 +9,8 @@ pub struct Usage {
     pub cpu: f64,
     /// Bytes of memory that are resident now.
     pub resident: u64,
-    /// Bytes that were handed to the disk.
-    pub written: u64,
+    /// Bytes that were handed to the disk; `None`: some process does not tell, as another user's does not.
+    pub written: Option<u64>,
     /// Bytes that have gone over the loopback interface, headers included, whoever sent them.
     pub wire: u64,
     /// How many processes this is the sum of.
@@ -19,11 +19,11 @@ pub struct Usage {
 
 /// The sum over those that run.
 pub fn of(pids: &[u32]) -> Usage {
-    let nothing = Usage { wire: loopback().unwrap_or(0), ..Usage::default() };
+    let nothing = Usage { wire: loopback().unwrap_or(0), written: Some(0), ..Usage::default() };
     pids.iter().filter_map(|pid| one(*pid)).fold(nothing, |sum, one| Usage {
         cpu: sum.cpu + one.cpu,
         resident: sum.resident + one.resident,
-        written: sum.written + one.written,
+        written: sum.written.zip(one.written).map(|(sum, one)| sum + one),
         processes: sum.processes + 1,
         ..sum
     })
@@ -40,8 +40,7 @@ fn one(pid: u32) -> Option<Usage> {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
     let cpu = cpu(&read("stat")?)?;
     let resident = field(&read("status")?, "VmRSS:")? * 1024;
-    // Other users' processes do not tell.
-    let written = read("io").and_then(|text| field(&text, "write_bytes:")).unwrap_or(0);
+    let written = read("io").and_then(|text| field(&text, "write_bytes:"));
     Some(Usage { cpu, resident, written, wire: 0, processes: 1 })
 }
 
@@ -83,7 +82,7 @@ mod tests {
         if cfg!(target_os = "linux") {
             let own = of(&[std::process::id(), u32::MAX]);
             assert_eq!(own.processes, 1);
-            assert!(own.resident > 0);
+            assert!(own.resident > 0 && own.written.is_some());
         }
     }
 }
