@@ -24,7 +24,7 @@ mod work;
 pub use options::Options;
 
 use crate::local::{self, Error, Interrupt, Wishes};
-use against::{Figures, Ratio};
+use against::{Figures, Ratio, Which};
 use report::Row;
 use scene::{Disturbance, Scene};
 use serde::Serialize;
@@ -185,7 +185,9 @@ impl Other {
         report: &mut Report,
     ) -> Result<Option<Figures>, Error> {
         let Some(server) = &mut self.server else {
-            return against::measure(&self.command, interrupt).map(Some);
+            let only = options.measurements() == 1;
+            let which = Which { work: &work.name, clients: work.clients, only };
+            return against::measure(&self.command, which, interrupt).map(Some);
         };
         let theirs = Work { quorum: None, ..work.clone() };
         let rows = scene(server, &self.name, options, interrupt).measure(&theirs, None)?;

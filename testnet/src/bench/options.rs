@@ -85,7 +85,8 @@ pub struct Options {
     /// and speak RESP there; it runs in an empty directory and gets the same load.
     /// A COMMAND without {} measures by itself: its last line of output must be two numbers, operations
     /// per second and the 99th percentile in microseconds, or a JSON object with `ops_per_second` (or
-    /// `ops_per_s`) and `p99_us`; what `bench --json` prints will do, of another build for example
+    /// `ops_per_s`) and `p99_us`, and it goes with one of --ops and one number of --clients; what `bench
+    /// --json` prints for the same measurements will do, of another build for example
     #[arg(long, value_name = "COMMAND", verbatim_doc_comment)]
     pub against: Option<String>,
     /// How often each measurement is repeated [default: 3 with --against, else 1]
@@ -222,6 +223,11 @@ impl Options {
         self.rounds.unwrap_or(if self.against.is_some() { 3 } else { 1 })
     }
 
+    /// How many different ones.
+    pub fn measurements(&self) -> usize {
+        self.mixes().len() * self.clients.len()
+    }
+
     pub fn span(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
@@ -240,7 +246,7 @@ impl Options {
                 self.peers
             )));
         }
-        if self.rounds() * self.mixes().len() * self.clients.len() > 1 {
+        if self.rounds() * self.measurements() > 1 {
             return Err(Error::Words(format!(
                 "{flag} changes the network, so it takes one measurement: one of --ops (or --mix), one \
                  number of --clients, no --rounds"

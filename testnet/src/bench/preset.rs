@@ -191,9 +191,12 @@ impl Preset<'_> {
                 rounds.push((Figures::from(&row), Figures::from(&other)));
             }
             if let Some(ratio) = ratios(what, &rounds).first() {
-                let spread = format!("from {:.2} to {:.2} in {} rounds", ratio.min, ratio.max, rounds.len());
-                let goal = Goal::new(what, ratio.median, Unit::Times, AtLeast(0.5)).remark(spread);
-                self.report.goals.push(goal);
+                let said = ratio
+                    .spread
+                    .map(|all| format!("from {:.2} to {:.2} in {} rounds", all.min, all.max, rounds.len()));
+                let median = ratio.spread.map(|all| all.median);
+                let goal = Goal::of(what, median, Unit::Times, AtLeast(0.5));
+                self.report.goals.push(goal.remark(said.or_else(|| ratio.why.clone()).unwrap_or_default()));
             }
         }
         Ok(())

@@ -40,9 +40,9 @@ pub struct Row {
     pub behind: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_error: Option<String>,
-    /// Of all server processes together; `None`: they do not run here, or changed meanwhile.
+    /// Of all server processes together; `None`: they do not run here, or changed meanwhile, or did nothing.
     pub servers_cpu_s_per_100k: Option<f64>,
-    pub client_cpu_s_per_100k: f64,
+    pub client_cpu_s_per_100k: Option<f64>,
     /// How busy the one thread of the client was, from 0 to 1.
     pub client_busy: f64,
     pub resident_bytes_per_process: Option<u64>,
@@ -118,10 +118,11 @@ impl Row {
         note: Option<String>,
     ) -> Self {
         let (operations, seconds) = (tally.operations(), tally.took.as_secs_f64());
-        let per_op = |total: f64| total / operations.max(1) as f64;
+        let per_op = |total: f64| (operations > 0).then(|| total / operations as f64);
         let same = before.processes == after.processes && after.processes > 0;
         let written = after.written.zip(before.written);
-        let written = written.map(|(after, before)| per_op(after.saturating_sub(before) as f64));
+        let written = written.and_then(|(after, before)| per_op(after.saturating_sub(before) as f64));
+        let wire = after.wire.saturating_sub(before.wire).saturating_sub(tally.payload);
         let latencies = tally.all();
         let by_op = tally.by_op.iter().map(|(op, some)| OpRow {
             op: *op,
@@ -150,18 +151,44 @@ impl Row {
             misses: tally.misses,
             behind: tally.behind,
             first_error: tally.first_error.clone(),
-            servers_cpu_s_per_100k: same.then(|| per_op(after.cpu - before.cpu) * 1e5),
-            client_cpu_s_per_100k: per_op(tally.client_cpu.as_secs_f64()) * 1e5,
+            servers_cpu_s_per_100k: per_op((after.cpu - before.cpu) * 1e5).filter(|_| same),
+            client_cpu_s_per_100k: per_op(tally.client_cpu.as_secs_f64() * 1e5),
             client_busy: tally.client_cpu.as_secs_f64() / seconds.max(1e-9),
             resident_bytes_per_process: same.then(|| after.resident / after.processes),
             disk_bytes_per_op: written.filter(|_| same),
-            wire_bytes_per_op: same
-                .then(|| per_op(after.wire.saturating_sub(before.wire).saturating_sub(tally.payload) as f64)),
+            wire_bytes_per_op: per_op(wire as f64).filter(|_| same),
             per_second: tally.seconds.clone(),
             keys_per_second: None,
             keys_held: None,
             note,
             latencies,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::work::tests::work;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn nothing_is_shared_out_among_no_operations() {
+        let (now, usage) =
+            (Instant::now(), Usage { cpu: 2.0, processes: 1, written: Some(9), ..Usage::default() });
+        let per_op = |operations: u64| {
+            let mut tally = Tally::new(now);
+            (0..operations).for_each(|_| tally.record(Op::Set, Duration::from_micros(9)));
+            let before = Usage { processes: 1, written: Some(0), ..Usage::default() };
+            let row = Row::new("x", &work(&[(Op::Set, 1)]), None, &tally, before, usage, None);
+            [
+                row.servers_cpu_s_per_100k,
+                row.client_cpu_s_per_100k,
+                row.wire_bytes_per_op,
+                row.disk_bytes_per_op,
+            ]
+        };
+        assert_eq!(per_op(0), [None; 4]);
+        assert_eq!(per_op(2), [Some(1e5), Some(0.0), Some(0.0), Some(4.5)]);
     }
 }
