@@ -65,12 +65,18 @@ fn latencies(rows: &[Row]) -> Chart {
 /// Operations in each second.
 fn throughput(rows: &[Row]) -> Chart {
     let count = rows.iter().map(|row| row.per_second.len()).max().unwrap_or(0).max(2) - 1;
-    let most = rows.iter().flat_map(|row| row.per_second.iter().map(|second| second.operations)).max();
-    let top = round_up(most.unwrap_or(0).max(1) as f64);
+    let most = rows.iter().flat_map(|row| row.per_second.iter().map(|second| second.operations as f64));
+    // A stretch of less than a second has but its mean.
+    let most = most.chain(rows.iter().map(|row| row.ops_per_second)).fold(1.0, f64::max);
+    let top = round_up(most);
     let line = |(row, title): (&Row, String)| {
         let points = row.per_second.iter().enumerate();
         let points = points.map(|(i, second)| (i as f64 / count as f64, second.operations as f64 / top));
-        (title, points.collect())
+        let mut points: Vec<_> = points.collect();
+        if points.is_empty() {
+            points.push((0.0, row.ops_per_second / top));
+        }
+        (title, points)
     };
     let mut seconds: Vec<usize> = (0..=4).map(|i| count * i / 4).collect();
     seconds.dedup();
@@ -139,7 +145,12 @@ fn grid(x1: f64, y1: f64, x2: f64, y2: f64) -> String {
     format!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#ddd\"/>")
 }
 
+/// One point alone is a dot.
 fn polyline(points: &[(f64, f64)], colour: &str) -> String {
+    if let [point] = points {
+        let (x, y) = place(*point);
+        return format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
+    }
     let mut text = String::new();
     for point in points {
         let (x, y) = place(*point);
@@ -155,6 +166,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::tally::{Second, Tally};
+    use crate::bench::usage::Usage;
+    use crate::bench::work::{Op, tests::work};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_chart_has_its_lines_and_escapes_names() {
@@ -168,6 +183,23 @@ mod tests {
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("a &lt; b &amp; c") && !svg.contains("a < b"));
         assert!(svg.contains(&format!("{LEFT:.1},{:.1}", HEIGHT - BOTTOM)), "{svg}");
+    }
+
+    #[test]
+    fn a_stretch_of_a_second_or_less_is_a_dot() {
+        let mut tally = Tally::new(Instant::now());
+        tally.record(Op::Set, Duration::from_micros(9));
+        tally.took = Duration::from_millis(500);
+        let usage = Usage::default();
+        let short = Row::new("x", &work(&[(Op::Set, 1)]), None, &tally, usage, usage, None);
+        assert!(short.per_second.is_empty());
+        let one = Row { per_second: vec![Second { operations: 2, p99_us: 9 }], ..short.clone() };
+        // Two a second, of at most two: at the top.
+        let dot = format!("cx=\"{LEFT:.1}\" cy=\"{TOP:.1}\"");
+        for row in [short, one] {
+            let svg = throughput(&[row]).svg();
+            assert!(svg.contains(&dot), "{svg}");
+        }
     }
 
     #[test]
