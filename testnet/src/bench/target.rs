@@ -86,12 +86,14 @@ impl Target {
         shell.args(["-c", &line]).current_dir(dir.path()).stderr(log);
         let mut server = Process::start(shell).map_err(Error::io("cannot run", "sh"))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let answers = || resp::ask_at(address, &["PING"]).is_ok().then_some(());
         let ready = until(Instant::now() + SERVER_READY, interrupt, || {
-            if server.ended().is_some() { Some(false) } else { answers().map(|()| true) }
+            if server.ended().is_some() { Some(Ok(false)) } else { pong(address) }
         });
         match ready {
-            Ok(true) => {}
+            Ok(Ok(true)) => {}
+            Ok(Err(refusal)) => {
+                return Err(Error::Words(format!("--against: {line:?} answers PING with {refusal:?}")));
+            }
             _ if interrupt.is_raised() => return Err(Error::Interrupted),
             _ => return Err(Error::Words(not_ready(&line, &path))),
         }
@@ -160,6 +162,15 @@ fn not_ready(line: &str, log: &Path) -> String {
         lines[lines.len().saturating_sub(LOG_SHOWN)..].iter().map(|line| format!("\n  | {line}")).collect();
     format!(
         "--against: {line:?} did not answer PING within {} s; it must stay in the foreground and listen at \
+/// Whether a server answers. `None`: not yet. Errors: what it says instead.
+fn pong(address: SocketAddr) -> Option<Result<bool, String>> {
+    match resp::try_ask_at(address, &["PING"]).ok()? {
+        // Redis says so while it reads its data.
+        Err(refusal) if refusal.starts_with("LOADING") => None,
+        answer => Some(answer.map(|_| true)),
+    }
+}
+
          127.0.0.1 on the port that {{}} stands for{last}",
         SERVER_READY.as_secs()
     )
@@ -210,6 +221,7 @@ mod tests {
         assert!(text.contains("--connect") && text.contains("here"), "{text}");
     }
 
+    use crate::bench::server;
     #[test]
     fn processes_count_only_where_all_members_are_named() {
         let of = |port: u16, text: &str| (SocketAddr::from(([127, 0, 0, 1], port)), Facts::parse(text));
@@ -231,4 +243,12 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("--against") && text.contains("| broken "), "{text}");
     }
+    #[test]
+    fn what_a_server_says_instead_of_pong_is_told_at_once() {
+        assert_eq!(pong(server::answering(|_| "+PONG\r\n")), Some(Ok(true)));
+        assert_eq!(pong(server::answering(|_| "-LOADING data\r\n")), None);
+        let refusal = pong(server::answering(|_| "-NOAUTH no\r\n"));
+        assert_eq!(refusal, Some(Err("NOAUTH no".into())));
+    }
+
 }

@@ -37,7 +37,12 @@ pub fn list(port: u16, words: &[&str]) -> Result<Vec<String>, String> {
 
 /// The same of a server elsewhere.
 pub fn ask_at(address: SocketAddr, words: &[&str]) -> Result<String, String> {
-    exchange(address, words, PATIENCE, reply).unwrap_or_else(|e| Err(e.to_string()))
+    try_ask_at(address, words).unwrap_or_else(|e| Err(e.to_string()))
+}
+
+/// The same, where an error reply is told apart from no reply.
+pub fn try_ask_at(address: SocketAddr, words: &[&str]) -> Answer<String> {
+    exchange(address, words, PATIENCE, reply)
 }
 
 /// What the peer at this port knows of all others.
@@ -83,7 +88,8 @@ fn text<'a>(member: &'a Value, field: &str) -> &'a str {
     member.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-type Answer<T> = io::Result<Result<T, String>>;
+/// Outside: why there was no reply. Inside: an error reply.
+pub type Answer<T> = io::Result<Result<T, String>>;
 
 fn exchange<T>(
     address: SocketAddr,
