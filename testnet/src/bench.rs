@@ -210,7 +210,7 @@ fn notes(options: &Options) -> Vec<String> {
     if options.connect.is_empty() {
         notes.extend(disk::describe(&inside));
     }
-    if options.connect.is_empty() && is_in_memory(&inside) {
+    if options.connect.is_empty() && disk::is_in_memory(&inside) {
         notes.push(format!(
             "{} lies in memory, where a sync costs nothing; --dir names a disk",
             inside.display()
@@ -226,14 +226,6 @@ fn notes(options: &Options) -> Vec<String> {
         notes.push("debug build: figures mean nothing; use cargo run --release".into());
     }
     notes
-}
-
-fn is_in_memory(path: &std::path::Path) -> bool {
-    // statfs(2): the magic number of tmpfs.
-    #[cfg(target_os = "linux")]
-    return rustix::fs::statfs(path).is_ok_and(|found| found.f_type == 0x0102_1994);
-    #[cfg(not(target_os = "linux"))]
-    return false;
 }
 
 impl Report {

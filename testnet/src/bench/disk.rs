@@ -34,6 +34,15 @@ pub fn describe(dir: &Path) -> Option<String> {
     Some(format!("disk: a synced append of 4 KiB takes {median} (median), {most} (99th percentile)"))
 }
 
+/// Whether what is written here comes to no disk.
+pub fn is_in_memory(path: &Path) -> bool {
+    // statfs(2): the magic number of tmpfs.
+    #[cfg(target_os = "linux")]
+    return rustix::fs::statfs(path).is_ok_and(|found| found.f_type == 0x0102_1994);
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

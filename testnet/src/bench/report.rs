@@ -46,6 +46,7 @@ pub struct Row {
     /// How busy the one thread of the client was, from 0 to 1.
     pub client_busy: f64,
     pub resident_bytes_per_process: Option<u64>,
+    /// `None` also where the data lies in memory, or a process does not tell.
     pub disk_bytes_per_op: Option<f64>,
     /// What went over the loopback interface beside the clients' own bytes.
     pub wire_bytes_per_op: Option<f64>,

@@ -337,7 +337,9 @@ impl Run {
         let rows = measured.map(|(tally, stretch)| {
             let after = stretch.after.unwrap_or_default();
             let row = Row::new(scene.server, work, stretch.name, &tally, stretch.before, after, stretch.note);
-            Row { keys_per_second: stretch.keys_per_second, keys_held: stretch.keys_held, ..row }
+            let disk_bytes_per_op = row.disk_bytes_per_op.filter(|_| !scene.target.is_in_memory());
+            let (keys_per_second, keys_held) = (stretch.keys_per_second, stretch.keys_held);
+            Row { keys_per_second, keys_held, disk_bytes_per_op, ..row }
         });
         Ok(rows.filter(|row| row.operations > 0 || row.errors + row.cut > 0).collect())
     }

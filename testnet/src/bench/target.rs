@@ -1,5 +1,6 @@
 //! What is measured: peers started for it, servers that run already, or another server to compare with.
 
+use super::disk;
 use super::table::grouped;
 use super::work::Work;
 use crate::local::{self, Error, Home, Interrupt, Network, Plan, Process, Wishes, resp, until};
@@ -23,6 +24,7 @@ pub struct Target {
     pub unseen: Option<String>,
     /// N, R and W of a Starling network.
     pub quorums: Option<(u8, u8, u8)>,
+    in_memory: bool,
     kind: Kind,
 }
 
@@ -60,7 +62,8 @@ impl Target {
         let mut own = Own { network, _home: home };
         let (addresses, pids) = own.running();
         let quorums = facts(addresses[0])?.quorums();
-        Ok(Self { addresses, pids, unseen: None, quorums, kind: Kind::Own(Box::new(own)) })
+        let in_memory = disk::is_in_memory(own.network.dir());
+        Ok(Self { addresses, pids, unseen: None, quorums, in_memory, kind: Kind::Own(Box::new(own)) })
     }
 
     pub fn connect(words: &[String]) -> Result<Self, Error> {
@@ -69,7 +72,7 @@ impl Target {
         let all = all.collect::<Result<Vec<_>, Error>>()?;
         let quorums = all.iter().find_map(|(_, facts)| facts.quorums());
         let (pids, unseen) = processes(&all).map_or_else(|why| (Vec::new(), Some(why)), |pids| (pids, None));
-        Ok(Self { addresses, pids, unseen, quorums, kind: Kind::Running })
+        Ok(Self { addresses, pids, unseen, quorums, in_memory: false, kind: Kind::Running })
     }
 
     /// Starts another server with a command in which `{}` stands for its port. `inside`: where its temporary
@@ -98,8 +101,14 @@ impl Target {
             _ => return Err(Error::Words(not_ready(&line, &path))),
         }
         let pids = facts(address).ok().and_then(|facts| facts.pid()).into_iter().collect();
+        let in_memory = disk::is_in_memory(dir.path());
         let kind = Kind::Other { _server: server, _dir: dir };
-        Ok(Self { addresses: vec![address], pids, unseen: None, quorums: None, kind })
+        Ok(Self { addresses: vec![address], pids, unseen: None, quorums: None, in_memory, kind })
+    }
+
+    /// Whether the data of what was started here lies in memory, where nothing is written to a disk.
+    pub fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// In words, with what is the same in all measurements.
@@ -154,14 +163,6 @@ fn processes(all: &[(SocketAddr, Facts)]) -> Result<Vec<u32>, String> {
     Ok(pids.into_iter().collect())
 }
 
-fn not_ready(line: &str, log: &Path) -> String {
-    let said = fs::read(log).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().collect();
-    let last: String =
-        lines[lines.len().saturating_sub(LOG_SHOWN)..].iter().map(|line| format!("\n  | {line}")).collect();
-    format!(
-        "--against: {line:?} did not answer PING within {} s; it must stay in the foreground and listen at \
 /// Whether a server answers. `None`: not yet. Errors: what it says instead.
 fn pong(address: SocketAddr) -> Option<Result<bool, String>> {
     match resp::try_ask_at(address, &["PING"]).ok()? {
@@ -171,6 +172,14 @@ fn pong(address: SocketAddr) -> Option<Result<bool, String>> {
     }
 }
 
+fn not_ready(line: &str, log: &Path) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    let last: String =
+        lines[lines.len().saturating_sub(LOG_SHOWN)..].iter().map(|line| format!("\n  | {line}")).collect();
+    format!(
+        "--against: {line:?} did not answer PING within {} s; it must stay in the foreground and listen at \
          127.0.0.1 on the port that {{}} stands for{last}",
         SERVER_READY.as_secs()
     )
@@ -213,6 +222,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::server;
 
     #[test]
     fn addresses_that_are_none_are_named() {
@@ -221,7 +231,6 @@ mod tests {
         assert!(text.contains("--connect") && text.contains("here"), "{text}");
     }
 
-    use crate::bench::server;
     #[test]
     fn processes_count_only_where_all_members_are_named() {
         let of = |port: u16, text: &str| (SocketAddr::from(([127, 0, 0, 1], port)), Facts::parse(text));
@@ -236,14 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_answer_is_shown_with_its_words() {
-        let Err(error) = Target::start("echo broken {} >&2; exit 1", None, &Interrupt::default()) else {
-            panic!("nothing was started");
-        };
-        let text = error.to_string();
-        assert!(text.contains("--against") && text.contains("| broken "), "{text}");
-    }
-    #[test]
     fn what_a_server_says_instead_of_pong_is_told_at_once() {
         assert_eq!(pong(server::answering(|_| "+PONG\r\n")), Some(Ok(true)));
         assert_eq!(pong(server::answering(|_| "-LOADING data\r\n")), None);
@@ -251,4 +252,12 @@ mod tests {
         assert_eq!(refusal, Some(Err("NOAUTH no".into())));
     }
 
+    #[test]
+    fn a_server_that_does_not_answer_is_shown_with_its_words() {
+        let Err(error) = Target::start("echo broken {} >&2; exit 1", None, &Interrupt::default()) else {
+            panic!("nothing was started");
+        };
+        let text = error.to_string();
+        assert!(text.contains("--against") && text.contains("| broken "), "{text}");
+    }
 }
