@@ -217,8 +217,9 @@ fn notes(options: &Options) -> Vec<String> {
         ));
     }
     notes.push(
-        "wire: bytes over the loopback interface with their headers, less the clients' requests and answers; \
-         what other programs send there counts too, unless the benchmark has a network namespace of its own: \
+        "wire: bytes over the loopback interface with the headers of packets, less the clients' requests and \
+         answers but not the headers of those: 104 bytes for an operation whose request and answer go alone, as with \
+         --pipeline 1; what other programs send there counts too, unless the benchmark has a network namespace of its own: \
          unshare -n sh -c 'ip link set lo up; testnet bench'"
             .into(),
     );

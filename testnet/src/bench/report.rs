@@ -48,7 +48,8 @@ pub struct Row {
     pub resident_bytes_per_process: Option<u64>,
     /// `None` also where the data lies in memory, or a process does not tell.
     pub disk_bytes_per_op: Option<f64>,
-    /// What went over the loopback interface beside the clients' own bytes.
+    /// What went over the loopback interface beside the clients' own bytes: with the headers of the packets of
+    /// those, 104 bytes for an operation whose request and answer each go alone (IPv4 and TCP with timestamps).
     pub wire_bytes_per_op: Option<f64>,
     pub per_second: Vec<Second>,
     /// How fast a wiped peer was filled meanwhile.
