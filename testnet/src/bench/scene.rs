@@ -103,6 +103,10 @@ impl Scene<'_> {
             Some(Disturbance::Join) => self.join(&mut run),
         };
         let rows = run.finish(self, work)?;
+        if rows.is_empty() && changed.is_ok() && !self.interrupt.is_raised() {
+            let words = format!("{}: nothing was asked for within the time that was measured", work.name);
+            return Err(Error::Words(words));
+        }
         match changed {
             Ok(()) | Err(Error::Interrupted) => Ok(rows),
             Err(error) => Err(error),
