@@ -2,6 +2,7 @@
 
 mod against;
 mod connection;
+mod date;
 mod disk;
 mod goal;
 mod load;
@@ -29,12 +30,15 @@ use report::Row;
 use scene::{Disturbance, Scene};
 use serde::Serialize;
 use std::process::ExitCode;
+use std::time::SystemTime;
 use target::{Founding, Target};
 use work::{Op, Work};
 
 /// What `--json` prints.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Report {
+    #[serde(flatten)]
+    setting: Setting,
     rows: Vec<Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ratios: Vec<Ratio>,
@@ -44,6 +48,37 @@ struct Report {
     other: Option<String>,
 }
 
+/// What figures depend on and no row tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Setting {
+    /// Of the beginning, in UTC, like 2026-11-23.
+    date: String,
+    /// How many peers; `None`: servers that run elsewhere, or more than one number of peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<usize>,
+    /// When a write counts as kept; `None`: that is the affair of servers that run elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<&'static str>,
+}
+
+impl Setting {
+    fn of(options: &Options) -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let is_own = options.connect.is_empty();
+        Self {
+            date: date::of_day(since_1970.as_secs() / (24 * 60 * 60)),
+            peers: (is_own && !options.table).then_some(options.peers),
+            durability: is_own.then(|| options.durability.name()),
+        }
+    }
+
+    fn note(&self) -> String {
+        let peers = self.peers.map_or_else(String::new, |peers| format!("; --peers {peers}"));
+        let durability = self.durability.map_or_else(String::new, |name| format!("; --durability {name}"));
+        format!("measured on {}{peers}{durability}", self.date)
+    }
+}
+
 /// Measures, and prints what was measured also when it was interrupted or failed on the way.
 pub fn run(options: &Options) -> Result<ExitCode, Error> {
     options.check()?;
@@ -51,7 +86,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
     if options.table {
         return preset::run(options, &interrupt).map(|()| ExitCode::SUCCESS);
     }
-    let mut report = Report::default();
+    let setting = Setting::of(options);
+    let mut report = Report { setting, rows: Vec::new(), ratios: Vec::new(), notes: Vec::new(), other: None };
     let result = measure(options, &interrupt, &mut report);
     if !report.rows.is_empty() {
         report.print(options.json);
@@ -205,7 +241,7 @@ fn notes(options: &Options) -> Vec<String> {
                  a stall is felt only by the requests under way; --rate opens the loop"
         }
     };
-    let mut notes = vec![loops.to_owned()];
+    let mut notes = vec![Setting::of(options).note(), loops.to_owned()];
     let inside = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     if options.connect.is_empty() {
         notes.extend(disk::describe(&inside));

@@ -12,7 +12,7 @@ use super::target::{Founding, Target};
 use super::usage;
 use super::watch;
 use super::work::{Op, Skew, Work};
-use super::{found, notes};
+use super::{Setting, found, notes};
 use crate::local::{Error, Interrupt, Missed, Network, until};
 use Bound::{AtLeast, AtMost};
 use many::own;
@@ -40,8 +40,10 @@ const ASKED_FOR: u64 = 256;
 /// How long a peer may take to serve again.
 const SERVING_WITHIN: Duration = Duration::from_secs(60);
 
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Report {
+    #[serde(flatten)]
+    setting: Setting,
     goals: Vec<Goal>,
     rows: Vec<Row>,
     notes: Vec<String>,
@@ -55,7 +57,8 @@ struct Preset<'a> {
 
 /// Measures all of it; what one part cannot measure is told, and the next goes on.
 pub fn run(options: &Options, interrupt: &Interrupt) -> Result<(), Error> {
-    let report = Report { notes: notes(options), ..Report::default() };
+    let (goals, rows) = (Vec::new(), Vec::new());
+    let report = Report { setting: Setting::of(options), goals, rows, notes: notes(options) };
     let mut preset = Preset { options, interrupt, report };
     let result = preset.parts();
     let failed = preset.report.rows.iter().filter_map(Row::failures);

@@ -44,6 +44,8 @@ fn a_short_benchmark_counts_what_it_did() {
         let disk = rows[0]["disk_bytes_per_op"].as_f64();
         assert!(disk.is_none_or(|bytes| bytes > 100.0), "{disk:?}");
     }
+    assert_eq!((number(&report, "peers"), &report["durability"]), (3.0, &"synced".into()));
+    assert_eq!(report["date"].as_str().map(str::len), Some("2026-11-23".len()), "{}", report["date"]);
 }
 
 #[test]
