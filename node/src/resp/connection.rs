@@ -89,7 +89,10 @@ async fn answer(
     let mut batch = Batch::default();
     while !session.closing {
         wire.trust(session.is_in());
+        // Much may have been read ahead, and most commands wait for nothing: others have their turn between.
+        tokio::task::consume_budget().await;
         let command = match wire.reader.next_command() {
+            Ok(Some(words)) if words.is_empty() => continue,
             Ok(Some(words)) => session.take(words),
             outcome => {
                 batch.run(session, wire).await?;

@@ -77,7 +77,9 @@ impl RequestReader {
         }
     }
 
-    /// The next command. `None`: more bytes are needed. After an error the connection is of no use.
+    /// The next command. Without words it is an empty line or one that announces no arguments, which Redis passes
+    /// over; whoever reads them may pause between. `None`: more bytes are needed. After an error the connection is of
+    /// no use.
     pub fn next_command(&mut self) -> Result<Option<Arguments>, ProtocolError> {
         loop {
             if self.lacks > 0 {
@@ -95,16 +97,16 @@ impl RequestReader {
                     if !self.read_count()? {
                         return Ok(None);
                     }
+                    if self.lacks == 0 {
+                        return Ok(Some(Arguments::new()));
+                    }
                 }
-                Some(_) => match self.read_inline()? {
-                    Some(arguments) if arguments.is_empty() => {}
-                    arguments => return Ok(arguments),
-                },
+                Some(_) => return self.read_inline(),
             }
         }
     }
 
-    /// `*3`: how many arguments follow. A count of zero or less is passed over, as Redis does.
+    /// `*3`: how many arguments follow; none where it is less than zero. False: not all there yet.
     fn read_count(&mut self) -> Result<bool, ProtocolError> {
         let Some(line) = self.line()? else { return Ok(false) };
         let most = if self.trusted { ARGUMENTS_MAX } else { STRANGERS_ARGUMENTS_MAX };

@@ -13,7 +13,7 @@ fn read(bytes: &[u8], step: usize) -> Result<Vec<Arguments>, ProtocolError> {
     for piece in bytes.chunks(step.max(1)) {
         reader.buffer().extend_from_slice(piece);
         while let Some(command) = reader.next_command()? {
-            commands.push(command);
+            commands.extend(Some(command).filter(|words| !words.is_empty()));
         }
     }
     Ok(commands)
