@@ -507,6 +507,23 @@ fn a_connection_has_its_own_quorum() {
 }
 
 #[test]
+fn what_is_about_the_connection_itself_has_no_quorum() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    client.says("QUORUM 1 3\r\nHELLO 3\r\n", "+OK\r\n%7\r\n");
+    let mut client = Client::of(&peer);
+    client.says("QUORUM 1 3\r\n", "+OK\r\n");
+    for line in ["reset", "auth secret", "hello 3", "quit", "multi", "exec", "client setname x", "nonsense"] {
+        let error = client.error(&format!("with 2 2 {line}"));
+        assert_eq!(error, "ERR WITH takes a command on keys, SCAN or EXPLAIN", "{line}");
+    }
+    client.says("get k\r\n", "$-1\r\n");
+    assert_eq!(peer.asked(), (Some(1), Some(3)), "as it was, and no transaction");
+    assert!(!client.text("with 2 2 explain get k").is_empty());
+    assert_eq!(peer.asked(), (Some(2), Some(2)));
+}
+
+#[test]
 fn concurrent_values_are_listed_and_those_who_ask_are_told_that_some_are_hidden() {
     let peer = FakePeer::start();
     let mut client = Client::of(&peer);

@@ -4,7 +4,7 @@ use super::call::{only, parsed};
 use super::explain::explain;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Quorum, Session};
-use super::{Arguments, BASE, Group, Kind, ONE_KEY, Run, Spec, subcommand, unknown_subcommand, upper};
+use super::{Arguments, BASE, Group, Kind, ONE_KEY, Run, Spec, find, subcommand, unknown_subcommand, upper};
 use crate::render::{StatusPage, WherePage, json, reply};
 use crate::resp::frame::Frame;
 use crate::transport::{parse_peer, peer_text};
@@ -156,13 +156,19 @@ async fn with(session: &mut Session, mut args: Arguments) -> Frame {
         (Err(line), _) | (_, Err(line)) => return Frame::error(line),
     };
     let command = args.split_off(2);
-    if matches!(upper(&command[0]).as_str(), "WITH" | "QUORUM") {
+    if !may_follow(&command[0]) {
         return Frame::error("ERR WITH takes a command on keys, SCAN or EXPLAIN");
     }
     session.quorum = Quorum { r, w };
     let frame = session.call(command).await;
     session.quorum = before;
     frame
+}
+
+/// What is about the connection itself would change it, and what was before is there again afterwards: RESET would
+/// seem to have reset it. Nor is a transaction begun here.
+fn may_follow(name: &[u8]) -> bool {
+    find(name).is_some_and(|spec| spec.kind != Kind::Local || spec.name == "explain")
 }
 
 /// True if the word after the key asks for JSON; an error frame if it is another.
