@@ -1,7 +1,7 @@
 //! Replies for people, for scripts and as JSON.
 
 use crate::resp::frame::{Frame, quoted};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// As `redis-cli` prints replies on a terminal: `(integer) 5`, `"hello"`, `1) "ada"`.
 pub fn typed(frame: &Frame) -> String {
@@ -88,7 +88,8 @@ fn raw_lines<'a>(frames: impl Iterator<Item = &'a Frame>, out: &mut Vec<u8>) {
     }
 }
 
-/// A reply as JSON. Bytes that are not UTF-8 become `{"hex": "…"}`.
+/// A reply as JSON. Bytes that are not UTF-8 become `{"hex": "…"}`; of a map whose keys are then no longer told apart,
+/// an array of pairs.
 pub fn value(frame: &Frame) -> Value {
     match frame {
         Frame::Null => Value::Null,
@@ -98,9 +99,17 @@ pub fn value(frame: &Frame) -> Value {
         Frame::Error(line) => json!({ "error": line }),
         Frame::Bulk(bytes) => bytes_value(bytes),
         Frame::Array(frames) | Frame::Set(frames) | Frame::Push(frames) => frames.iter().map(value).collect(),
-        Frame::Map(entries) => entries.iter().map(|(key, entry)| (key_text(key), value(entry))).collect(),
+        Frame::Map(entries) => map_value(entries),
         Frame::Attributed(_, frame) => value(frame),
     }
+}
+
+fn map_value(entries: &[(Frame, Frame)]) -> Value {
+    let object: Map<_, _> = entries.iter().map(|(key, entry)| (key_text(key), value(entry))).collect();
+    if object.len() == entries.len() {
+        return Value::Object(object);
+    }
+    entries.iter().map(|(key, entry)| json!([value(key), value(entry)])).collect()
 }
 
 fn bytes_value(bytes: &[u8]) -> Value {
@@ -124,4 +133,22 @@ pub fn text_or_hex(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_json_would_not_tell_apart_are_pairs() {
+        let bulk = |bytes: &[u8]| Frame::Bulk(bytes.to_vec());
+        let fields = |names: [&[u8]; 2]| {
+            Frame::Map(
+                names.iter().zip([1, 2]).map(|(name, value)| (bulk(name), Frame::Int(value))).collect(),
+            )
+        };
+        assert_eq!(value(&fields([b"a", b"\xff"])), json!({ "a": 1, r#"{"hex":"ff"}"#: 2 }));
+        let same = fields([br#"{"hex":"ff"}"#, b"\xff"]);
+        assert_eq!(value(&same), json!([[r#"{"hex":"ff"}"#, 1], [{ "hex": "ff" }, 2]]));
+    }
 }
