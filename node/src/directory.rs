@@ -10,6 +10,8 @@ mod tests;
 
 /// What the file `format` says of a directory that this version reads and writes.
 const FORMAT: &str = "starling data 1";
+/// What a peer says of itself while it runs.
+pub const RUNNING: &str = "peer.json";
 /// Longest `format` or `lock` file that is looked at, in bytes.
 const SMALL: u64 = 128;
 /// A directory with one of these was meant for a peer, whatever else is in it.
@@ -120,6 +122,7 @@ impl Directory {
         };
         directory.hold(path.to_path_buf())?;
         directory.check_format()?;
+        directory.forget_last()?;
         directory.close_store();
         Ok(directory)
     }
@@ -162,6 +165,27 @@ impl Directory {
     #[cfg(not(unix))]
     pub fn missing(&self) -> Option<&Path> {
         None
+    }
+
+    /// What a peer that was killed said of itself is not said by the one that has the lock now.
+    fn forget_last(&self) -> Result<(), DirectoryError> {
+        let path = self.path.join(RUNNING);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the peer that runs in the directory at this path says of itself, as it saved it. `None`: none runs there,
+    /// whatever one that was killed has left behind; or it is only starting, or cannot be read by this user.
+    pub fn running(path: &Path) -> Option<Vec<u8>> {
+        let said = fs::read(path.join(RUNNING)).ok()?;
+        // The lock is shared for a moment where nobody holds it.
+        let lock = File::open(path.join("lock")).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(said),
+            _ => None,
+        }
     }
 
     /// What is in it was made as the umask of the user says: nobody else may come to it.

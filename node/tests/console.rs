@@ -4,10 +4,12 @@ mod common;
 
 use common::{FakePeer, bytes};
 use starling_crdt::Command as Data;
+use starling_node::directory::Directory;
 use starling_node::password::Password;
 use starling_node::peer_handle::PeerHandle;
 use starling_protocol::request::FailureKind;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 fn starling(peer: &FakePeer) -> Command {
@@ -178,6 +180,7 @@ fn a_directory_says_where_its_peer_is() {
     let peer = FakePeer::start();
     once(&peer, &["set", "k", "v"]);
     let home = tempfile::tempdir().unwrap();
+    let _runs = Directory::open(home.path()).unwrap();
     std::fs::write(home.path().join("peer.json"), format!("{{\"resp\":\"{}\"}}", peer.address)).unwrap();
     let dir = home.path().to_str().unwrap();
     for args in [&["get", "k", "--dir", dir][..], &["console", "-c", "get k", "--dir", dir]] {
@@ -189,6 +192,32 @@ fn a_directory_says_where_its_peer_is() {
     assert!(said_of(command.args(["status", "--help"])).out.contains("STARLING_DIR"));
     let mut command = starling(&peer);
     assert!(said_of(command.args(["up", "--help"])).out.contains("STARLING_DIR"));
+}
+
+/// Somebody else may have its port by now.
+#[test]
+fn what_a_peer_that_was_killed_has_left_behind_tells_nobody_its_password() {
+    let (home, thief) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (password, at) = (home.path().join("password"), thief.local_addr().unwrap());
+    std::fs::write(&password, "correct horse\n").unwrap();
+    drop(Directory::open(home.path()).unwrap());
+    let ready = format!("{{\"resp\":\"{at}\",\"password_file\":\"{}\"}}", password.display());
+    std::fs::write(home.path().join("peer.json"), &ready).unwrap();
+    let heard = std::thread::spawn(move || {
+        let (mut client, mut heard) = (thief.accept().unwrap().0, [0; 1024]);
+        let read = client.read(&mut heard).unwrap();
+        String::from_utf8_lossy(&heard[..read]).into_owned()
+    });
+    let dir = home.path().to_str().unwrap();
+    let starling = || Command::new(env!("CARGO_BIN_EXE_starling"));
+    let words = said_of(starling().args(["get", "k", "--dir", dir])).err;
+    assert!(words.contains("no peer runs in"), "{words}");
+    said_of(starling().env("STARLING_DIR", dir).args(["get", "k", "--connect", &at.to_string()]));
+    let heard = heard.join().unwrap();
+    assert!(heard.contains("HELLO") && !heard.contains("AUTH"), "{heard:?}");
+    // The next peer there begins without it.
+    let _runs = Directory::open(home.path()).unwrap();
+    assert!(said_of(starling().args(["get", "k", "--dir", dir])).err.contains("no peer runs in"));
 }
 
 #[test]

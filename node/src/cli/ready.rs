@@ -1,7 +1,7 @@
 //! What a peer says once it is ready, on stdout and in `peer.json` for programs on this machine.
 
 use crate::config::{Options, default_dir};
-use crate::directory::{in_shell, write_atomically};
+use crate::directory::{RUNNING, in_shell, write_atomically};
 use crate::error::Error;
 use crate::peer_handle::Facts;
 use crate::resp::tls::is_self_signed;
@@ -9,8 +9,6 @@ use crate::stdio;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-const FILE: &str = "peer.json";
 
 #[derive(Debug, Serialize)]
 pub struct Ready {
@@ -58,7 +56,7 @@ impl Ready {
 
     /// Leaves `peer.json` in the data directory while the peer runs, so that the console finds it.
     pub fn save(&self) -> Result<(), Error> {
-        let path = self.dir.join(FILE);
+        let path = self.dir.join(RUNNING);
         write_atomically(&path, format!("{}\n", self.json()).as_bytes()).map_err(|error| {
             Error::new(format!("cannot write {}", path.display()))
                 .why(error)
@@ -67,7 +65,7 @@ impl Ready {
     }
 
     pub fn remove(&self) {
-        let path = self.dir.join(FILE);
+        let path = self.dir.join(RUNNING);
         // Another peer may have come to this place, after the directory was taken away.
         if fs::read_to_string(&path).is_ok_and(|text| text.trim_end() == self.json()) {
             // One that stays behind names a peer that does not answer, which is found out by asking it.

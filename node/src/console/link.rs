@@ -1,6 +1,7 @@
 //! The connection of the console, made when it is needed and made again when it broke.
 
 use super::reach::Reach;
+use crate::directory::Directory;
 use crate::error::{Error, FAILURE};
 use crate::render::StatusPage;
 use crate::resp::client::{Client, Login, OPENING, is_silent, is_strange, speaks_tls_alone};
@@ -347,8 +348,9 @@ pub fn own_address(reach: &Reach) -> Option<String> {
     reached_at(&own_peer(reach)?)
 }
 
+/// Only while it runs: at the address of one that was killed somebody else may listen by now, for its password.
 fn own_peer(reach: &Reach) -> Option<serde_json::Value> {
-    serde_json::from_slice(&std::fs::read(reach.directory()?.join("peer.json")).ok()?).ok()
+    serde_json::from_slice(&Directory::running(&reach.directory()?)?).ok()
 }
 
 fn reached_at(ready: &serde_json::Value) -> Option<String> {

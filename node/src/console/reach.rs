@@ -147,6 +147,7 @@ mod tests {
         assert!(reach.set("--dir", place.path().display().to_string()));
         let error = reach.link().err().unwrap().to_string();
         assert!(error.contains("no peer runs in") && error.contains("starling up"), "{error}");
+        let _runs = crate::directory::Directory::open(place.path()).unwrap();
         std::fs::write(place.path().join("peer.json"), r#"{"resp":"127.0.0.1:5"}"#).unwrap();
         assert_eq!(reach.address().unwrap(), "127.0.0.1:5");
         assert!(reach.set("--connect", "127.0.0.1:6".into()));
