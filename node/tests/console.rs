@@ -110,7 +110,7 @@ fn every_data_command_is_a_command_of_its_own() {
     assert_eq!(once(&peer, &["set", "k", "--", "--json"]).out, "OK\n");
     assert_eq!(once(&peer, &["get", "k", "--json"]).out, "\"--json\"\n");
     let address = peer.address.to_string();
-    assert_eq!(once(&peer, &["strlen", "--connect", &address, "k"]).out, "6\n");
+    assert_eq!(once(&peer, &["strlen", "k", "--connect", &address]).out, "6\n");
     let unknown = once(&peer, &["gte", "k"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("did you mean 'get'"), "{}", unknown.err);
@@ -240,6 +240,33 @@ fn a_flag_before_the_arguments_is_no_data() {
     assert_eq!(once(&peer, &["smembers", "--", "--w"]).out, "3\n");
     assert!(once(&peer, &["explain", "--json", "get", "k"]).out.starts_with('{'));
     assert!(once(&peer, &["get", "--help"]).out.contains("they go last; what comes after -- is data"));
+}
+
+/// What is to be kept may be anybody's words: where they stand among others they say nothing of where to connect.
+#[test]
+fn a_flag_among_the_data_leads_nowhere() {
+    let (peer, elsewhere) = (FakePeer::start(), FakePeer::start());
+    let at = elsewhere.address.to_string();
+    let joined = format!("--connect={at}");
+    for args in [
+        &["sadd", "tags", &joined, "b"][..],
+        &["sadd", "tags", "--connect", &at, "b"],
+        &["sadd", "tags", &joined, "b", "--w", "2"],
+        &["sadd", "tags", "--tls", "b"],
+        &["set", "k", &joined],
+        &["get", "k", "--token"],
+    ] {
+        let said = once(&peer, args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}: {}", said.err);
+    }
+    assert_eq!(once(&elsewhere, &["dbsize"]).out, "0\n");
+    assert!(once(&peer, &["sadd", "tags", &joined, "b"]).err.contains("starling sadd -- .."));
+    assert_eq!(once(&peer, &["sadd", "--", "tags", &joined, "b"]).out, "2\n");
+    // Those of the connection and those of the command may be mixed.
+    let mixed = ["sadd", "tags", "b", "--json", "--connect", "127.0.0.1:1", "--r", "1", &joined, "--w=2"];
+    assert_eq!(once(&peer, &mixed).out, "1\n");
+    assert_eq!(elsewhere.asked(), (Some(1), Some(2)));
+    assert_eq!(once(&elsewhere, &["dbsize"]).out, "1\n");
 }
 
 #[test]

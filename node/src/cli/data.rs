@@ -16,6 +16,9 @@ const FLAGS: &str = "flags    --r N  --w N   copies to read, to write; --json   
                      exit     0 done; 1 failed; 2 not understood; 3 there is no such key, and nothing is printed;\n         \
                      4 too few copies; 7 the outcome is unknown";
 
+/// Those with a value that go with the command.
+const COMMAND_FLAGS: [&str; 2] = ["--r", "--w"];
+
 pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     let (reach, words) = reach_flags(words.iter().map(|word| word.as_encoded_bytes().to_vec()).collect())?;
     let help = match words.as_slice() {
@@ -61,35 +64,80 @@ fn unknown(line: &str) -> Error {
         .hint("starling --help lists the commands of this program, starling help those of the store")
 }
 
-/// Takes the flags of `Reach` out, wherever they stand before `--`.
-fn reach_flags(words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
-    let (mut reach, mut rest, mut words) = (Reach::of_environment(), Vec::new(), words.into_iter());
-    while let Some(word) = words.next() {
-        if word == b"--" {
-            rest.push(word);
-            rest.extend(words.by_ref());
-            break;
+/// Takes the flags of `Reach` off the end, where they may stand among those of the command. Elsewhere one is an error
+/// and never followed: it may be data that somebody else has written, and would tell where the token goes.
+fn reach_flags(mut words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
+    let literal = words.iter().position(|word| word == b"--").map(|at| words.split_off(at));
+    let (mut given, mut kept) = (Vec::new(), Vec::new());
+    while words.len() > 1
+        && let Some(taken) = last_flag(&mut words)
+    {
+        match taken {
+            Flag::Reach(flag, value) => given.push((flag, value)),
+            Flag::Command(flag) => kept.extend(flag.into_iter().rev()),
         }
-        if word == b"--tls" {
-            reach.place.tls = true;
-            continue;
-        }
-        let text = String::from_utf8_lossy(&word);
-        let (flag, value) = text.split_once('=').map_or((&*text, None), |(flag, value)| (flag, Some(value)));
-        if !Reach::FLAGS.contains(&flag) {
-            rest.push(word);
-            continue;
-        }
-        let value = match value {
-            Some(value) => value.to_owned(),
-            None => {
-                let next = words.next().ok_or_else(|| Error::usage(format!("{flag} lacks its value")))?;
-                String::from_utf8_lossy(&next).into_owned()
-            }
-        };
-        reach.set(flag, value);
     }
-    Ok((reach, rest))
+    refuse_flag_among_data(&words)?;
+    let mut reach = Reach::of_environment();
+    // As they were typed: of two the later counts.
+    for (flag, value) in given.into_iter().rev() {
+        reach.set(&flag, value);
+    }
+    words.extend(kept.into_iter().rev().chain(literal.into_iter().flatten()));
+    Ok((reach, words))
+}
+
+enum Flag {
+    /// With its value, which is empty for --tls.
+    Reach(String, String),
+    /// One that goes with the command, in one word or two.
+    Command(Vec<Vec<u8>>),
+}
+
+/// Takes a flag off the end. `None`: there is none.
+fn last_flag(words: &mut Vec<Vec<u8>>) -> Option<Flag> {
+    let last = text(words.last()?);
+    let (flag, value) = last.split_once('=').map_or((&*last, None), |(flag, value)| (flag, Some(value)));
+    if let Some(value) = value.filter(|_| Reach::FLAGS.contains(&flag)) {
+        words.pop();
+        return Some(Flag::Reach(flag.to_owned(), value.to_owned()));
+    }
+    if last == "--tls" {
+        words.pop();
+        return Some(Flag::Reach(last, String::new()));
+    }
+    if last == "--json" || value.is_some() && COMMAND_FLAGS.contains(&flag) {
+        return words.pop().map(|word| Flag::Command(vec![word]));
+    }
+    // The first word is the command.
+    let at = words.len().checked_sub(2).filter(|at| *at > 0)?;
+    let before = text(&words[at]);
+    let is_of_reach = Reach::FLAGS.contains(&&*before);
+    if !is_of_reach && !COMMAND_FLAGS.contains(&&*before) {
+        return None;
+    }
+    let taken = words.split_off(at);
+    Some(if is_of_reach { Flag::Reach(before, last) } else { Flag::Command(taken) })
+}
+
+fn refuse_flag_among_data(words: &[Vec<u8>]) -> Result<(), Error> {
+    let is_ours = |word: &&Vec<u8>| {
+        let word = text(word);
+        let flag = word.split_once('=').map_or(&*word, |(flag, _)| flag);
+        word == "--tls" || Reach::FLAGS.contains(&flag)
+    };
+    let Some(at) = words.iter().skip(1).position(|word| is_ours(&word)) else { return Ok(()) };
+    let (name, flag) = (text(&words[0]), text(&words[at + 1]));
+    if at + 2 == words.len() {
+        return Err(Error::usage(format!("{flag} lacks its value")));
+    }
+    Err(Error::usage(format!("{flag} stands among what {name} is about"))
+        .why("flags go last; elsewhere one may be data that says where to connect")
+        .hint(format!("move it to the end; if it is data: starling {name} -- ..")))
+}
+
+fn text(word: &[u8]) -> String {
+    String::from_utf8_lossy(word).into_owned()
 }
 
 /// A flag where the key belongs would else be the key, and what was to follow it the data.

@@ -51,9 +51,10 @@ impl Reach {
         Self { place, dir: file("STARLING_DIR"), password_file: file("STARLING_PASSWORD_FILE") }
     }
 
-    /// Takes a flag and its value. False: it is none of ours.
+    /// Takes a flag and its value, if it has one. False: it is none of ours.
     pub fn set(&mut self, flag: &str, value: String) -> bool {
         match flag {
+            "--tls" => self.place.tls = true,
             "--connect" => self.place.connect = Some(value),
             "--token" => self.place.token = Some(value),
             "--tls-ca" => self.place.tls_ca = Some(value.into()),
