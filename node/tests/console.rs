@@ -269,6 +269,29 @@ fn a_flag_among_the_data_leads_nowhere() {
     assert_eq!(once(&elsewhere, &["dbsize"]).out, "1\n");
 }
 
+/// As of `up`, `status` and all others: what is set to nothing, and what switches TLS off.
+#[test]
+fn the_environment_says_the_same_to_every_command() {
+    let peer = FakePeer::start();
+    let address = peer.address.to_string();
+    for words in [&["get", "k"][..], &["status", "--json"], &["console", "-c", "get k"]] {
+        for off in ["off", "OFF", "f", "n", "0", ""] {
+            let mut command = starling(&peer);
+            let said = said_of(command.args(words).env("STARLING_TLS", off));
+            assert!(said.err.is_empty(), "{words:?} with {off:?}: {}", said.err);
+        }
+        let mut command = starling(&peer);
+        command.env("STARLING_TOKEN", "").env("STARLING_TLS_CA", "").env("STARLING_CONNECT", "");
+        let home = tempfile::tempdir().unwrap();
+        let _runs = Directory::open(home.path()).unwrap();
+        std::fs::write(home.path().join("peer.json"), format!("{{\"resp\":\"{address}\"}}")).unwrap();
+        let said = said_of(command.args(words).env("STARLING_DIR", home.path()));
+        assert!(said.err.is_empty(), "{words:?}: {}", said.err);
+    }
+    let refused = once(&peer, &["get", "k", "--connect="]);
+    assert_eq!(refused.code, 2, "a flag is meant: {}", refused.err);
+}
+
 #[test]
 fn status_where_and_explain_are_text_or_json() {
     let peer = FakePeer::start();

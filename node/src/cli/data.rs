@@ -78,7 +78,7 @@ fn reach_flags(mut words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> 
         }
     }
     refuse_flag_among_data(&words)?;
-    let mut reach = Reach::of_environment();
+    let mut reach = Reach::of_environment()?;
     // As they were typed: of two the later counts.
     for (flag, value) in given.into_iter().rev() {
         reach.set(&flag, value);

@@ -89,7 +89,7 @@ fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
     let path = |key| values.text(key).map(PathBuf::from);
     let dir = path("dir").filter(|_| match values.value("dir").origin {
         Origin::Flag(_) => true,
-        Origin::File { .. } => place.connect.is_none(),
+        Origin::File { .. } => !place.names_peer(),
         // As for every command: there, or at the usual port.
         _ => false,
     });

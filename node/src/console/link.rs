@@ -173,8 +173,7 @@ impl Link {
         if let Some(login) = &self.login {
             return Ok(Some(login.clone()));
         }
-        let token = self.reach.place.token.as_deref().filter(|_| self.reach.names_token());
-        if let Some(token) = token.map(str::trim) {
+        if let Some(token) = self.reach.token() {
             if !Token::is_like(token.as_bytes()) {
                 return Err(no_token());
             }

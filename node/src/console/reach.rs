@@ -3,6 +3,7 @@
 use super::link::{Link, as_address, default_address, own_address};
 use crate::error::{Error, FAILURE};
 use crate::resp::tls::Trust;
+use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,22 +34,34 @@ pub struct Place {
     #[arg(long, env = "STARLING_TLS", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     pub tls: bool,
     /// Encrypt, and believe the certificates in this file (PEM) and those that they have signed
-    #[arg(long, value_name = "FILE", env = "STARLING_TLS_CA", global = true)]
+    #[arg(long, value_name = "FILE", env = "STARLING_TLS_CA", value_parser = may_be_empty(), global = true)]
     pub tls_ca: Option<PathBuf>,
 }
 
+impl Place {
+    /// Whether it is said which peer.
+    pub fn names_peer(&self) -> bool {
+        said(self.connect.as_ref(), "STARLING_CONNECT").is_some()
+    }
+}
+
+/// The environment is read as for all others.
+#[derive(clap::Parser)]
+struct OfEnvironment {
+    #[command(flatten)]
+    reach: Reach,
+}
+
 impl Reach {
-    /// What the environment says, for commands whose flags clap does not read.
-    pub fn of_environment() -> Self {
-        let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let place = Place {
-            connect: variable("STARLING_CONNECT"),
-            token: variable("STARLING_TOKEN"),
-            tls: variable("STARLING_TLS").is_some_and(|text| !matches!(text.as_str(), "0" | "false" | "no")),
-            tls_ca: variable("STARLING_TLS_CA").map(PathBuf::from),
-        };
-        let file = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Self { place, dir: file("STARLING_DIR"), password_file: file("STARLING_PASSWORD_FILE") }
+    /// What the environment says, for commands whose flags clap does not read. Errors: what stands there is none of
+    /// what it may be.
+    pub fn of_environment() -> Result<Self, Error> {
+        let read = OfEnvironment::try_parse_from(["starling"]);
+        read.map(|read| read.reach).map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Error::usage(line.strip_prefix("error: ").unwrap_or(line))
+        })
     }
 
     /// Takes a flag and its value, if it has one. False: it is none of ours.
@@ -70,7 +83,7 @@ impl Reach {
 
     /// Whom to believe. `None`: nothing was said of TLS.
     pub fn trust(&self) -> Option<Trust> {
-        let file = self.place.tls_ca.clone().map(Trust::File);
+        let file = said(self.place.tls_ca.as_ref(), "STARLING_TLS_CA").cloned().map(Trust::File);
         file.or_else(|| self.place.tls.then_some(Trust::Machine))
     }
 
@@ -87,7 +100,7 @@ impl Reach {
     /// A flag counts more than what stands in the environment. Whoever names a directory means the peer that runs there,
     /// and no other.
     pub fn address(&self) -> Result<String, Error> {
-        let connect = self.place.connect.clone();
+        let connect = said(self.place.connect.as_ref(), "STARLING_CONNECT").cloned();
         if !self.names_directory() || is_flag(connect.as_ref(), "STARLING_CONNECT") {
             return Ok(connect.unwrap_or_else(|| default_address(self)));
         }
@@ -111,9 +124,10 @@ impl Reach {
         is_flag(self.password_file.as_ref(), "STARLING_PASSWORD_FILE")
     }
 
-    /// A token is meant by a flag, or nothing else is.
-    pub fn names_token(&self) -> bool {
-        is_flag(self.place.token.as_ref(), "STARLING_TOKEN") || !self.names_password()
+    /// If it is meant by a flag, or nothing else is.
+    pub fn token(&self) -> Option<&str> {
+        let token = said(self.place.token.as_ref(), "STARLING_TOKEN").map(|token| token.trim());
+        token.filter(|_| is_flag(self.place.token.as_ref(), "STARLING_TOKEN") || !self.names_password())
     }
 
     /// Nothing is sent yet. Errors: the address is none, or no peer runs where one is named.
@@ -125,6 +139,11 @@ impl Reach {
         })?;
         Ok(Link::to(address, self))
     }
+}
+
+/// A variable that is set to nothing says nothing; a flag does.
+fn said<'a, T: AsRef<OsStr>>(value: Option<&'a T>, variable: &str) -> Option<&'a T> {
+    value.filter(|value| !value.as_ref().is_empty() || is_flag(Some(*value), variable))
 }
 
 /// True if this is not what the variable says.
