@@ -25,7 +25,8 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
 /// Half the processors of the largest machines.
 pub(super) const THREADS_MAX: u32 = 256;
-/// Frames need six, and admission and identify some beside them; each may take 256 KiB of memory.
+/// Frames need six, and admission and identify some beside them. Each may take 256 KiB of memory over TCP, all of a
+/// connection together 4 MiB over QUIC.
 const STREAMS_MIN: u32 = 16;
 const STREAMS_MAX: u32 = 1024;
 const MIB: usize = 1024 * 1024;

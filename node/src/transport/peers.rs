@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// Streams of one class that a peer may have open towards us: one, and another that replaces it.
 const READERS_MAX: usize = 2;
 /// Streams of frames that wait until their peer has been let in: one of each class. One more is dropped. Each
-/// may hold what a peer sends without being read, 256 KiB.
+/// may hold what a peer sends without being read: 256 KiB over TCP, 2 MiB over QUIC, and all of them 4 MiB there.
 const HELD_MAX: usize = 3;
 /// Streams of the admission protocol that a peer may have open towards us; a new one ends the oldest.
 const ANSWERS_MAX: usize = 4;
