@@ -21,7 +21,7 @@ use starling_protocol::admission::ticket::{InviteId, Secret, prefix_of, proof};
 use starling_protocol::admission::wire::{JoinReply, JoinRequest};
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,8 @@ struct Inner {
     met: BTreeMap<PeerId, Met>,
     /// Who does not let this peer in, and why.
     refusals: BTreeMap<PeerId, Refusal>,
+    /// Those of the member table.
+    members: BTreeSet<PeerId>,
     clocks: Clocks,
 }
 
@@ -136,6 +138,7 @@ impl Admission {
             revocations,
             met: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            members: BTreeSet::new(),
             clocks: Clocks::default(),
         };
         let admission = Self {
@@ -224,9 +227,19 @@ impl Admission {
         }
     }
 
-    /// Another peer does not let this one in. True: that is news.
+    /// These are in the member table now.
+    pub fn members_are(&self, members: BTreeSet<PeerId>) {
+        self.state().members = members;
+    }
+
+    /// Another peer does not let this one in. True: that is news. Anybody can say so; it counts where that is a member,
+    /// or has shown a certificate, or where this peer's own certificate is no good as far as it knows itself.
     pub fn refused_by(&self, peer: PeerId, refusal: Refusal) -> bool {
         let mut state = self.state();
+        let is_known = state.members.contains(&peer) || state.met.contains_key(&peer);
+        if !is_known && state.verdict(&self.genesis, self.me(), &state.chain).is_ok() {
+            return false;
+        }
         if state.refusals.len() >= REFUSALS_MAX && !state.refusals.contains_key(&peer) {
             return false;
         }

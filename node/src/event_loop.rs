@@ -2,6 +2,7 @@
 //!
 //! It never waits for the transport, for storage or for a client, so those may wait for it.
 
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::members::Saver;
@@ -21,6 +22,7 @@ use starling_protocol::time::Now;
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
@@ -71,6 +73,7 @@ pub struct EventLoop {
     pub transport: Transport,
     pub storage: StorageHandle,
     pub saver: Saver,
+    admission: Arc<Admission>,
     pub clock: Clock,
     space: Space,
     /// At the beginning of this turn.
@@ -148,6 +151,7 @@ impl EventLoop {
         transport: Transport,
         storage: StorageHandle,
         saver: Saver,
+        admission: Arc<Admission>,
         clock: Clock,
         space: Space,
     ) -> Self {
@@ -163,6 +167,7 @@ impl EventLoop {
             transport,
             storage,
             saver,
+            admission,
             clock,
             space,
         }
@@ -318,7 +323,8 @@ impl EventLoop {
     }
 
     fn feed(&mut self, input: Input) {
-        let Self { peer, transport, saver, waiting, questions, messages, now, outlived, .. } = self;
+        let Self { peer, transport, saver, admission, waiting, questions, messages, now, outlived, .. } =
+            self;
         for effect in peer.handle(*now, input) {
             match effect {
                 Effect::Send { to, message } => messages.push((to, message)),
@@ -330,7 +336,10 @@ impl EventLoop {
                         let _ = reply.send(response);
                     }
                 }
-                Effect::Save { table } => saver.save(table),
+                Effect::Save { table } => {
+                    admission.members_are(table.iter().map(|record| record.id).collect());
+                    saver.save(table);
+                }
                 Effect::Notify(Notice::Outlived) => *outlived = true,
                 Effect::Notify(notice) => {
                     if let Notice::Health { peer, health: Health::Suspect, .. } = notice {

@@ -78,6 +78,7 @@ impl Running {
         let signing = Arc::new(Signed::new(admission.genesis().clone(), admission.own_chain(), keys));
         let grant = admission.own_grant().map_err(|why| Error::new("this peer may not enter").why(why))?;
         let start = start_of(options, &grant, signing, &facts, &directory, &store)?;
+        admission.members_are(start.table.iter().map(|record| record.id).collect());
         let saver = Saver::start(&directory, peer, store.opened.id, network::founding_mark(&directory));
         let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
         let (stop, stopped) = oneshot::channel();
@@ -85,7 +86,7 @@ impl Running {
         let paths = transport.paths();
         let peer = Peer::new(start, clock.now());
         let space = Space::new(directory.path(), options.keep_free);
-        let event_loop = EventLoop::new(peer, transport, storage, saver, clock, space);
+        let event_loop = EventLoop::new(peer, transport, storage, saver, admission.clone(), clock, space);
         let sources = Sources { urgent, work, answers, requests, failure, stop: stopped };
         let task = tokio::spawn(event_loop.run(sources));
         let handle = PeerHandle::new(facts, to_requests, faults)

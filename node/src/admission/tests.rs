@@ -280,3 +280,28 @@ fn damaged_files_are_named_with_what_to_do() {
         assert!(error.contains(file) && error.contains(hint), "{error}");
     }
 }
+
+/// Keys cost nothing, and each would be shown to this peer's own user.
+#[test]
+fn what_a_stranger_says_of_this_peer_is_not_kept() {
+    let founder = Home::founder();
+    let newcomer = founder.newcomer();
+    let admission = founder.open();
+    for n in 0..2 * REFUSALS_MAX as u64 {
+        assert!(!admission.refused_by(PeerId::numbered(n), Refusal::Revoked));
+    }
+    assert_eq!(admission.refusals(), []);
+    let (member, other) = (PeerId::numbered(1), PeerId::numbered(2));
+    admission.members_are([member].into());
+    assert!(admission.refused_by(member, Refusal::Expired) && !admission.refused_by(other, Refusal::Expired));
+    let (secret, _) = admission.invite(wish(1)).unwrap();
+    newcomer.come(&admission, &secret).unwrap();
+    let theirs = newcomer.open();
+    admission.check(newcomer.me(), &theirs.own_chain()).unwrap();
+    assert!(admission.refused_by(newcomer.me(), Refusal::Revoked), "it has shown a certificate");
+    assert_eq!(admission.refusals().len(), 2);
+    // One whose own certificate is no good hears it from anybody.
+    assert!(!theirs.refused_by(other, Refusal::Revoked));
+    theirs.revoke(newcomer.me()).unwrap();
+    assert!(theirs.refused_by(other, Refusal::Revoked));
+}
