@@ -3,7 +3,7 @@
 use super::driver::Command;
 use super::gate::Gate;
 use starling_protocol::ids::PeerId;
-use starling_protocol::message::{Class, FRAME_MAX, Gossip, GossipBody, Message};
+use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, Message, Refusal};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,9 @@ use tokio::sync::{Notify, mpsc};
 /// Most frames that wait for one peer in one class; a frame more is dropped and counted, and the protocol's
 /// deadlines take it from there. So are frames beyond a number of bytes (`Limits::queue_bytes`).
 pub(super) const QUEUE_FRAMES: usize = 4096;
+/// For so many refusals there is room in a queue that is full, and for so many bytes of each.
+const REFUSALS: usize = 1024;
+const REFUSAL_BYTES: usize = 64;
 /// Most peers that are remembered at once, twice the largest member table; frames to one more are dropped.
 pub(super) const LINKS_MAX: usize = 8192;
 /// Capacity that an empty buffer keeps.
@@ -71,11 +74,17 @@ impl Outbox {
     }
 
     pub fn push(&self, frame: Frame<'_>) -> Pushed {
+        self.push_within(frame, QUEUE_FRAMES, self.bytes_max)
+    }
+
+    /// The same of a few bytes that say why there is nothing else: for some of these there is room though it is full.
+    pub fn push_refusal(&self, frame: Frame<'_>) -> Pushed {
+        self.push_within(frame, QUEUE_FRAMES + REFUSALS, self.bytes_max + REFUSALS * REFUSAL_BYTES)
+    }
+
+    fn push_within(&self, frame: Frame<'_>, frames: usize, bytes: usize) -> Pushed {
         let mut waiting = self.lock();
-        if waiting.frames >= QUEUE_FRAMES {
-            return Pushed::Dropped;
-        }
-        if !append(&mut waiting.bytes, frame, self.bytes_max) {
+        if waiting.frames >= frames || !append(&mut waiting.bytes, frame, bytes) {
             return Pushed::Dropped;
         }
         waiting.frames += 1;
@@ -265,7 +274,11 @@ impl Links {
         if is_ping(message) {
             self.asked(link);
         }
-        let pushed = link.outbox(class).push(frame);
+        let outbox = link.outbox(class);
+        let pushed = match (outbox.push(frame), refusal_of(message)) {
+            (Pushed::Dropped, Some(refusal)) => outbox.push_refusal(Frame::Of(&refusal)),
+            (pushed, _) => pushed,
+        };
         if pushed == Pushed::NeedsStream && !self.command(Command::Open { peer: to, class }) {
             Stats::add(&self.stats.dropped, link.outbox(class).give_up());
         }
@@ -345,6 +358,17 @@ impl Links {
     }
 }
 
+/// Of an answer that has found no room, so that who waits for it need not wait in vain and take this peer for one that
+/// is away. Only of what was read: what was written is not to be called undone.
+fn refusal_of(message: &Message) -> Option<Message> {
+    match message {
+        Message::Call(Call::ReadSlice { op, .. } | Call::KeysFound { op, .. }) => {
+            Some(Message::Call(Call::Refused { op: *op, why: Refusal::Busy }))
+        }
+        _ => None,
+    }
+}
+
 fn is_ping(message: &Message) -> bool {
     matches!(message, Message::Gossip(Gossip { body: GossipBody::Ping { .. }, .. }))
 }
@@ -352,6 +376,7 @@ fn is_ping(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starling_protocol::ids::OpId;
     use starling_protocol::member::View;
 
     fn gossip(body: GossipBody) -> Message {
@@ -439,6 +464,32 @@ mod tests {
             batch
         });
         assert!(!waits[0].is_empty() && waits.iter().all(|batch| *batch == waits[0]));
+    }
+
+    #[test]
+    fn an_answer_that_finds_no_room_is_refused_and_not_passed_over() {
+        let (commands, _driver) = mpsc::channel(9);
+        let links = Links::new(commands, Gate::new(None), 1000);
+        let to = PeerId::numbered(1);
+        let found = |op, size| {
+            let keys = vec![serde_bytes::ByteBuf::from(vec![7; size])];
+            Message::Call(Call::KeysFound { op: OpId(op), keys, more: false })
+        };
+        links.send(to, &found(1, 900));
+        for op in 2..2 + 8 * REFUSALS as u64 {
+            links.send(to, &found(op, 900));
+        }
+        // What was written may not be called undone.
+        links.send(to, &Message::Call(Call::Applied { ops: vec![OpId(9); 200], under: 0 }));
+        let (link, mut batch) = (links.get(&to).unwrap(), Vec::new());
+        let outbox = link.outbox(Class::Request);
+        assert!(matches!(outbox.take(outbox.opened(), &mut batch), Taken::Frames(n) if n > REFUSALS));
+        assert!(batch.len() <= 1000 + REFUSALS * REFUSAL_BYTES, "refusals are bounded, too");
+        let (_, rest) = batch.split_at(4 + found(1, 900).encode().len());
+        let (prefix, rest) = rest.split_first_chunk::<4>().unwrap();
+        let refusal = Message::decode(&rest[..u32::from_be_bytes(*prefix) as usize]).unwrap();
+        assert_eq!(refusal, Message::Call(Call::Refused { op: OpId(2), why: Refusal::Busy }));
+        assert!(links.stats.dropped.load(Ordering::Relaxed) > 1, "those beyond that are");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::read::Read;
 use super::write::Write;
 use super::{Begin, Scene};
 use crate::ids::PeerId;
+use crate::member::Health;
 use crate::message::Refusal;
 use crate::request::{AnswerKind, Failure, FailureKind, Named, Role, Trace};
 use crate::seats::Seats;
@@ -122,7 +123,7 @@ pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
     } else {
         "this peer's storage has not answered; it may or may not have taken effect".into()
     };
-    let hint = "accept fewer copies (--w 1, or QUORUM), or see STATUS for who is away".into();
+    let hint = what_to_do(&write.seats, "--w");
     let trace = Some(of_write(write).trace(Some(&write.ballot), why.clone(), scene));
     let kind = if mutated!(DenyWrites) { FailureKind::Busy } else { FailureKind::Quorum };
     Failure { kind, why, state, hint, trace }
@@ -146,9 +147,21 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
 pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
     let why =
         format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need());
-    let hint = "accept fewer copies (--r 1, or QUORUM), or see STATUS for who is away".into();
+    let hint = what_to_do(&read.seats, "--r");
     let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
+}
+
+/// Of one that too few copies have answered. `flag`: by which fewer are accepted.
+fn what_to_do(seats: &Seats, flag: &str) -> String {
+    let fewer = format!("accept fewer copies ({flag} 1, or QUORUM)");
+    match seats.owners().iter().all(|seat| seat.health == Health::Alive) {
+        false => format!("{fewer}, or see STATUS for who is away"),
+        true => format!(
+            "all who own it are there, so they or the way to them are overloaded: ask for less at once, or try again \
+             shortly; or {fewer}"
+        ),
+    }
 }
 
 fn stand_ins_left(seats: &Seats, ballot: Option<&Ballot>, me: PeerId) -> Vec<Named> {
