@@ -1,5 +1,5 @@
-//! One read: R copies asked, one for the cells and the others for a digest; where they differ the cells
-//! of all are merged, and the replicas that differ are sent to repair.
+//! One read: R copies asked, one for the cells and the others for a digest; where any two differ the cells
+//! of all are merged, with their contexts, and the replicas that differ are sent to repair.
 
 use super::ballot::Ballot;
 use super::{Begin, Client, Next, Out, Scene, verdict};
@@ -13,7 +13,7 @@ use crate::time::Time;
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
 use starling_crdt::{Answered, Slice};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) struct Read {
@@ -185,15 +185,17 @@ impl Read {
         self.seats.read.iter().any(|seat| seat.peer == peer)
     }
 
-    /// Whose cells are needed beside those that have come: of all whose digest is not among them.
+    /// Whose cells are needed beside those that have come: nobody's while all digests agree, else those of all. A digest
+    /// tells of live cells alone: one that has seen a value removed and one that has seen neither have the same, and
+    /// only the context of the first keeps a third one's value from being answered.
     fn lacking(&self) -> Vec<PeerId> {
         if mutated!(IgnoreDigests) {
             return Vec::new();
         }
-        let known: Vec<u64> = self.slices.keys().filter_map(|peer| self.digests.get(peer)).copied().collect();
-        let unknown =
-            self.digests.iter().filter(|(_, digest)| !known.contains(digest)).map(|(peer, _)| *peer);
-        if known.is_empty() { unknown.take(1).collect() } else { unknown.collect() }
+        let digests: BTreeSet<u64> = self.digests.values().copied().collect();
+        let most = if digests.len() > 1 { usize::MAX } else { usize::from(self.slices.is_empty()) };
+        let without = self.digests.keys().filter(|peer| !self.slices.contains_key(peer));
+        without.take(most).copied().collect()
     }
 
     /// Who gave a digest and then no cells does not count as an answer.

@@ -1,3 +1,5 @@
+mod digests;
+
 use super::*;
 use crate::member::Health;
 use crate::seats::Seat;
