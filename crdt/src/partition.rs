@@ -97,6 +97,16 @@ impl Partition {
         Ok(true)
     }
 
+    /// Bytes in memory, roughly, of the removals that wait for what they remove.
+    pub fn waiting_bytes(&self) -> usize {
+        self.deferred.bytes()
+    }
+
+    /// How many more there would be with this event, at most.
+    pub fn bytes_to_wait(&self, event: &Event) -> usize {
+        if self.context.contains(event.dot) { 0 } else { Deferred::bytes_of(&event.drops, &self.context) }
+    }
+
     /// What the event changes in the cells.
     fn edit(
         &self,

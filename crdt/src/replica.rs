@@ -223,6 +223,14 @@ impl Replica {
         self.partition_mut(p).apply(s, event, None)
     }
 
+    /// Whether all that this event removes, and is not there yet, may wait for it: whether what waits in all partitions
+    /// would then take at most `most` bytes in memory, roughly. Of what has been applied nothing more waits.
+    pub fn lets_wait(&self, p: PartitionId, event: &Event, most: usize) -> bool {
+        let more = self.with(p, |partition| partition.bytes_to_wait(event));
+        let waiting = || self.partitions.values().map(Partition::waiting_bytes).sum::<usize>();
+        more == 0 || waiting().saturating_add(more) <= most
+    }
+
     /// The part of a key that the command needs, to be answered with [`Command::answer`], alone or
     /// merged with what other replicas have.
     pub fn read(

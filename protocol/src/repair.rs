@@ -353,6 +353,9 @@ impl Repair {
             (Pending::Learn { partition, from, .. }, Answer::Installed { done: false }) => {
                 self.not_taken(scene, partition, from)
             }
+            (Pending::Learn { partition, from, .. }, Answer::NoRoom) => {
+                self.not_taken(scene, partition, from)
+            }
             (Pending::Learn { partition, from, events }, Answer::Applied { refused })
                 if refused == events =>
             {

@@ -21,7 +21,7 @@ pub struct Scene {
     /// How far this peer itself has come.
     pub step: Step,
     pub partitions: u16,
-    /// False for a scan of a partition that this peer does not own.
+    /// False for a scan of a partition that this peer does not own, and for a copy that it holds for others.
     pub owns: bool,
     /// False for what this peer lacks too much of to answer, while another may that has it.
     pub whole: bool,
@@ -141,7 +141,7 @@ impl Replica {
         if event.stamp > scene.latest {
             return refuse(from, op, Refusal::ClockAhead);
         }
-        let question = Question::Apply { partition, events: vec![event] };
+        let question = Question::Apply { partition, events: vec![event], held_for_others: !scene.owns };
         self.ask(scene, from, op, partition, Kind::Apply { partition }, question)
     }
 
@@ -197,6 +197,7 @@ impl Replica {
                 self.synced.entry((from, under)).or_default().push(op);
                 return vec![Out::Kept { partition: *partition }];
             }
+            (Kind::Apply { .. }, Answer::NoRoom) => return refuse(from, op, Refusal::NoRoom),
             (Kind::Cells, Answer::Read { slice, .. }) => Call::ReadSlice { op, under, slice },
             (Kind::Digest, Answer::Read { slice, digest }) => {
                 Call::ReadDigest { op, under, digest: digest.unwrap_or_else(|| slice.digest()) }
@@ -343,6 +344,20 @@ mod tests {
         let out = replica.called(Scene { owns: false, ..HERE }, from, scan());
         assert_eq!((out[0].clone(), refusal(&out)), (Out::Teach { peer: from }, Some(Refusal::NotFilled)));
         assert!(matches!(replica.called(HERE, from, scan())[..], [Out::Store { .. }]));
+    }
+
+    #[test]
+    fn a_copy_held_for_others_is_refused_where_too_much_would_wait() {
+        let (mut replica, from) = (Replica::new(4), PeerId::numbered(2));
+        for owns in [true, false] {
+            let asked = replica.called(Scene { owns, ..HERE }, from, apply(HERE.view, 1, 10));
+            let [Out::Store { question: Question::Apply { held_for_others, .. }, .. }] = asked[..] else {
+                panic!("{asked:?}")
+            };
+            assert_eq!(held_for_others, !owns);
+        }
+        let told = replica.stored(2, Answer::NoRoom);
+        assert_eq!((told.len(), refusal(&told)), (1, Some(Refusal::NoRoom)), "nothing was kept");
     }
 
     #[test]

@@ -16,6 +16,11 @@ use std::sync::Arc;
 /// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
 pub const KEYS_MAX: u16 = 1024;
 
+/// Most bytes in memory, roughly, of removals that wait for what they remove, where a copy is to be held for others.
+/// Whoever stands in has not seen what is removed or replaced: all of it waits in memory until the owners are back, over
+/// restarts too. So much are a hundred thousand fields or values.
+pub const WAITING_MAX: usize = 64 * 1024 * 1024;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
     Execute {
@@ -29,6 +34,8 @@ pub enum Question {
     Apply {
         partition: PartitionId,
         events: Vec<Event>,
+        /// This peer does not own the partition: not all that removals would leave waiting is taken.
+        held_for_others: bool,
     },
     Read {
         partition: PartitionId,
@@ -96,6 +103,8 @@ pub enum Answer {
     Applied {
         refused: usize,
     },
+    /// None of the events was applied: too much would wait here for what they remove, see `WAITING_MAX`.
+    NoRoom,
     /// Shared, as whoever keeps it to answer the same again does not copy it. Such a one may know its digest.
     Read {
         slice: Arc<Slice>,
@@ -180,7 +189,7 @@ impl Answer {
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
             Answer::Snapshot { pieces } => pieces.iter().map(Piece::size).sum(),
             Answer::Missing(_) | Answer::Contexts { .. } | Answer::Applied { .. } => 0,
-            Answer::Synced | Answer::Late => 0,
+            Answer::Synced | Answer::Late | Answer::NoRoom => 0,
             Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } => 0,
             Answer::Cut { .. } => 0,
             Answer::Scrubbed(_) | Answer::Filled | Answer::NotFilled => 0,
@@ -235,7 +244,12 @@ pub fn answer(
             let done = replica.execute(storage, partition, key, command, wall_ms)?;
             Answer::Executed { reply: done.reply, hidden: done.hidden, event: done.event }
         }
-        Question::Apply { partition, ref events } => apply(replica, storage, partition, events)?,
+        Question::Apply { partition, ref events, held_for_others: true }
+            if !events.iter().all(|event| replica.lets_wait(partition, event, WAITING_MAX)) =>
+        {
+            Answer::NoRoom
+        }
+        Question::Apply { partition, ref events, .. } => apply(replica, storage, partition, events)?,
         Question::Read { partition, .. } | Question::Keys { partition, .. }
             if replica.given_up().contains(&partition) && !mutated!(ReadUnfilled) =>
         {

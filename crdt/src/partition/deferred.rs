@@ -1,7 +1,7 @@
 //! Removals that came before what they remove.
 
 use super::{Needs, Wanted};
-use crate::context::RANGES_MAX;
+use crate::context::{RANGE_LEN_MAX, RANGES_MAX};
 use crate::rows::{self, Kind};
 use crate::{Cell, Context, Dot, Field, Key, PartitionId, Storage, StorageError, Target};
 use serde_bytes::ByteBuf;
@@ -14,6 +14,9 @@ const WAITS_MAX: usize = 64;
 
 /// To find those, as many targets are looked at: many may wait for nothing any more until the next sweep.
 const LOOKED_MAX: usize = 16 * WAITS_MAX;
+
+/// What a target that waits takes in memory beside its name and the ranges it waits for, as measured, roughly.
+const TARGET: usize = 512;
 
 /// Targets, and all that each will wait for.
 pub(super) type Waits<'a> = Vec<(&'a Target, Context)>;
@@ -30,6 +33,8 @@ const SWEEP_SHARE: usize = 16;
 pub(super) struct Deferred {
     /// As in the rows: of these dots, a target waits for those that are in `waiting`, and maybe for none.
     targets: BTreeMap<Target, Context>,
+    /// What they take in memory, as `weight` counts.
+    bytes: usize,
     /// All dots of all targets that have not been seen.
     waiting: Context,
     /// Events since the first that came for a target after the last sweep, itself counted.
@@ -51,10 +56,29 @@ impl Deferred {
             let waiting = dots.difference(context);
             deferred.unswept = deferred.unswept.max(usize::from(waiting != dots));
             deferred.waiting.union(&waiting);
-            deferred.targets.insert(target, dots);
+            deferred.insert(target, dots);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(deferred)
+    }
+
+    fn insert(&mut self, target: Target, dots: Context) {
+        self.bytes += weight(&target, &dots);
+        if let Some(before) = self.targets.get(&target) {
+            self.bytes -= weight(&target, before);
+        }
+        self.targets.insert(target, dots);
+    }
+
+    /// Bytes that all of it takes in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many more that would be with these drops, where `context` has been seen; at most so many.
+    pub fn bytes_of<'a>(drops: impl IntoIterator<Item = &'a (Target, Context)>, context: &Context) -> usize {
+        let waits = drops.into_iter().filter(|(_, dots)| !context.contains_all(dots));
+        waits.map(|(target, dots)| weight(target, dots)).sum()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Target, Context)> {
@@ -178,7 +202,7 @@ impl Deferred {
             marked!(RemovalWaits);
             s.put(&rows::deferred_row(p, target), &rows::encode(&dots));
             self.waiting.union(&dots);
-            self.targets.insert(target.clone(), dots);
+            self.insert(target.clone(), dots);
         }
     }
 
@@ -211,12 +235,19 @@ impl Deferred {
         self.targets.retain(|target, dots| {
             let waits = dots.meets(&self.waiting);
             if !waits {
+                self.bytes -= weight(target, dots);
                 s.delete(&rows::deferred_row(p, target));
             }
             waits
         });
         self.unswept = 0;
     }
+}
+
+/// What a target counts towards `Deferred::bytes`.
+fn weight(target: &Target, dots: &Context) -> usize {
+    let name = target.key().len() + target.field().map_or(0, |field| field.name().len());
+    TARGET + name + RANGE_LEN_MAX * dots.range_count()
 }
 
 #[cfg(test)]
@@ -308,6 +339,8 @@ mod tests {
             for step in &steps {
                 oracle.play(&mut deferred, &mut disk, step);
                 let left = oracle.left();
+                let bytes: usize = deferred.targets.iter().map(|(target, dots)| weight(target, dots)).sum();
+                prop_assert_eq!(deferred.bytes(), bytes);
                 prop_assert_eq!(&deferred.iter().collect::<BTreeMap<_, _>>(), &left);
                 let of_key = left.iter().filter(|(target, _)| ***target.key() == *b"k");
                 let of_key: BTreeMap<_, _> = of_key.map(|(t, dots)| (t.field().cloned(), dots.clone())).collect();

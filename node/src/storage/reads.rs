@@ -91,7 +91,7 @@ impl Reads {
             Question::Execute { partition, key, command, .. } if command.writes() => {
                 self.touch(*partition, key);
             }
-            Question::Apply { partition, events } => {
+            Question::Apply { partition, events, .. } => {
                 for event in events {
                     let put = event.puts.iter().map(|(cell, _)| &cell.key);
                     let dropped = event.drops.iter().map(|(target, _)| target.key());

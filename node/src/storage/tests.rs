@@ -347,7 +347,11 @@ fn the_event_loop_leaves_large_keys_to_the_thread_which_does_all_of_it() {
     };
     let large = event(&mut other, sadd(1, CELLS..2 * CELLS));
     let mut events = vec![event(&mut other, set(8)), event(&mut other, execute(1, Command::Del))];
-    let apply = |events: &[Event]| Question::Apply { partition: partition(1), events: events.to_vec() };
+    let apply = |events: &[Event]| Question::Apply {
+        partition: partition(1),
+        events: events.to_vec(),
+        held_for_others: false,
+    };
     store.handle.send(StoreId(2), apply(&[large]));
     assert_eq!(store.next(), (StoreId(2), Answer::Applied { refused: 0 }));
     for _ in 0..2 {

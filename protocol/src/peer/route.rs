@@ -75,7 +75,7 @@ impl Peer {
         let step = self.membership.me().standing.step;
         let (view, partitions, latest) = (self.view, self.genesis.partitions, self.latest(now));
         let owns = match call {
-            Call::Keys { partition, .. } => {
+            Call::Keys { partition, .. } | Call::Apply { partition, .. } => {
                 partition >= partitions || self.placement.lists(partition).owns(self.me)
             }
             _ => true,

@@ -208,7 +208,8 @@ impl Repair {
         }
         self.coming.heard(scene.now.time, from);
         let pending = Pending::Learn { partition, from, events: events.len() };
-        self.ask_store(pending, Question::Apply { partition, events });
+        let held_for_others = !scene.map.owns(scene.me, partition);
+        self.ask_store(pending, Question::Apply { partition, events, held_for_others });
     }
 
     pub(super) fn learned(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {

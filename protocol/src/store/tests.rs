@@ -1,5 +1,6 @@
 use super::*;
-use starling_crdt::{Actor, Memory};
+use starling_crdt::cell::FIELD_MAX;
+use starling_crdt::{Actor, Cell, Dot, Field, Key, Memory, Stamp, Target};
 
 const P: PartitionId = 3;
 
@@ -73,7 +74,8 @@ fn what_one_store_executes_another_applies_and_reads() {
     let (mut a, mut b) = (Store::new(1), Store::new(2));
     let event = a.set("k", "v");
     assert_eq!(b.get("k"), Reply::Nil);
-    let applied = b.ask(Question::Apply { partition: P, events: vec![event.clone(), event] });
+    let applied =
+        b.ask(Question::Apply { partition: P, events: vec![event.clone(), event], held_for_others: false });
     assert_eq!(applied, Answer::Applied { refused: 0 });
     assert_eq!(b.get("k"), Reply::Bytes(bytes("v")));
     assert_eq!(a.context(), b.context());
@@ -93,7 +95,8 @@ fn malformed_events_are_counted_and_the_others_kept() {
     let mut bad = a.set("m", "3");
     bad.puts[0].0.key = vec![0; starling_crdt::cell::KEY_MAX + 1].into();
     let [first, second] = good;
-    let applied = b.ask(Question::Apply { partition: P, events: vec![first, bad, second] });
+    let applied =
+        b.ask(Question::Apply { partition: P, events: vec![first, bad, second], held_for_others: false });
     assert_eq!(applied, Answer::Applied { refused: 1 });
     assert_eq!(b.keys(None, 9), (vec![bytes("k"), bytes("l")], false));
 }
@@ -104,7 +107,10 @@ fn what_is_missing_goes_as_events_or_else_as_state() {
     (0..5).for_each(|n| drop(a.set(&format!("k{n}"), "v")));
     let missing = Question::Missing { partition: P, context: b.context(), max_bytes: 1 << 20 };
     let Answer::Missing(Missing::Events { events, more: false }) = a.ask(missing.clone()) else { panic!() };
-    assert_eq!(b.ask(Question::Apply { partition: P, events }), Answer::Applied { refused: 0 });
+    assert_eq!(
+        b.ask(Question::Apply { partition: P, events, held_for_others: false }),
+        Answer::Applied { refused: 0 }
+    );
     assert_eq!(a.context(), b.context());
 
     assert_eq!(a.log(), Some((5, 5)));
@@ -130,7 +136,7 @@ fn a_long_log_is_cut_in_stretches_that_tell_what_is_left() {
     let (mut a, mut b) = (Store::new(1), Store::new(2));
     (0..5_000).for_each(|n| drop(a.set(&n.to_string(), "v")));
     let event = b.set("k", "v");
-    a.ask(Question::Apply { partition: P, events: vec![event.clone()] });
+    a.ask(Question::Apply { partition: P, events: vec![event.clone()], held_for_others: false });
     let mut below = a.context();
     let logs: Vec<_> = std::iter::from_fn(|| {
         let cut = Question::CutLog { partition: P, below: below.clone() };
@@ -177,7 +183,10 @@ fn questions_and_answers_weigh_what_they_carry() {
     assert!(a.ask(read).size() >= 1000);
     let snapshot = a.ask(Question::Snapshot { partition: P, max_bytes: 1 << 20 });
     assert!(snapshot.size() >= 1000);
-    assert!(Question::Apply { partition: P, events: vec![event.clone(), event] }.size() >= 2000);
+    assert!(
+        Question::Apply { partition: P, events: vec![event.clone(), event], held_for_others: false }.size()
+            >= 2000
+    );
     let nameless = Command::HMGet { fields: vec![bytes(""); 1000] };
     let ask = Question::Read { partition: P, key: bytes("k"), command: nameless };
     assert!(ask.size() >= 1000 * size_of::<ByteBuf>(), "a short name takes memory as well");
@@ -200,4 +209,39 @@ fn a_command_is_carried_out_until_its_time_and_not_after_it() {
     };
     assert_eq!(at(6), Answer::Late);
     assert!(matches!(at(5), Answer::Executed { reply: Reply::Int(1), .. }));
+}
+
+/// Removes fields that nobody here has seen, with names as long as they may be.
+fn removal(counter: u64) -> Event {
+    let name = |n: u32| ByteBuf::from([&n.to_be_bytes()[..], &[b'x'; FIELD_MAX - 4]].concat());
+    let cell = |n| Cell { key: Key::from("k"), field: Field::Entry(name(n)) };
+    let first = counter as u32 * NAMES;
+    let seen: Context = [Dot::new(Actor(1), 1)].into_iter().collect();
+    let drops = (first..first + NAMES).map(|n| (Target::Cell(cell(n)), seen.clone())).collect();
+    Event { dot: Dot::new(Actor(1), counter), stamp: Stamp(1), puts: Vec::new(), drops }
+}
+
+const NAMES: u32 = 200;
+
+#[test]
+fn removals_held_for_others_wait_for_what_they_remove_up_to_a_bound_over_restarts_too() {
+    let apply = |store: &mut Store, event: &Event, held_for_others| {
+        store.ask(Question::Apply { partition: P, events: vec![event.clone()], held_for_others })
+    };
+    let (mut store, applied) = (Store::new(2), Answer::Applied { refused: 0 });
+    let fit = WAITING_MAX / (NAMES as usize * (FIELD_MAX + 600));
+    let events: Vec<_> = (2..).take(fit + 2).map(removal).collect();
+    let (held, rest) = events.split_at(fit);
+    let [one, more] = rest else { panic!() };
+    held.iter().for_each(|event| assert_eq!(apply(&mut store, event, true), applied));
+    assert_eq!(apply(&mut store, one, true), Answer::NoRoom);
+    assert!(!store.context().contains(one.dot));
+    assert_eq!(apply(&mut store, &held[0], true), applied, "it is here already");
+
+    store.replica = Replica::open(&store.rows, Actor(2), 2).unwrap();
+    assert_eq!(apply(&mut store, one, true), Answer::NoRoom);
+    assert_eq!(apply(&mut store, one, false), applied, "what an owner lacks it is sent");
+    let seen = Event { dot: Dot::new(Actor(1), 1), drops: Vec::new(), ..removal(1) };
+    assert_eq!(apply(&mut store, &seen, true), applied);
+    assert_eq!(apply(&mut store, more, true), applied, "nothing waits any more");
 }
