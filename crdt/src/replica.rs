@@ -243,8 +243,13 @@ impl Replica {
         if command.check(key).is_err() {
             return Ok(Slice::default());
         }
-        let loaded = self.with(p, |partition| partition.read(s, key, &command.needs()))?;
-        Ok(Slice { context: self.context(p).clone(), ..loaded.slice })
+        let needs = command.needs();
+        let slice = self.with(p, |partition| {
+            let mut slice = partition.read(s, key, &needs)?.slice;
+            partition.add_removed(key, &needs, &mut slice);
+            Ok(slice)
+        })?;
+        Ok(Slice { context: self.context(p).clone(), ..slice })
     }
 
     /// What a replica with this context lacks, at most about `max_bytes` of it, but at least one event.

@@ -183,7 +183,11 @@ impl Answer {
                 let values =
                     |versions: &[Version]| versions.iter().map(|version| version.value.len()).sum::<usize>();
                 let cells = slice.cells.iter();
-                cells.map(|(field, versions)| NAME + field.name().len() + values(versions)).sum()
+                let cells = cells.map(|(field, versions)| NAME + field.name().len() + values(versions));
+                let removed = slice.removed.iter().map(|(field, dots)| {
+                    NAME + field.as_ref().map_or(0, |field| field.name().len()) + RANGE * dots.range_count()
+                });
+                cells.chain(removed).sum()
             }
             Answer::Keys { keys, .. } => keys.iter().map(|key| key.len()).sum(),
             Answer::Missing(Missing::Events { events, .. }) => events.iter().map(Event::size).sum(),
@@ -199,6 +203,8 @@ impl Answer {
 
 /// What a name takes in memory beside its bytes, however short it is: where it lies and how long it is.
 const NAME: usize = 32;
+/// And what a range of a context takes.
+const RANGE: usize = 32;
 
 fn command_size(command: &Command) -> usize {
     match command {

@@ -96,20 +96,23 @@ impl Deferred {
         self.left_of(self.targets.get(target)?)
     }
 
-    /// What waits for a key, as far as a command needs it.
-    pub fn of_key(&self, key: &[u8], needs: &Needs) -> BTreeMap<Option<Field>, Context> {
-        let mut found = BTreeMap::new();
+    /// What waits for a key, as far as a command needs it. `None`: of what it names or needs as a whole, more than `most`
+    /// bytes of names and ranges. Of elements that only tell the type the first are told that are no more than that.
+    pub fn of_key(&self, key: &[u8], needs: &Needs, most: usize) -> Option<BTreeMap<Option<Field>, Context>> {
+        let mut found = Found { removed: BTreeMap::new(), most, room: most };
         if self.waiting.is_empty() {
-            return found;
+            return Some(found.removed);
         }
-        found.extend(self.of(&Target::Key(Key::from(key))).map(|dots| (None, dots)));
+        if let Some(dots) = self.of(&Target::Key(Key::from(key))) {
+            found.add(None, dots)?;
+        }
         let counters = Field::Register..Field::Entry(ByteBuf::new());
-        self.of_fields(key, counters, (usize::MAX, usize::MAX), &mut found);
+        self.of_fields(key, counters, (usize::MAX, usize::MAX), &mut found)?;
         let entries = Field::Entry(ByteBuf::new())..Field::Member(ByteBuf::new());
-        self.of_wanted(key, &needs.entries, entries, Field::Entry, &mut found);
+        self.of_wanted(key, &needs.entries, entries, Field::Entry, &mut found)?;
         let members = Field::Member(ByteBuf::new())..;
-        self.of_wanted(key, &needs.members, members, Field::Member, &mut found);
-        found
+        self.of_wanted(key, &needs.members, members, Field::Member, &mut found)?;
+        Some(found.removed)
     }
 
     fn of_wanted(
@@ -118,24 +121,28 @@ impl Deferred {
         wanted: &Wanted,
         fields: impl RangeBounds<Field>,
         field: fn(ByteBuf) -> Field,
-        found: &mut BTreeMap<Option<Field>, Context>,
-    ) {
+        found: &mut Found,
+    ) -> Option<()> {
         match wanted {
-            Wanted::All => self.of_fields(key, fields, (usize::MAX, usize::MAX), found),
-            Wanted::Head | Wanted::Page(_) => self.of_fields(key, fields, (LOOKED_MAX, WAITS_MAX), found),
+            Wanted::All => self.of_fields(key, fields, (usize::MAX, usize::MAX), found)?,
+            Wanted::Head | Wanted::Page(_) => self.of_head(key, fields, found),
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));
-                    // A name may come any number of times.
-                    if let Entry::Vacant(place) = found.entry(Some(cell.field.clone()))
-                        && let Some(dots) = self.of(&Target::Cell(cell))
-                    {
-                        place.insert(dots);
+                    if let Some(dots) = self.of(&Target::Cell(cell.clone())) {
+                        found.add(Some(cell.field), dots)?;
                     }
                 }
-                self.of_fields(key, fields, (LOOKED_MAX, WAITS_MAX), found);
+                self.of_head(key, fields, found);
             }
         }
+        Some(())
+    }
+
+    fn of_head(&self, key: &[u8], fields: impl RangeBounds<Field>, found: &mut Found) {
+        let mut head = Found { removed: BTreeMap::new(), most: found.most, room: found.most };
+        let _ = self.of_fields(key, fields, (LOOKED_MAX, WAITS_MAX), &mut head);
+        found.removed.extend(head.removed);
     }
 
     /// Of so many targets, at most so many that wait.
@@ -144,12 +151,12 @@ impl Deferred {
         key: &[u8],
         fields: impl RangeBounds<Field>,
         (looked, most): (usize, usize),
-        found: &mut BTreeMap<Option<Field>, Context>,
-    ) {
+        found: &mut Found,
+    ) -> Option<()> {
         let targets = self.targets_from(key, fields.start_bound()).take(looked);
         let targets = targets.take_while(|(field, _)| fields.contains(*field));
-        let waiting = targets.filter_map(|(field, dots)| Some((Some(field.clone()), self.left_of(dots)?)));
-        found.extend(waiting.take(most));
+        let mut waiting = targets.filter_map(|(field, dots)| Some((field, self.left_of(dots)?))).take(most);
+        waiting.try_for_each(|(field, dots)| found.add(Some(field.clone()), dots))
     }
 
     /// What waits for single fields of a key, in their order.
@@ -241,6 +248,26 @@ impl Deferred {
             waits
         });
         self.unswept = 0;
+    }
+}
+
+/// What was found to wait for a key.
+struct Found {
+    removed: BTreeMap<Option<Field>, Context>,
+    /// Most bytes of it, and how many more may come.
+    most: usize,
+    room: usize,
+}
+
+impl Found {
+    /// `None`: that is too much. A name may come any number of times.
+    fn add(&mut self, field: Option<Field>, dots: Context) -> Option<()> {
+        if let Entry::Vacant(place) = self.removed.entry(field) {
+            let name = place.key().as_ref().map_or(0, |field| field.name().len());
+            self.room = self.room.checked_sub(name + RANGE_LEN_MAX * dots.range_count())?;
+            place.insert(dots);
+        }
+        Some(())
     }
 }
 
@@ -344,7 +371,7 @@ mod tests {
                 prop_assert_eq!(&deferred.iter().collect::<BTreeMap<_, _>>(), &left);
                 let of_key = left.iter().filter(|(target, _)| ***target.key() == *b"k");
                 let of_key: BTreeMap<_, _> = of_key.map(|(t, dots)| (t.field().cloned(), dots.clone())).collect();
-                prop_assert_eq!(deferred.of_key(b"k", &needs), of_key);
+                prop_assert_eq!(deferred.of_key(b"k", &needs, usize::MAX), Some(of_key));
                 let fields = deferred.of_fields_from(b"l", Bound::Included(&Field::Register)).count();
                 prop_assert_eq!(fields, usize::from(left.contains_key(&targets()[4])));
             }
@@ -358,6 +385,25 @@ mod tests {
             }
             prop_assert!(deferred.targets.is_empty() && disk.rows().next().is_none(), "nothing is left");
         }
+    }
+
+    #[test]
+    fn more_than_so_much_is_not_told_where_all_is_needed() {
+        let (mut deferred, mut disk) = (Deferred::default(), Memory::default());
+        let dots = Context::from(Dot::new(Actor(1), 1));
+        let targets: Vec<_> = (0..100_u8)
+            .map(|i| Target::Cell(Cell::new(b"k", Field::Member(ByteBuf::from(vec![i; 64])))))
+            .collect();
+        let waits = deferred.plan(targets.iter().map(|target| (target, &dots)), &Context::new()).unwrap();
+        deferred.add(&mut disk, P, waits);
+        let told = |members, most| {
+            let needs = Needs { entries: Wanted::Head, members, most: 0, most_named: 0 };
+            deferred.of_key(b"k", &needs, most).map(|removed| removed.len())
+        };
+        assert_eq!([9_999, 10_000].map(|most| told(Wanted::All, most)), [None, Some(100)]);
+        assert_eq!([50, 1_000].map(|most| told(Wanted::Head, most)), [Some(0), Some(10)]);
+        let name = ByteBuf::from(vec![99; 64]);
+        assert_eq!([99, 100].map(|most| told(Wanted::Named(vec![&name]), most)), [None, Some(2)]);
     }
 
     /// Thousands may wait for each of thousands of dots.
@@ -401,7 +447,7 @@ mod tests {
         assert!(deferred.targets.len() > LOOKED_MAX, "not swept yet");
         let told = |members| {
             let needs = Needs { entries: Wanted::Head, members, most: 0, most_named: 0 };
-            deferred.of_key(b"k", &needs).into_keys().flatten().collect::<Vec<_>>()
+            deferred.of_key(b"k", &needs, usize::MAX).unwrap().into_keys().flatten().collect::<Vec<_>>()
         };
         assert_eq!(told(Wanted::Head), [0, LOOKED_MAX - 1].map(field));
         let name = ByteBuf::from((2 * LOOKED_MAX as u32).to_be_bytes());

@@ -1,6 +1,6 @@
 //! Reading the part of a key that a command needs.
 
-use super::{Page, Partition, Seed, versions_of};
+use super::{PAGE_BYTES, Page, Partition, Seed, versions_of};
 use crate::rows::{self, ElementOf};
 use crate::slice::SLICE_MAX;
 use crate::{Cell, Field, Key, Slice, Storage, StorageError, Version};
@@ -60,16 +60,25 @@ impl Partition {
             let field = rows::cell_of(row)?.field;
             Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
         })?;
-        let mut slice = scan.slice;
-        if !slice.oversized {
-            slice.removed = self.deferred.of_key(key, needs);
-        }
+        let slice = scan.slice;
         let heads_empty = slice.entries.names.is_empty() && slice.members.names.is_empty();
         let mut loaded =
             Loaded { complete: heads_empty && !scan.stopped, slice, absent: Vec::new(), size: scan.size };
         self.read_wanted(s, key, (&needs.entries, Field::Entry), needs.most_named, &mut loaded)?;
         self.read_wanted(s, key, (&needs.members, Field::Member), needs.most_named, &mut loaded)?;
         Ok(loaded)
+    }
+
+    /// Adds what waits to be removed, which matters only where slices merge. Many thousand removals may wait of one key,
+    /// where it is held for others: of more than a page has bytes, nothing is told but that it is too large.
+    pub fn add_removed(&self, key: &[u8], needs: &Needs, slice: &mut Slice) {
+        if slice.oversized {
+            return;
+        }
+        match self.deferred.of_key(key, needs, PAGE_BYTES) {
+            Some(removed) => slice.removed.extend(removed),
+            None => *slice = Slice::oversized(),
+        }
     }
 
     fn read_wanted(

@@ -245,3 +245,23 @@ fn removals_held_for_others_wait_for_what_they_remove_up_to_a_bound_over_restart
     assert_eq!(apply(&mut store, &seen, true), applied);
     assert_eq!(apply(&mut store, more, true), applied, "nothing waits any more");
 }
+
+/// Else what one answers could be longer than a frame, and never arrive.
+#[test]
+fn more_removals_of_a_key_than_may_be_told_make_it_too_large() {
+    let mut store = Store::new(2);
+    for (counter, oversized) in [(2, false), (3, true)] {
+        let mut event = removal(counter);
+        event.drops.truncate(20);
+        let events = vec![event];
+        store.ask(Question::Apply { partition: P, events, held_for_others: true });
+        let question = Question::Read { partition: P, key: bytes("k"), command: Command::HGetAll };
+        let answer = store.ask(question);
+        let size = answer.size();
+        let Answer::Read { slice, .. } = answer else { panic!() };
+        assert_eq!((slice.oversized, slice.removed.is_empty()), (oversized, oversized));
+        assert!(oversized || size > 20 * FIELD_MAX, "{size}");
+    }
+    let (reply, _) = store.execute("k", Command::HGetAll);
+    assert_eq!(reply, Reply::Map(Vec::new()), "where nothing merges it matters not");
+}
