@@ -2,6 +2,7 @@
 
 use super::driver::Command;
 use super::gate::Gate;
+use super::peer_text;
 use starling_protocol::ids::PeerId;
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, Message, Refusal};
 use std::collections::BTreeMap;
@@ -51,8 +52,10 @@ pub(super) enum Pushed {
     Waits,
     /// Somebody must open a stream.
     NeedsStream,
-    /// It is full, or the frame is too long: dropped.
+    /// It is full: dropped.
     Dropped,
+    /// Longer than a frame may be, by its bytes, so that it would never arrive: dropped.
+    TooLong(usize),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,8 +87,11 @@ impl Outbox {
 
     fn push_within(&self, frame: Frame<'_>, frames: usize, bytes: usize) -> Pushed {
         let mut waiting = self.lock();
-        if waiting.frames >= frames || !append(&mut waiting.bytes, frame, bytes) {
+        if waiting.frames >= frames {
             return Pushed::Dropped;
+        }
+        if let Err(dropped) = append(&mut waiting.bytes, frame, bytes) {
+            return dropped;
         }
         waiting.frames += 1;
         if waiting.state == State::Idle {
@@ -168,9 +174,9 @@ pub(super) enum Frame<'a> {
     Encoded(&'a [u8]),
 }
 
-/// Appends length and frame. False: longer than a frame may be, or more than `most` bytes with those that
+/// Appends length and frame. `Err`: longer than a frame may be, or more than `most` bytes with those that
 /// are there; nothing was appended.
-fn append(bytes: &mut Vec<u8>, frame: Frame<'_>, most: usize) -> bool {
+fn append(bytes: &mut Vec<u8>, frame: Frame<'_>, most: usize) -> Result<(), Pushed> {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     match frame {
@@ -181,10 +187,10 @@ fn append(bytes: &mut Vec<u8>, frame: Frame<'_>, most: usize) -> bool {
     let fits = len <= FRAME_MAX && bytes.len() <= most;
     let Some(prefix) = u32::try_from(len).ok().filter(|_| fits) else {
         bytes.truncate(start);
-        return false;
+        return Err(if len > FRAME_MAX { Pushed::TooLong(len) } else { Pushed::Dropped });
     };
     bytes[start..start + 4].copy_from_slice(&prefix.to_be_bytes());
-    true
+    Ok(())
 }
 
 /// One peer, as those who send and read see it.
@@ -196,6 +202,8 @@ pub(super) struct Link {
     asked_ms: AtomicU64,
     /// Whether a malformed frame of this peer has had its line in the log.
     pub warned: AtomicBool,
+    /// Whether a message to it that was too long has had one.
+    warned_of_length: AtomicBool,
 }
 
 impl Link {
@@ -205,6 +213,15 @@ impl Link {
 
     pub fn is_idle(&self) -> bool {
         self.outboxes.iter().all(Outbox::is_idle)
+    }
+
+    /// A line in the log, once.
+    fn warn_of_length(&self, to: PeerId, class: Class, bytes: usize) {
+        if !self.warned_of_length.swap(true, Ordering::Relaxed) {
+            let (to, most) = (peer_text(&to), FRAME_MAX);
+            let what = "a message is longer than may be sent: it will never arrive";
+            tracing::error!(to, ?class, bytes, most, "{what}");
+        }
     }
 }
 
@@ -265,7 +282,7 @@ impl Links {
             Some(link) => self.push(&link, to, class, message, frame),
             None => Pushed::Dropped,
         };
-        if pushed == Pushed::Dropped {
+        if matches!(pushed, Pushed::Dropped | Pushed::TooLong(_)) {
             Stats::add(&self.stats.dropped, 1);
         }
     }
@@ -275,10 +292,15 @@ impl Links {
             self.asked(link);
         }
         let outbox = link.outbox(class);
-        let pushed = match (outbox.push(frame), refusal_of(message)) {
-            (Pushed::Dropped, Some(refusal)) => outbox.push_refusal(Frame::Of(&refusal)),
-            (pushed, _) => pushed,
-        };
+        let mut pushed = outbox.push(frame);
+        if let Pushed::TooLong(bytes) = pushed {
+            link.warn_of_length(to, class, bytes);
+        }
+        if matches!(pushed, Pushed::Dropped | Pushed::TooLong(_))
+            && let Some(refusal) = refusal_of(message)
+        {
+            pushed = outbox.push_refusal(Frame::Of(&refusal));
+        }
         if pushed == Pushed::NeedsStream && !self.command(Command::Open { peer: to, class }) {
             Stats::add(&self.stats.dropped, link.outbox(class).give_up());
         }
@@ -314,7 +336,8 @@ impl Links {
         }
         let outboxes = [(); 3].map(|()| Outbox::new(self.queue_bytes));
         let (heard_ms, asked_ms) = (AtomicU64::new(0), AtomicU64::new(0));
-        let link = Link { outboxes, heard_ms, asked_ms, warned: AtomicBool::new(false) };
+        let [warned, warned_of_length] = [(); 2].map(|()| AtomicBool::new(false));
+        let link = Link { outboxes, heard_ms, asked_ms, warned, warned_of_length };
         self.heard(&link);
         Some(table.entry(peer).or_insert(Arc::new(link)).clone())
     }
@@ -415,6 +438,15 @@ mod tests {
         assert_eq!(outbox.push(Frame::Of(&ping(0))), Pushed::Dropped);
         assert_eq!(outbox.give_up(), QUEUE_FRAMES);
         assert_eq!(outbox.push(Frame::Of(&ping(0))), Pushed::NeedsStream);
+    }
+
+    #[test]
+    fn what_is_longer_than_a_frame_is_told_from_what_finds_no_room() {
+        let outbox = Outbox::new(100);
+        let frame = vec![0; FRAME_MAX + 1];
+        assert_eq!(outbox.push(Frame::Encoded(&frame)), Pushed::TooLong(FRAME_MAX + 1));
+        assert_eq!(outbox.push(Frame::Encoded(&frame[1..])), Pushed::Dropped);
+        assert_ne!(outbox.push(Frame::Of(&ping(1))), Pushed::Dropped);
     }
 
     #[test]
