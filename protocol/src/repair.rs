@@ -179,6 +179,8 @@ pub struct Repair {
     /// Partitions of which we hold anything, and those of them that we do not own.
     holding: BTreeSet<PartitionId>,
     foreign: BTreeSet<PartitionId>,
+    /// The last of those whose owners were asked what they lack of it: the next after it is next.
+    handed_over: Option<PartitionId>,
     /// Co-owners whose context ours was seen to contain since this life began.
     proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
     /// What this peer owns under the table that it has; `None`: it has had none in this life.
@@ -238,6 +240,7 @@ impl Repair {
             transfers: 0,
             holding: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            handed_over: None,
             proven: BTreeMap::new(),
             owned: None,
             came: BTreeSet::new(),

@@ -8,7 +8,7 @@ use starling_crdt::Context;
 use std::collections::BTreeMap;
 
 /// Most partitions looked at in one round.
-const ROUND_MAX: usize = 1024;
+pub(super) const ROUND_MAX: usize = 1024;
 
 impl Repair {
     /// Storage has told what is held at all: after a start, and of one partition after letting it go.
@@ -25,7 +25,7 @@ impl Repair {
     /// Asks the owners of what we hold and don't own what they have of it. Their reports do the rest.
     pub(super) fn hand_over(&mut self, scene: &Scene<'_>) {
         let mut ask: BTreeMap<PeerId, Vec<PartitionId>> = BTreeMap::new();
-        for partition in self.foreign.iter().copied().take(ROUND_MAX) {
+        for partition in self.next_foreign() {
             let owners = scene.map.seats(partition).owners();
             let complete = owners.iter().all(|seat| self.reachable(scene, seat.peer));
             for peer in owners.into_iter().map(|seat| seat.peer).filter(|peer| self.reachable(scene, *peer)) {
@@ -38,6 +38,17 @@ impl Repair {
         for (to, partitions) in ask {
             self.send(to, Message::Ask { partitions });
         }
+    }
+
+    /// Those behind the last that was looked at come first: else those of a higher number would wait for owners of the
+    /// others that are away.
+    fn next_foreign(&mut self) -> Vec<PartitionId> {
+        let last = self.handed_over;
+        let behind = self.foreign.iter().filter(|partition| Some(**partition) > last);
+        let before = self.foreign.iter().filter(|partition| Some(**partition) <= last);
+        let next: Vec<_> = behind.chain(before).copied().take(ROUND_MAX).collect();
+        self.handed_over = next.last().copied();
+        next
     }
 
     /// Whether a peer was told to hold all that we hold; while an owner is away there is no more to ask it.

@@ -425,6 +425,7 @@ fn no_more_is_sent_as_a_whole_to_one_peer_than_it_takes_of_one() {
     assert_eq!(repair.drain().into_iter().filter(reads).count(), push::OF_ONE_MAX);
 }
 
+mod handoff;
 mod liars;
 mod logs;
 mod proof;
