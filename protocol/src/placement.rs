@@ -240,9 +240,10 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 /// A change under way goes on before another begins; of several (two began before they heard of each
 /// other) the one with the lowest id. A peer that died while joining holds up nobody: it has nothing that
 /// others need. When no change is under way, the lowest waiting peer that lives may begin; and when this
-/// is `None`, or a peer that has not begun, a member may begin to leave.
+/// is `None`, or a peer that has not begun, a member may begin to leave. Whoever keeps no copies changes no owners, is
+/// not counted, and waits for no turn.
 pub fn turn<'a>(records: impl Iterator<Item = &'a Record>) -> Option<PeerId> {
-    let ranks = records.filter_map(|record| {
+    let ranks = records.filter(|record| record.weight > 0).filter_map(|record| {
         let dead = record.health == Health::Dead;
         match record.standing.step {
             Step::Joining if !dead => Some((0, record.id)),

@@ -290,7 +290,10 @@ impl Peer {
     /// steps back when another's comes first, and tells who waits when we have left.
     pub(super) fn take_turn(&mut self, now: Now) {
         let here = self.membership.me().standing.step;
-        let turn = placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
+        // The steps of one that keeps no copies move nothing: it waits for nobody, and nobody for it.
+        let keeps_none = self.membership.me().weight == 0;
+        let turn =
+            keeps_none || placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
         match here {
             Step::Waiting if self.leaving.is_none() && turn && !self.is_alone() => {
                 self.take_step(now, Step::Joining)
@@ -299,10 +302,12 @@ impl Peer {
                 marked!(SteppedBack);
                 self.take_step(now, Step::Waiting)
             }
-            Step::Member if self.leaving.is_some() && self.nobody_changes() => match self.too_few_remain() {
-                Some(failure) => self.stay(failure),
-                None => self.take_step(now, Step::Leaving),
-            },
+            Step::Member if self.leaving.is_some() && (keeps_none || self.nobody_changes()) => {
+                match self.too_few_remain() {
+                    Some(failure) => self.stay(failure),
+                    None => self.take_step(now, Step::Leaving),
+                }
+            }
             // One whose turn it is waits for others who began at the same time: they step back. Reads went to it until
             // now, as they go to a member.
             Step::Leaving if !(turn && self.others_change()) && self.too_few_remain().is_some() => {
@@ -357,7 +362,7 @@ fn keeps_copies(record: &Record) -> bool {
 }
 
 fn is_settled(record: &Record) -> bool {
-    matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
+    record.weight == 0 || matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
 }
 
 fn invalid(why: String, hint: &str) -> Failure {

@@ -286,6 +286,17 @@ fn one_that_died_while_joining_holds_up_nobody() {
     assert_eq!(turn_of(&records), Some(PeerId::numbered(1)), "others may need what it holds");
 }
 
+#[test]
+fn one_that_keeps_no_copies_holds_up_nobody() {
+    for step in [Step::Joining, Step::Arriving, Step::Leaving, Step::Departing, Step::Waiting] {
+        for health in [Health::Alive, Health::Dead] {
+            let client = Record { weight: 0, ..with_health(1, step, health) };
+            let records = [client, record(2, Step::Waiting)];
+            assert_eq!(turn_of(&records), Some(PeerId::numbered(2)), "{step:?} {health:?}");
+        }
+    }
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     use Step::*;
     prop::sample::select(vec![Waiting, Joining, Arriving, Member, Leaving, Departing, Left])

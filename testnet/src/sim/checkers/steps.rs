@@ -13,6 +13,7 @@ pub fn check(world: &World, index: usize, before: Standing) -> Result<(), String
     let mut records: Vec<Record> = peer.members().cloned().collect();
     let Some(own) = records.iter_mut().find(|record| record.id == me) else { return Ok(()) };
     let now = std::mem::replace(&mut own.standing, before);
+    let keeps_copies = own.weight > 0;
     // One that others know was taken in a life that this peer has forgotten: it has just heard of it.
     let is_heard = |node: &Node| node.id != me && node.knew.get(&me).is_some_and(|known| *known >= now);
     if world.nodes.iter().any(is_heard) {
@@ -20,10 +21,10 @@ pub fn check(world: &World, index: usize, before: Standing) -> Result<(), String
     }
     let taken = (before.step, now.step);
     match taken {
-        (Step::Waiting, Step::Joining) if turn(records.iter()) != Some(me) => {
+        (Step::Waiting, Step::Joining) if keeps_copies && turn(records.iter()) != Some(me) => {
             Err("begins to join, and it is not its turn".into())
         }
-        (Step::Member, Step::Leaving) if !records.iter().all(is_settled) => {
+        (Step::Member, Step::Leaving) if keeps_copies && !records.iter().all(is_settled) => {
             Err("begins to leave while other owners change".into())
         }
         (Step::Arriving, Step::Member) => is_known(world, me, before, &records, |lists| &lists.old),
@@ -34,7 +35,7 @@ pub fn check(world: &World, index: usize, before: Standing) -> Result<(), String
 }
 
 fn is_settled(record: &Record) -> bool {
-    matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
+    record.weight == 0 || matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
 }
 
 /// Rule `enough`. One that has begun to leave meanwhile is still there, and looks before it goes; one that was lost for
