@@ -111,6 +111,12 @@ impl Record {
             && self.voucher.as_ref().is_none_or(|voucher| voucher.certificates.len() <= CHAIN_BYTES_MAX)
     }
 
+    /// True if it has left by another's word, not by its own. Where nobody signs, it may be either.
+    pub fn was_forgotten(&self) -> bool {
+        let by_itself = |voucher: &Voucher| voucher.by == self.id;
+        self.standing.step == Step::Left && !self.voucher.as_ref().is_some_and(by_itself)
+    }
+
     /// True if this is of a life of the same peer that began after `other`'s did.
     pub fn started_after(&self, other: &Record) -> bool {
         self.life != other.life && (self.started_ms, self.life) > (other.started_ms, other.life)

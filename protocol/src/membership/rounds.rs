@@ -211,9 +211,11 @@ impl Membership {
         }
     }
 
-    /// Those who may come back, in the order of ids from there on.
+    /// Those who may come back, in the order of ids from there on. Whoever was forgotten may live on, cut off, and have
+    /// forgotten this peer as well: then neither hears of it but by being tried.
     fn dead_after(&self, peer: Option<PeerId>) -> impl Iterator<Item = PeerId> {
-        let dead = |r: &&Record| r.health == Health::Dead && r.standing.step != Step::Left;
+        let may_return = |r: &Record| r.standing.step != Step::Left || r.was_forgotten();
+        let dead = move |r: &&Record| r.health == Health::Dead && may_return(r);
         let known = if self.table.all_live() { None } else { Some(self.table.others_after(peer)) };
         known.into_iter().flatten().filter(dead).map(|record| record.id)
     }

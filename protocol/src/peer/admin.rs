@@ -54,6 +54,11 @@ impl Peer {
         self.membership.records().all(|record| is_out(record.standing.step))
     }
 
+    fn not_ready(&self) -> Failure {
+        let others = |r: &Record| r.id != self.me && r.was_forgotten();
+        not_ready(self.membership.records().any(others))
+    }
+
     /// `Err`: refused at once.
     fn data(
         &mut self,
@@ -66,7 +71,7 @@ impl Peer {
     ) -> Result<(), Box<Failure>> {
         let seats = self.seats(self.placement.partition_of(&key));
         if seats.read.is_empty() || self.knows_no_owner() {
-            return Err(Box::new(not_ready()));
+            return Err(Box::new(self.not_ready()));
         }
         check_copies("R", r.unwrap_or(1), self.genesis.n)?;
         check_copies("W", w.unwrap_or(1), self.genesis.n)?;
@@ -139,7 +144,7 @@ impl Peer {
     ) {
         let sound = command.writes() && key.len() <= KEY_MAX && !self.knows_no_owner();
         let checked = check_copies("R", r, self.genesis.n).and(check_copies("W", w, self.genesis.n));
-        if let Err(failure) = checked.and(if sound { Ok(()) } else { Err(not_ready().into()) }) {
+        if let Err(failure) = checked.and(if sound { Ok(()) } else { Err(self.not_ready().into()) }) {
             return self.done(client, Err(*failure));
         }
         let seats = self.seats(self.placement.partition_of(&key));
@@ -189,7 +194,7 @@ impl Peer {
             false => (false, true, seat.health),
         });
         if owners.is_empty() || self.knows_no_owner() {
-            return Some(Response::Failed(not_ready()));
+            return Some(Response::Failed(self.not_ready()));
         }
         let limit = limit.clamp(1, crate::store::KEYS_MAX);
         let out = self.scans.begin(now.time, id, owners.iter().map(|seat| seat.peer), cursor, limit);
@@ -295,6 +300,7 @@ impl Peer {
         let turn =
             keeps_none || placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
         match here {
+            Step::Waiting if self.leaving.is_none() && self.goes_on() => self.take_step(now, Step::Member),
             Step::Waiting if self.leaving.is_none() && turn && !self.is_alone() => {
                 self.take_step(now, Step::Joining)
             }
@@ -326,6 +332,19 @@ impl Peer {
         let is_first =
             |r: &Record| me.standing.version == 0 && r.id == founder && r.standing.step == Step::Member;
         self.membership.records().all(|r| r.id == me.id || !keeps_copies(r) && !is_first(r))
+    }
+
+    /// Every peer that would keep copies was forgotten, or waits: the two sides of a cut have forgotten each other, and
+    /// have met. What was written is with these alone. The lowest that lives and has lost nothing goes on as a member;
+    /// the others hand over to it what they hold, and join it.
+    fn goes_on(&self) -> bool {
+        let is_out = |r: &Record| r.weight == 0 || matches!(r.standing.step, Step::Waiting | Step::Left);
+        let was_member = |r: &&Record| {
+            let is_back = r.standing.step == Step::Waiting && r.standing.version > 0 || r.was_forgotten();
+            r.weight > 0 && r.health != Health::Dead && is_back
+        };
+        let lowest = self.membership.records().filter(was_member).map(|record| record.id).min();
+        !self.amnesiac && lowest == Some(self.me) && self.membership.records().all(is_out)
     }
 
     /// One that is dead changes nothing any more, and steps back for nobody.
@@ -361,6 +380,7 @@ fn keeps_copies(record: &Record) -> bool {
     record.weight > 0 && record.standing.step == Step::Member
 }
 
+/// Whether no owner changes by it.
 fn is_settled(record: &Record) -> bool {
     record.weight == 0 || matches!(record.standing.step, Step::Member | Step::Waiting | Step::Left)
 }
@@ -380,14 +400,20 @@ fn no_room() -> Failure {
     }
 }
 
-fn not_ready() -> Failure {
-    Failure {
-        kind: FailureKind::NotReady,
-        why: "this peer has not found the members of its network yet".into(),
-        state: "nothing was done".into(),
-        hint: "see STATUS; start another peer of the network, or join by its address".into(),
-        trace: None,
-    }
+/// `forgotten`: peers are known, but they were forgotten.
+fn not_ready(forgotten: bool) -> Failure {
+    let (why, hint) = match forgotten {
+        false => (
+            "this peer has not found the members of its network yet",
+            "see STATUS; start another peer of the network, or join by its address",
+        ),
+        true => (
+            "each peer that is known here was forgotten, or has lost what it held",
+            "see STATUS; start a peer that has its data still",
+        ),
+    };
+    let (kind, state) = (FailureKind::NotReady, "nothing was done".to_owned());
+    Failure { kind, why: why.to_owned(), state, hint: hint.to_owned(), trace: None }
 }
 
 fn too_few_members(asked: u8, members: usize) -> Failure {
