@@ -155,6 +155,9 @@ pub struct Membership {
     answered: BTreeSet<PeerId>,
     /// All were told in this period that this peer is alive.
     has_refuted: bool,
+    /// At which incarnation others last believed this peer suspect or dead, and who has said so since the last probe.
+    doubted: Option<u64>,
+    doubters: BTreeSet<PeerId>,
     /// When a full table was last sent to whom; only those of the last `EXCHANGE_GAP`.
     exchanged: BTreeMap<PeerId, Time>,
     /// Exchanges begun in this period.
@@ -206,6 +209,8 @@ impl Membership {
             refused: BTreeSet::new(),
             answered: BTreeSet::new(),
             has_refuted: false,
+            doubted: None,
+            doubters: BTreeSet::new(),
             exchanged: BTreeMap::new(),
             exchanges: 0,
             outdone: None,

@@ -42,6 +42,7 @@ impl Membership {
     /// The next probe is due after this period, or some periods later while it is quiet.
     pub(super) fn schedule_probe(&mut self, now: Time) {
         self.hurried_at = now + self.probes.period();
+        self.doubters.clear();
         let watch_at = self.watched_at + self.config.probe_period * self.pace();
         self.probe_at = self.hurried_at.max(watch_at);
     }

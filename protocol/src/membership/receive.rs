@@ -14,6 +14,10 @@ use rand::Rng;
 const ACCUSATIONS_MAX: usize = 64;
 /// How many, on average, probe a suspect out of turn: twice as many as it takes to confirm.
 const CONFIRMERS: usize = 6;
+/// How many have to say between two probes that this peer is suspect before it believes that it is slow, and in a
+/// network of how many one is enough.
+const DOUBTERS: usize = 2;
+const FEW: usize = 3;
 /// When one of the dead answers, so many others are tried at once: a cut may have healed.
 const BURST: usize = 8;
 
@@ -69,7 +73,7 @@ impl Membership {
                 self.claimed(now, from, record, &mut heard, out);
             }
             for accusation in accusations {
-                self.accused(now, accusation, &mut heard, out);
+                self.accused(now, from, accusation, &mut heard, out);
             }
             if whole && heard.misbehaved.is_none() && !heard.dropped {
                 self.heard_all(from, view, out);
@@ -123,7 +127,7 @@ impl Membership {
             return;
         }
         if claim.id == self.me().id {
-            return self.claimed_of_me(claim, heard, out);
+            return self.claimed_of_me(from, claim, heard, out);
         }
         // Nobody is dead here that was not suspect here for the least time: another's belief may be old,
         // or forged. Else the halves of a cut network would kill each other when they meet. (memberlist
@@ -248,7 +252,7 @@ impl Membership {
     /// that was set back, or another process with a copy of its key. The first cannot answer when this peer says
     /// that it began later still; the second does, and so one of both hears that it has to stop. There may be several
     /// of the first: the halves of a cut network may know different ones.
-    fn claimed_of_me(&mut self, claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
+    fn claimed_of_me(&mut self, from: PeerId, claim: Record, heard: &mut Heard, out: &mut Vec<Out>) {
         let me = self.me();
         let (mine, standing) = (me.incarnation, me.standing);
         let differs = claim.health != Health::Alive || !claim.describes_like(me);
@@ -272,26 +276,52 @@ impl Membership {
             let started_ms = if began_later { claim.started_ms + 1 } else { 0 };
             self.raise_me(claim.incarnation + 1, |me| me.started_ms = me.started_ms.max(started_ms));
             if claim.health != Health::Alive {
-                self.probes.unwell(1);
+                self.doubted = Some(claim.incarnation);
                 heard.refuted = true;
                 marked!(Refuted);
                 out.push(Out::Refuted { incarnation: claim.incarnation + 1 });
             }
             heard.about_me = true;
         }
+        if claim.health != Health::Alive {
+            self.doubted_by(from, claim.incarnation);
+        }
         heard.about_me |= claim.incarnation < mine || claim.standing < standing;
     }
 
-    fn accused(&mut self, now: Time, accusation: Accusation, heard: &mut Heard, out: &mut Vec<Out>) {
+    /// That this peer had to refute is a sign that it is slow; but where several could say so only if a second does, or
+    /// one that lies would keep it at its slowest. Once between two probes, for one that is answered makes up for it: so
+    /// what several say for ever does not keep it there either.
+    fn doubted_by(&mut self, from: PeerId, incarnation: u64) {
+        if self.doubted != Some(incarnation) || self.doubters.len() >= DOUBTERS {
+            return;
+        }
+        let enough = if self.table.living() > FEW { DOUBTERS } else { 1 };
+        if self.doubters.insert(from) && self.doubters.len() == enough {
+            self.probes.unwell(1);
+        }
+    }
+
+    fn accused(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        accusation: Accusation,
+        heard: &mut Heard,
+        out: &mut Vec<Out>,
+    ) {
         let Accusation { suspect, incarnation, by } = accusation;
         if suspect == self.me().id {
             let mine = self.me().incarnation;
             heard.about_me |= incarnation < mine;
+            if incarnation < mine {
+                self.doubted_by(from, incarnation);
+            }
             // Above what this peer has signed in this life nobody can accuse it; of what it signed in an
             // earlier one that it has lost, it hears by that record.
             if incarnation == mine {
                 let claim = Record { health: Health::Suspect, ..self.me().clone() };
-                self.claimed_of_me(claim, heard, out);
+                self.claimed_of_me(from, claim, heard, out);
             }
             return;
         }

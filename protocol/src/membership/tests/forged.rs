@@ -202,6 +202,45 @@ fn a_flood_of_suspicions_kills_nobody_and_does_not_multiply() {
 }
 
 #[test]
+fn one_that_accuses_this_peer_without_end_makes_it_no_slower() {
+    let mut alone = Alone::among(5);
+    for _ in 0..100 {
+        for by in [1, 2, 3, 4, 2, 3] {
+            let incarnation = alone.peer.me().incarnation;
+            let accusations = vec![Accusation { suspect: id(0), incarnation, by: id(by) }];
+            alone.receive_all(1, Gossip { accusations, ..gossip(vec![], UPDATE) });
+            assert_eq!(alone.peer.me().incarnation, incarnation + 1, "it refutes each time");
+        }
+        assert_eq!(alone.peer.probes.score(), 0);
+        alone.run_answering(PERIOD, all_answer);
+    }
+}
+
+#[test]
+fn however_often_all_accuse_this_peer_in_a_period_it_counts_once() {
+    for hosts in [3, 5] {
+        let mut alone = Alone::among(hosts);
+        for round in 0..10 {
+            let incarnation = alone.peer.me().incarnation;
+            for from in 1..hosts {
+                let accusations = vec![Accusation { suspect: id(0), incarnation, by: id(from) }];
+                alone.receive_all(from, Gossip { accusations, ..gossip(vec![], UPDATE) });
+            }
+            assert_eq!(alone.peer.probes.score(), 1, "of {hosts}, round {round}");
+        }
+        for _ in 0..100 {
+            let incarnation = alone.peer.me().incarnation;
+            for from in 1..hosts {
+                let accusations = vec![Accusation { suspect: id(0), incarnation, by: id(from) }];
+                alone.receive_all(from, Gossip { accusations, ..gossip(vec![], UPDATE) });
+            }
+            alone.run_answering(PERIOD, all_answer);
+            assert!(alone.peer.probes.score() <= 2, "of {hosts}");
+        }
+    }
+}
+
+#[test]
 fn one_that_is_dead_here_and_speaks_is_told_so_once_a_period() {
     let mut alone = Alone::among(4);
     alone.receive(1, vec![with_health(2, 1, Health::Dead)], UPDATE);

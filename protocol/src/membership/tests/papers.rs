@@ -147,6 +147,8 @@ fn lifeguard_a_who_has_to_refute_is_slower_to_accuse() {
     let mut alone = Alone::among(4);
     assert_eq!(alone.peer.probes.score(), 0);
     alone.receive(1, vec![with_health(0, 1, Health::Suspect)], GossipBody::Update);
+    assert_eq!(alone.peer.probes.score(), 0, "not in the paper: one alone is not believed");
+    alone.receive(2, vec![with_health(0, 1, Health::Suspect)], GossipBody::Update);
     assert_eq!(alone.peer.probes.score(), 1);
     alone.run_answering(PERIOD * 2, all_answer);
     assert_eq!(alone.peer.probes.score(), 0, "an answered probe makes up for it");
