@@ -135,8 +135,8 @@ impl<S: Signer + Send + Sync> Signing for Signed<S> {
         let by_another = record.voucher.as_ref().is_some_and(|voucher| voucher.by != record.id);
         let granted = || self.grant(record.id, &record.certificates);
         match is_bare(record) {
-            // Who vouches for it is certified instead.
-            true => by_another || granted().is_ok(),
+            // Who vouches for it is certified instead; but certificates that it has must be its own.
+            true => by_another && record.certificates.is_empty() || granted().is_ok(),
             false => granted().is_ok_and(|grant| keeps_within(record, &grant)),
         }
     }

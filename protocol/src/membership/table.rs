@@ -11,7 +11,7 @@ use std::ops::Bound;
 /// How long a peer that has left and is dead stays in the table, for people to see.
 const RETENTION: Duration = Duration::from_secs(3600);
 /// Of how many forgotten peers the last standing is kept, so that an old table cannot bring them back.
-/// Beyond that the lowest standings go.
+/// Beyond that those go of whom no certificates are known, then the lowest standings.
 pub(super) const FORGOTTEN_MAX: usize = 1024;
 /// How far a third peer's claim may be ahead of what is known. Incarnations and versions grow by one at a
 /// time, so an honest one is never that far; a forged one that were the highest possible could never be
@@ -273,9 +273,16 @@ impl Table {
     }
 
     fn keep_forgotten(&mut self, record: Record) {
-        self.forgotten.insert(record.id, Forgotten::of(record));
+        let id = record.id;
+        let mut new = Forgotten::of(record);
+        if let Some(last) = self.forgotten.remove(&id).filter(|_| new.certificates.is_empty()) {
+            new.certificates = last.certificates;
+        }
+        self.forgotten.insert(id, new);
         if self.forgotten.len() > FORGOTTEN_MAX {
-            let lowest = self.forgotten.iter().min_by_key(|(id, forgotten)| (forgotten.standing, **id));
+            // Whoever may forget another can say so of names that nobody has: these have no certificates.
+            let worth = |forgotten: &Forgotten| (!forgotten.certificates.is_empty(), forgotten.standing);
+            let lowest = self.forgotten.iter().min_by_key(|(id, forgotten)| (worth(forgotten), **id));
             if let Some(lowest) = lowest.map(|(id, _)| *id) {
                 self.forgotten.remove(&lowest);
             }

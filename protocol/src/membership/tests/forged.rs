@@ -1,5 +1,6 @@
 //! What peers that lie, or strangers, can do, and what not.
 
+use super::super::table::FORGOTTEN_MAX;
 use super::*;
 use proptest::prelude::*;
 
@@ -238,6 +239,26 @@ fn however_often_all_accuse_this_peer_in_a_period_it_counts_once() {
             assert!(alone.peer.probes.score() <= 2, "of {hosts}");
         }
     }
+}
+
+/// Kept of one that has left. No certificates: nobody may have that name.
+fn gone(host: usize, version: u64, certificates: &[u8]) -> Record {
+    let standing = Standing { version, step: Step::Left };
+    let certificates = serde_bytes::ByteBuf::from(certificates.to_vec());
+    bare(Record { standing, certificates, ..member(host, 1) })
+}
+
+#[test]
+fn names_that_nobody_has_push_out_no_peer_that_was_forgotten() {
+    let mut table = Table::new(member(0, 1), Vec::new(), 100, Time(0));
+    table.merge(Time(0), gone(1, 3, b"its own"));
+    // Told again without them, it keeps them.
+    table.merge(Time(0), gone(1, 4, b""));
+    for host in 2..2 * FORGOTTEN_MAX {
+        table.merge(Time(0), gone(host, 1 << 20, b""));
+    }
+    assert!(table.is_forgotten(id(1)));
+    assert_eq!(table.everything().len(), 1 + FORGOTTEN_MAX);
 }
 
 #[test]

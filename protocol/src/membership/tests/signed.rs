@@ -226,6 +226,7 @@ fn who_was_not_let_in_is_not_in_the_table_whoever_tells_of_it() {
         own(Record { weight: WEIGHT_MAX + 1, ..someone.clone() }),
         Record { certificates: ByteBuf::from(vec![0; CHAIN_BYTES_MAX + 1]), ..someone.clone() },
         Record { certificates: certificates(0), ..bare(9, 9) },
+        Record { certificates: certificates(1), ..bare(9, 1) },
         bare(9, CLIENTS),
     ];
     for (count, lie) in lies.into_iter().enumerate() {
