@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// How long a peer that has left and is dead stays in the table, for people to see.
+/// How long a peer that has left and is dead stays in the table, for people to see, while there is room.
 const RETENTION: Duration = Duration::from_secs(3600);
 /// Of how many forgotten peers the last standing is kept, so that an old table cannot bring them back.
 /// Beyond that those go of whom no certificates are known, then the lowest standings.
@@ -178,7 +178,12 @@ impl Table {
         living
     }
 
+    /// Whoever is gone makes room when it is needed.
     pub fn is_full(&self) -> bool {
+        self.has_no_place() && !self.others().any(is_gone)
+    }
+
+    fn has_no_place(&self) -> bool {
         self.members.len() + 1 >= self.members_max
     }
 
@@ -251,6 +256,11 @@ impl Table {
         if self.is_full() {
             return Change::default();
         }
+        if self.has_no_place() {
+            let gone = self.members.iter().filter(|(_, member)| is_gone(&member.record));
+            let longest = gone.min_by_key(|(id, member)| (member.gone_since, **id)).map(|(id, _)| *id);
+            self.put_out(longest);
+        }
         self.forgotten.remove(&id);
         self.members.insert(id, Member::new(claim));
         Change { life: true, was: None, addresses: true, stepped: true, view: true }
@@ -261,15 +271,18 @@ impl Table {
         let is_old = |member: &Member| member.gone_since.is_some_and(|since| now.since(since) >= RETENTION);
         let old: Vec<PeerId> =
             self.members.iter().filter(|(_, member)| is_old(member)).map(|(id, _)| *id).collect();
-        for id in &old {
-            if let Some(member) = self.members.remove(id) {
+        let is_any_old = !old.is_empty();
+        self.put_out(old);
+        is_any_old
+    }
+
+    fn put_out(&mut self, gone: impl IntoIterator<Item = PeerId>) {
+        for id in gone {
+            if let Some(member) = self.members.remove(&id) {
                 self.keep_forgotten(member.record);
+                self.forget_cached(true);
             }
         }
-        if !old.is_empty() {
-            self.forget_cached(true);
-        }
-        !old.is_empty()
     }
 
     fn keep_forgotten(&mut self, record: Record) {

@@ -25,3 +25,22 @@ fn one_that_was_told_a_part_asks_for_the_whole() {
         .any(|(to, gossip)| to == id(1) && matches!(gossip.body, GossipBody::Exchange { reply: true }));
     assert!(asked, "{said:?}");
 }
+
+/// It was to stay in the table for an hour, for people to see; one that was let in by mistake, or by a peer that is out,
+/// would keep its place as long.
+#[test]
+fn whoever_is_gone_makes_room_for_one_that_comes() {
+    let mut alone = Alone::with(4, Config { members_max: 4, ..Config::default() });
+    alone.receive(4, vec![member(4, 1)], GossipBody::Update);
+    assert_eq!(alone.peer.get(id(4)), None, "there is no room");
+    alone.receive(1, vec![with_health(2, 1, Health::Dead)], GossipBody::Update);
+    alone.run_answering(secs(10), |out| {
+        all_answer(out).into_iter().filter(|(peer, _)| *peer != id(2)).collect()
+    });
+    alone.peer.forget(alone.now, id(2), &mut alone.out).unwrap();
+    let before = alone.peer.view();
+    alone.receive(4, vec![member(4, 1)], GossipBody::Update);
+    assert!(alone.peer.get(id(4)).is_some());
+    assert!(alone.peer.get(id(2)).is_none() && alone.peer.has_met(id(2)), "that it has left is known still");
+    assert_eq!(alone.peer.view().steps, before.steps + 1);
+}
