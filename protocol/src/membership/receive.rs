@@ -9,6 +9,7 @@ use crate::member::{Accusation, Health, Record, Step, View};
 use crate::message::{Gossip, GossipBody};
 use crate::time::Time;
 use rand::Rng;
+use std::collections::BTreeSet;
 
 /// Most accusations in one message.
 const ACCUSATIONS_MAX: usize = 64;
@@ -49,6 +50,9 @@ impl Membership {
             out.push(Out::Misbehaved { peer: from, why: "its message has more records than allowed" });
             return;
         }
+        // No honest peer says two things of one.
+        let mut told = BTreeSet::new();
+        records.retain(|record| told.insert(record.id));
         if self.is_new() && !matches!(body, GossipBody::Exchange { .. }) {
             let told = records.len();
             records.retain(|record| self.get(record.id).is_some());
@@ -121,13 +125,20 @@ impl Membership {
             heard.dropped = true;
             return;
         }
-        if let Err(why) = self.believe(&claim) {
+        // Else whoever repeats what is old, however often, would be answered with as many verifications.
+        let is_news = self.table.is_news(&claim);
+        if is_news && let Err(why) = self.believe(&claim) {
             self.forged += 1;
             heard.misbehaved = Some(why);
             return;
         }
         if claim.id == self.me().id {
             return self.claimed_of_me(from, claim, heard, out);
+        }
+        if !is_news {
+            heard.dropped |= !self.table.holds(claim.id);
+            heard.about_them |= from == claim.id && self.table.holds(from);
+            return;
         }
         // Nobody is dead here that was not suspect here for the least time: another's belief may be old,
         // or forged. Else the halves of a cut network would kill each other when they meet. (memberlist

@@ -5,6 +5,7 @@ use crate::member::{Health, Record, Standing, Step, View, Voucher};
 use crate::time::{Duration, Time};
 use serde_bytes::ByteBuf;
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -222,6 +223,29 @@ impl Table {
         from == claim.id
             || (claim.incarnation <= incarnation.saturating_add(LEAP_MAX)
                 && claim.standing.version <= version.saturating_add(LEAP_MAX))
+    }
+
+    /// False if what is known already, of this peer or another, stands against all of the claim, or if there is no room
+    /// for its subject: whether or not it is true, it changes nothing.
+    pub fn is_news(&self, claim: &Record) -> bool {
+        let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
+        let Some(known) = known else {
+            let last = self.forgotten.get(&claim.id);
+            return last.is_none_or(|last| claim.standing > last.standing)
+                && (is_gone(claim) || !self.is_full());
+        };
+        let may_win = match claim.incarnation.cmp(&known.incarnation) {
+            Ordering::Less => mutated!(OldIncarnation),
+            Ordering::Equal if claim.id == self.me.id => {
+                claim.health != Health::Alive || description(claim) != description(known)
+            }
+            Ordering::Equal => claim.health > known.health || description(claim) > description(known),
+            Ordering::Greater => true,
+        };
+        may_win
+            || mutated!(OldStanding)
+            || claim.standing > known.standing
+            || known.voucher.is_none() && claim.voucher.is_some()
     }
 
     /// Takes in a sane claim about another peer. A higher incarnation wins, then the worse health (SWIM,

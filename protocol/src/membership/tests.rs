@@ -10,6 +10,7 @@ mod net;
 mod newcomers;
 mod papers;
 mod quiet;
+mod replayed;
 mod scenarios;
 mod signed;
 mod twins;

@@ -14,7 +14,7 @@ const UPDATE: GossipBody = GossipBody::Update;
 const CLIENTS: u64 = 20;
 
 /// Of peer `n`: key 0 is the founder's.
-fn certificates(n: u64) -> ByteBuf {
+pub(super) fn certificates(n: u64) -> ByteBuf {
     certified(n, if n < CLIENTS { Role::Storage } else { Role::Client })
 }
 
@@ -26,11 +26,11 @@ fn certified(n: u64, role: Role) -> ByteBuf {
     ByteBuf::from(if n == 0 { Chain::default() } else { given() }.encode())
 }
 
-fn signing(n: u64) -> Signed<NumberedKey> {
+pub(super) fn signing(n: u64) -> Signed<NumberedKey> {
     Signed::new(genesis(), certificates(n), NumberedKey::new(n))
 }
 
-fn key(n: u64) -> PeerId {
+pub(super) fn key(n: u64) -> PeerId {
     NumberedKey::new(n).peer()
 }
 
@@ -43,13 +43,13 @@ fn signed(n: u64, record: Record) -> Record {
 }
 
 /// Its step is another, which peer `by` signs.
-fn stepped(record: &Record, version: u64, step: Step, by: u64) -> Record {
+pub(super) fn stepped(record: &Record, version: u64, step: Step, by: u64) -> Record {
     let standing = Standing { version, step };
     Record { standing, voucher: signing(by).vouch(record.id, standing), ..record.clone() }
 }
 
 /// A member of the network whose records are signed by key `n`.
-fn peer(n: u64, incarnation: u64) -> Record {
+pub(super) fn peer(n: u64, incarnation: u64) -> Record {
     signed(n, member(1, incarnation))
 }
 
@@ -174,7 +174,7 @@ fn suspicions_of_a_signed_record_pass_and_so_does_news_of_who_has_left() {
 }
 
 /// What is kept of peer `n`, by whom it was forgotten.
-fn bare(n: u64, by: u64) -> Record {
+pub(super) fn bare(n: u64, by: u64) -> Record {
     let gone =
         Record { incarnation: 0, health: Health::Dead, ..signed(n, Record { weight: 0, ..member(1, 1) }) };
     let gone =
