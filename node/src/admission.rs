@@ -3,6 +3,7 @@
 
 mod clocks;
 mod files;
+mod met;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::network::wall_ms;
 use crate::transport::{Keys, peer_text};
 use clocks::Clocks;
+use met::Met;
 use serde_bytes::{ByteArray, ByteBuf};
 use starling_protocol::admission::certificate::{
     CLOCK_TOLERANCE_MS, Chain, Grant, Refusal, Role, Serial, Terms,
@@ -63,10 +65,11 @@ pub struct Admission {
     clock_correction_ms: Arc<AtomicI64>,
 }
 
-/// A certificate that was good when it was shown.
-struct Met {
-    chain: Chain,
-    not_after_ms: u64,
+/// What has come of the wish that a peer be out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// How many of its certificates are known that this peer may not revoke.
+    pub remain: usize,
 }
 
 struct Inner {
@@ -210,7 +213,11 @@ impl Admission {
         if state.met.len() >= MET_MAX && !state.met.contains_key(&peer) {
             state.met.pop_first();
         }
-        state.met.insert(peer, Met { chain, not_after_ms: grant.not_after_ms });
+        let not_after_ms = grant.not_after_ms;
+        match state.met.get_mut(&peer) {
+            Some(met) => met.shows(chain, not_after_ms),
+            None => drop(state.met.insert(peer, Met::new(chain, not_after_ms))),
+        }
         state.refusals.remove(&peer);
         Ok(grant)
     }
@@ -219,7 +226,7 @@ impl Admission {
     /// was signed is signed for ever, and not verified anew: this is asked where others wait, of all peers at once.
     pub fn check_again(&self, peer: PeerId) -> Result<(), Refusal> {
         let state = self.state();
-        let Met { chain, not_after_ms } = state.met.get(&peer).ok_or(Refusal::NoCertificate)?;
+        let Met { chain, not_after_ms, .. } = state.met.get(&peer).ok_or(Refusal::NoCertificate)?;
         match state.revocations.of(chain) {
             Some(_) => Err(Refusal::Revoked),
             None if wall_ms() > *not_after_ms => Err(Refusal::Expired),
@@ -384,31 +391,43 @@ impl Admission {
 
     // Revocations.
 
-    /// Takes the certificate of a peer back, for ever. Errors, in words for the user: none of it is known
-    /// here; this peer does not stand above it; there is no room; the disk, in spite of which it counts.
-    pub fn revoke(&self, peer: PeerId) -> Result<(), String> {
-        let chain = self.chain_of(peer)?;
-        let revocation = Revocation::sign(&self.genesis, chain, &self.keys, wall_ms());
-        self.take_in_own(revocation.map_err(revocation_error)?)
+    /// Takes all certificates of a peer back that are known here, for ever. Errors, in words for the user: none of it is
+    /// known; this peer stands above none; there is no room; the disk, in spite of which it counts.
+    pub fn revoke(&self, peer: PeerId) -> Result<Revoked, String> {
+        let chains = self.chains_of(peer);
+        if chains.is_empty() {
+            return Err(
+                "that peer's certificate has not been seen here since this peer started; revoke it at the \
+                        peer that invited it, or when it is connected"
+                    .into(),
+            );
+        }
+        let sign = |chain| Revocation::sign(&self.genesis, chain, &self.keys, wall_ms());
+        let (signed, failed): (Vec<_>, Vec<_>) = chains.into_iter().map(sign).partition(Result::is_ok);
+        let remain = failed.len();
+        match failed.into_iter().find_map(Result::err) {
+            Some(error) if signed.is_empty() => Err(revocation_error(error)),
+            _ => self.take_in_own(signed.into_iter().flatten().collect()).map(|()| Revoked { remain }),
+        }
     }
 
-    fn chain_of(&self, peer: PeerId) -> Result<Chain, String> {
+    /// What it has shown, and what it was given here.
+    fn chains_of(&self, peer: PeerId) -> Vec<Chain> {
         let state = self.state();
         if peer == self.me() {
-            return Ok(state.chain.clone());
+            return vec![state.chain.clone()];
         }
-        if let Some(met) = state.met.get(&peer) {
-            return Ok(met.chain.clone());
-        }
+        let mut chains: Vec<Chain> =
+            state.met.get(&peer).into_iter().flat_map(Met::chains).cloned().collect();
         drop(state);
         let book = self.book();
         let given = book.iter().flat_map(|invite| &invite.taken).filter(|(to, _)| *to == peer);
-        let newest = given.last().and_then(|(_, chain)| Chain::decode(chain).ok());
-        newest.ok_or_else(|| {
-            "that peer's certificate has not been seen here since this peer started; revoke it at the peer \
-             that invited it, or when it is connected"
-                .into()
-        })
+        for chain in given.filter_map(|(_, chain)| Chain::decode(chain).ok()) {
+            if !chains.contains(&chain) {
+                chains.push(chain);
+            }
+        }
+        chains
     }
 
     /// Revocations that another peer knows. Returns how many of them count here now. Errors: one of them is not as it
@@ -421,8 +440,8 @@ impl Admission {
     }
 
     /// Revokes, at the wish of a person. Errors, in words for the user: there is no room; the disk.
-    fn take_in_own(&self, revocation: Revocation) -> Result<(), String> {
-        let Taken { failed, unsaved, .. } = self.take_in(vec![revocation]);
+    fn take_in_own(&self, revoked: Vec<Revocation>) -> Result<(), String> {
+        let Taken { failed, unsaved, .. } = self.take_in(revoked);
         match (failed, unsaved) {
             (Some(error), _) => Err(revocation_error(error)),
             (None, Some(error)) => Err(format!(

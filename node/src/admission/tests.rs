@@ -146,6 +146,53 @@ fn a_revoked_peer_is_out_everywhere_and_cannot_come_back_by_its_old_ticket() {
 }
 
 #[test]
+fn a_peer_that_has_come_in_by_two_tickets_is_out_with_both() {
+    let founder = Home::founder();
+    let newcomer = founder.newcomer();
+    let admission = founder.open();
+    let chains = [1, 2].map(|_| {
+        let (secret, _) = admission.invite(wish(1)).unwrap();
+        newcomer.come(&admission, &secret).unwrap();
+        newcomer.open().own_chain()
+    });
+    for shown in [None, Some(&chains[0]), Some(&chains[1])] {
+        let here = founder.open();
+        shown.into_iter().for_each(|chain| drop(here.check(newcomer.me(), chain).unwrap()));
+        assert_eq!(here.revoke(newcomer.me()), Ok(Revoked { remain: 0 }));
+        for chain in &chains {
+            assert_eq!(here.check(newcomer.me(), chain), Err(Refusal::Revoked));
+        }
+        std::fs::remove_file(founder.dir.path().join(files::REVOCATIONS)).unwrap();
+    }
+}
+
+/// At a peer that has given it none of them.
+#[test]
+fn a_peer_that_has_shown_two_certificates_is_out_with_both_or_that_is_said() {
+    let founder = Home::founder();
+    let (member, newcomer) = (founder.newcomer(), founder.newcomer());
+    let founders = founder.open();
+    let ticket_of = |inviter: &Admission, who: &Home| {
+        let (secret, _) = inviter.invite(wish(1)).unwrap();
+        who.come(inviter, &secret).unwrap();
+        who.open().own_chain()
+    };
+    ticket_of(&founders, &member);
+    let members = member.open();
+    let chains = [ticket_of(&founders, &newcomer), ticket_of(&members, &newcomer)];
+    let restarted = member.open();
+    chains.iter().for_each(|chain| drop(restarted.check(newcomer.me(), chain).unwrap()));
+    assert_eq!(restarted.revoke(newcomer.me()), Ok(Revoked { remain: 1 }));
+    assert!(restarted.check(newcomer.me(), &chains[0]).is_ok(), "the founder's remains");
+    assert_eq!(restarted.check(newcomer.me(), &chains[1]), Err(Refusal::Revoked));
+    chains.iter().for_each(|chain| drop(founders.check(newcomer.me(), chain).unwrap()));
+    assert_eq!(founders.revoke(newcomer.me()), Ok(Revoked { remain: 0 }));
+    for chain in &chains {
+        assert_eq!(founders.check(newcomer.me(), chain), Err(Refusal::Revoked));
+    }
+}
+
+#[test]
 fn whoever_knows_of_a_revocation_that_is_none_is_not_believed() {
     let (founder, stranger) = (Home::founder(), Home::founder());
     let admission = founder.open();
@@ -226,7 +273,7 @@ fn who_was_let_in_is_asked_for_its_end_and_its_revocation_alone() {
     assert_eq!(admission.check_again(long.0), Err(Refusal::NoCertificate));
     let not_after_ms = short.1.own().unwrap().not_after_ms;
     for (peer, chain) in [&long, &short] {
-        let met = Met { chain: chain.clone(), not_after_ms: chain.own().unwrap().not_after_ms };
+        let met = Met::new(chain.clone(), chain.own().unwrap().not_after_ms);
         admission.state().met.insert(*peer, met);
     }
     assert_eq!(admission.check_again(long.0), Ok(()));

@@ -88,7 +88,7 @@ impl Admission {
         }
         let chain = self.state().chain.clone();
         let revoked = Revocation::of_token(&self.genesis, chain, serial, &self.keys, wall_ms());
-        self.take_in_own(revoked.map_err(revocation_error)?)
+        self.take_in_own(vec![revoked.map_err(revocation_error)?])
     }
 
     /// Revokes a token that was shown. Errors: as `revoke_own_token`; this peer does not stand above its
@@ -96,7 +96,7 @@ impl Admission {
     pub fn revoke_token(&self, token: &Token) -> Result<(), String> {
         let (_, chain) = token.issuer(&self.genesis);
         let revoked = Revocation::of_token(&self.genesis, chain.clone(), token.serial, &self.keys, wall_ms());
-        self.take_in_own(revoked.map_err(revocation_error)?)
+        self.take_in_own(vec![revoked.map_err(revocation_error)?])
     }
 
     fn change_tokens(

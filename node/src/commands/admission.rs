@@ -3,7 +3,7 @@
 use super::network::{admitted, resolve};
 use super::session::Session;
 use super::{Arguments, BASE, Group, Kind, Run, Spec, call, list, shown, subcommand, upper};
-use crate::admission::{Admission, InviteLine, Wish};
+use crate::admission::{Admission, InviteLine, Revoked, Wish};
 use crate::network::wall_ms;
 use crate::render::json;
 use crate::resp::frame::Frame;
@@ -286,13 +286,21 @@ async fn revoke(session: &mut Session, args: Arguments) -> Frame {
         (None, Err(failure)) => return super::failure::failure_frame(&failure),
     };
     match blocking(move || admission.revoke(peer)).await {
-        Ok(()) => revoked(session, &peer_text(&peer)).await,
+        Ok(Revoked { remain }) => revoked(session, &peer_text(&peer), remain).await,
         Err(line) => Frame::error(line),
     }
 }
 
-/// It is done; what that means for those who remain is told as well as is known.
-async fn revoked(session: &Session, peer_id: &str) -> Frame {
+/// It is done; what that means for those who remain is told as well as is known. `remain`: certificates by which it
+/// can come back.
+async fn revoked(session: &Session, peer_id: &str, remain: usize) -> Frame {
+    if remain > 0 {
+        let s = if remain == 1 { "" } else { "s" };
+        return Frame::Simple(format!(
+            "OK; but it has {remain} certificate{s} more, by which it is in still: revoke it also at the founder, or \
+             at the peers that invited it"
+        ));
+    }
     let status = session.server.status().await;
     let told = status.map(|status| format!("OK; {}", admitted(session, &status).revoked_text(peer_id)));
     Frame::Simple(told.unwrap_or_else(|_| "OK".into()))
