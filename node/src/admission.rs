@@ -222,6 +222,11 @@ impl Admission {
         Ok(grant)
     }
 
+    /// False if a peer has shown another certificate here than this. Of one that is not remembered: true.
+    pub fn has_shown(&self, peer: PeerId, certificates: &[u8]) -> bool {
+        self.state().met.get(&peer).is_none_or(|met| met.chain.encode() == certificates)
+    }
+
     /// Whether one that was let in would be let in still. Who is not remembered has to show its certificate again. What
     /// was signed is signed for ever, and not verified anew: this is asked where others wait, of all peers at once.
     pub fn check_again(&self, peer: PeerId) -> Result<(), Refusal> {

@@ -250,7 +250,9 @@ impl Driver {
         if entry.admitted.is_none() {
             return entry.hold(class, stream);
         }
-        let reader = frames::read(stream, peer, class, self.links.clone(), self.inputs.of(class).clone());
+        let (links, queue) = (self.links.clone(), self.inputs.of(class).clone());
+        let admission = self.desk.admission.clone();
+        let reader = frames::read(stream, peer, class, links, queue, admission);
         let reader = tokio::spawn(reader).abort_handle();
         self.peer(peer).add_reader(class, reader);
     }

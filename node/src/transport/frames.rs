@@ -4,11 +4,13 @@ use super::driver::Command;
 use super::inputs::Queue;
 use super::keys::peer_text;
 use super::link::{KEPT_BYTES, Link, Links, Stats, Taken};
+use crate::admission::Admission;
 use futures::io::BufReader;
 use futures::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use starling_protocol::ids::PeerId;
 use starling_protocol::input::Input;
+use starling_protocol::member::Record;
 use starling_protocol::message::{Class, FRAME_MAX, Message, MessageError};
 use std::io;
 use std::sync::Arc;
@@ -88,7 +90,14 @@ enum ReadError {
 
 /// Reads until the stream ends or says something malformed. Waits while the event loop is behind, so
 /// that the sender is slowed down instead of our memory filling up.
-pub(super) async fn read(stream: Stream, from: PeerId, class: Class, links: Arc<Links>, queue: Queue) {
+pub(super) async fn read(
+    stream: Stream,
+    from: PeerId,
+    class: Class,
+    links: Arc<Links>,
+    queue: Queue,
+    admission: Arc<Admission>,
+) {
     let Some(link) = links.get_or_insert(from) else { return };
     let mut reader = BufReader::with_capacity(READ_BYTES, stream);
     let mut long = Vec::new();
@@ -103,7 +112,8 @@ pub(super) async fn read(stream: Stream, from: PeerId, class: Class, links: Arc<
         } else if count > 0 {
             links.heard(&link);
             Stats::add(&links.stats.received, count);
-            let inputs = messages.into_iter().map(|message| Input::Received { from, message }).collect();
+            let messages = messages.into_iter().map(|message| as_shown(&admission, from, message));
+            let inputs = messages.map(|message| Input::Received { from, message }).collect();
             if !queue.send(inputs, bytes).await {
                 break ReadError::Stopping;
             }
@@ -113,6 +123,16 @@ pub(super) async fn read(stream: Stream, from: PeerId, class: Class, links: Arc<
         }
     };
     report(&error, from, class, &link, &links.stats);
+}
+
+/// Without what a peer says of itself under other certificates than it has shown here. Records count whatever has been
+/// revoked since they were signed; so one that is in as less than it was would go on as what it was, by its old ones.
+fn as_shown(admission: &Admission, from: PeerId, mut message: Message) -> Message {
+    if let Message::Gossip(gossip) = &mut message {
+        let may = |record: &Record| record.id != from || admission.has_shown(from, &record.certificates);
+        gossip.records.retain(may);
+    }
+    message
 }
 
 /// The next frame and those that have arrived whole behind it, until one is not what `check` takes: their messages,

@@ -12,7 +12,7 @@ use starling_protocol::admission::wire::{Opening, Refused, Reply, Verdict};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::OpId;
-use starling_protocol::member::View;
+use starling_protocol::member::{Health, Record, Standing, Step, View};
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, WIRE_VERSION};
 use starling_protocol::signature::{NumberedKey, Signer};
 use std::collections::VecDeque;
@@ -958,6 +958,41 @@ async fn a_revocation_spreads_and_parts_the_revoked_peer_from_all() {
     c.until_input(Input::Unreachable { peer: a.me }).await;
     a.transport.send(b_id, &ping(7));
     assert_eq!(b.next_message().await, (a.me, ping(7)), "the others go on");
+}
+
+/// It has been let in as a storage peer once; now it has another certificate.
+#[tokio::test]
+async fn what_a_peer_says_of_itself_under_another_certificate_than_it_has_shown_is_not_heard() {
+    let (mut a, b) = pair(TCP).await;
+    let record = |certificates: ByteBuf| Record {
+        id: b.me,
+        incarnation: 1,
+        health: Health::Alive,
+        standing: Standing { version: 1, step: Step::Member },
+        life: 1,
+        started_ms: 0,
+        name: "b".into(),
+        addresses: Vec::new(),
+        zone: String::new(),
+        weight: 100,
+        signature: None,
+        certificates,
+        voucher: None,
+    };
+    let (shown, other) = (b.admission.own_chain(), ByteBuf::from(chain("test", b.me, terms()).encode()));
+    let of_another = Record { id: a.me, ..record(other.clone()) };
+    for (said, heard) in [
+        (vec![record(shown.clone()), of_another.clone()], vec![record(shown), of_another.clone()]),
+        (vec![record(other), of_another.clone()], vec![of_another]),
+    ] {
+        let (view, accusations, body) = (View::default(), Vec::new(), GossipBody::Ping { seq: 1 });
+        let gossip = |records| {
+            let (accusations, body) = (accusations.clone(), body.clone());
+            Message::Gossip(Gossip { view, records, accusations, sent: None, body })
+        };
+        b.transport.send(a.me, &gossip(said));
+        assert_eq!(a.next_message().await, (b.me, gossip(heard)));
+    }
 }
 
 #[tokio::test]
