@@ -12,7 +12,7 @@ use starling_protocol::member::{Health, Record, Standing, Step, View};
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Gossip, GossipBody, Message};
 use starling_protocol::peer::{Peer, Start};
-use starling_protocol::request::Request;
+use starling_protocol::request::{Request, Response};
 use starling_protocol::store::{Answer, Question};
 use starling_protocol::time::{Now, Time};
 use std::sync::Arc;
@@ -112,11 +112,15 @@ impl One {
         self.receives(Message::Gossip(Gossip { view: theirs(), records, accusations, sent: None, body }))
     }
 
+    /// What a client has asked for.
+    fn is_asked_for(&mut self, command: Command) -> Vec<Effect> {
+        let request = Request::Data { key: ByteBuf::from("k"), command, r: None, w: None, explain: false };
+        self.peer.handle(NOW, Input::Request { id: RequestId(1), request }).collect()
+    }
+
     /// What a client has asked for, and what this peer's own storage has answered to that.
     fn carries_out(&mut self, command: Command, answers: &[Answer]) -> Vec<Effect> {
-        let request = Request::Data { key: ByteBuf::from("k"), command, r: None, w: None, explain: false };
-        let mut effects: Vec<_> =
-            self.peer.handle(NOW, Input::Request { id: RequestId(1), request }).collect();
+        let mut effects = self.is_asked_for(command);
         let asked = effects.iter().find_map(|effect| match effect {
             Effect::Store { id, question: Question::Read { .. } | Question::Execute { .. } } => Some(*id),
             _ => None,
@@ -184,4 +188,23 @@ fn a_write_counts_the_copies_of_those_whose_view_is_known() {
         ops: vec![op],
         under,
     });
+}
+
+/// The two sides of a cut have forgotten each other, and one has lost what it held: to begin anew is for no peer to decide.
+#[test]
+fn one_that_may_lack_what_it_held_does_not_go_on_where_all_others_were_forgotten_and_says_so() {
+    let stands = |number, step| Record { standing: Standing { version: 5, step }, ..record(number, 1) };
+    // Forgotten at its last stop, it has all that it held; one that waited then may have lost it before.
+    for (saved, goes_on) in [(Step::Left, true), (Step::Waiting, false)] {
+        let mut one = One::of(1, vec![stands(1, saved), stands(2, Step::Left)]);
+        let step = one.peer.members().next().map(|me| me.standing.step);
+        assert_eq!(step, Some(if goes_on { Step::Member } else { Step::Waiting }));
+        let effects = one.is_asked_for(Command::Get);
+        let why = effects.iter().find_map(|effect| match effect {
+            Effect::Reply { response: Response::Data(Err(failure)), .. } => Some(failure.why.as_str()),
+            _ => None,
+        });
+        let refused = "each peer that is known here was forgotten, or has lost what it held";
+        assert_eq!(why, (!goes_on).then_some(refused));
+    }
 }
