@@ -6,9 +6,9 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::members::Saver;
-use crate::peer_handle::ClientRequest;
+use crate::peer_handle::{Asker, ClientRequest};
 use crate::space::Space;
-use crate::storage::{Answers, StorageFailure, StorageHandle};
+use crate::storage::{Answers, StorageFailure, StorageHandle, bytes_of};
 use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
@@ -16,7 +16,6 @@ use starling_protocol::input::Input;
 use starling_protocol::member::Health;
 use starling_protocol::message::Message;
 use starling_protocol::peer::Peer;
-use starling_protocol::request::Response;
 use starling_protocol::store::Question;
 use starling_protocol::time::Now;
 use std::collections::HashMap;
@@ -79,7 +78,7 @@ pub struct EventLoop {
     /// At the beginning of this turn.
     now: Now,
     alarm: Alarm,
-    waiting: HashMap<RequestId, oneshot::Sender<Response>>,
+    waiting: HashMap<RequestId, Asker>,
     last_request: u64,
     /// Asked of storage at the end of this turn: what its inputs give rise to, which are bounded in number and bytes.
     questions: Vec<(StoreId, Question)>,
@@ -249,7 +248,11 @@ impl EventLoop {
                 inputs.into_iter().for_each(|input| self.feed(input));
             }
             Woken::Work(Batch { inputs, .. }) => inputs.into_iter().for_each(|input| self.feed(input)),
-            Woken::Answers(answers) => self.feed(Input::Stored { answers }),
+            Woken::Answers(answers) => {
+                let bytes = bytes_of(&answers);
+                self.feed(Input::Stored { answers });
+                self.storage.heard(bytes);
+            }
             Woken::Request(ClientRequest { request, reply }) => {
                 self.last_request += 1;
                 let id = RequestId(self.last_request);
@@ -332,8 +335,7 @@ impl EventLoop {
                 Effect::Store { id, question } => questions.push((id, question)),
                 Effect::Reply { id, response } => {
                     if let Some(reply) = waiting.remove(&id) {
-                        // A client that has gone does not mind.
-                        let _ = reply.send(response);
+                        reply.send(response);
                     }
                 }
                 Effect::Save { table } => {

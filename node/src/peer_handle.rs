@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::password::Password;
+use crate::resp::budget::{Answers, no_room, size_of_reply};
 use crate::transport::Paths;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
@@ -21,7 +22,31 @@ pub const REQUESTS_MAX: usize = 4096;
 pub struct ClientRequest {
     pub request: Request,
     /// Answered exactly once; dropped without an answer only when the peer stops.
-    pub reply: oneshot::Sender<Response>,
+    pub reply: Asker,
+}
+
+/// Who waits for the answer to one request.
+#[derive(Debug)]
+pub struct Asker {
+    to: oneshot::Sender<Response>,
+    /// Where it is counted: as soon as there is one, for many may come about before the client looks at the first.
+    counted: Option<Arc<Answers>>,
+}
+
+impl Asker {
+    /// Hands it over, or in its place that there is no room for it. A client that has gone does not mind.
+    pub fn send(self, response: Response) {
+        let Self { to, counted } = self;
+        if to.is_closed() {
+            return;
+        }
+        let fits = match (&counted, &response) {
+            (Some(answers), Response::Data(Ok(outcome))) => answers.take(size_of_reply(&outcome.reply)),
+            _ => true,
+        };
+        // An error says that the client has gone meanwhile.
+        let _ = to.send(if fits { response } else { Response::Data(Err(no_room())) });
+    }
 }
 
 /// What does not change while this process runs.
@@ -95,7 +120,13 @@ impl PeerHandle {
     /// Waits while too many requests are under way, then for the answer. The peer itself sets the
     /// deadline; when it stops meanwhile, the answer says so.
     pub async fn request(&self, request: Request) -> Response {
-        let (reply, answer) = oneshot::channel();
+        self.request_counted(request, None).await
+    }
+
+    /// The same. What is read is counted here, and refused where there is no room for it.
+    pub async fn request_counted(&self, request: Request, counted: Option<Arc<Answers>>) -> Response {
+        let (to, answer) = oneshot::channel();
+        let reply = Asker { to, counted };
         if self.requests.send(ClientRequest { request, reply }).await.is_err() {
             return Response::Failed(stopping(FailureKind::NotReady, "nothing was done"));
         }

@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::{Store, lock};
+use unheard::Unheard;
+pub use unheard::bytes_of;
 use worker::Worker;
 
 mod cache;
@@ -30,6 +32,7 @@ mod reads;
 mod recent;
 mod store;
 mod tables;
+mod unheard;
 mod worker;
 mod writer;
 
@@ -127,14 +130,15 @@ struct Shared<S> {
     /// Questions that the thread was asked, and has not carried out yet.
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
+    unheard: Unheard,
     reads: Mutex<Reads>,
     store: Mutex<Store<S>>,
 }
 
 impl<S> Shared<S> {
     fn new(store: Store<S>) -> Self {
-        let (questions, commits, syncs, queued, queued_bytes, reads) = Default::default();
-        Self { questions, commits, syncs, queued, queued_bytes, reads, store: Mutex::new(store) }
+        let (questions, commits, syncs, queued, queued_bytes, unheard, reads) = Default::default();
+        Self { questions, commits, syncs, queued, queued_bytes, unheard, reads, store: Mutex::new(store) }
     }
 
     fn store(&self) -> MutexGuard<'_, Store<S>> {
@@ -162,6 +166,16 @@ pub struct StorageHandle {
     thread: JoinHandle<Result<(), StorageFailure>>,
     shared: Arc<Shared<Engine>>,
     next_merge: Arc<AtomicU64>,
+    listening: Listening,
+}
+
+/// As long as it lives, somebody takes the answers.
+struct Listening(Arc<Shared<Engine>>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.unheard.close();
+    }
 }
 
 impl StorageHandle {
@@ -210,6 +224,12 @@ impl StorageHandle {
         }
     }
 
+    /// Takes note that answers of so many bytes, as they count them, were taken: the thread waits for that while there
+    /// are many.
+    pub fn heard(&self, bytes: usize) {
+        self.shared.unheard.hear(bytes);
+    }
+
     /// True while more waits than the disk will soon catch up with.
     pub fn is_congested(&self) -> bool {
         self.shared.queued.load(Ordering::Relaxed) >= QUEUE_HIGH
@@ -236,6 +256,7 @@ impl StorageHandle {
     pub fn close(mut self) -> Result<(), StorageFailure> {
         self.flush();
         drop(self.asks);
+        drop(self.listening);
         self.thread.join().unwrap_or_else(|_| Err(panicked()))
     }
 }
@@ -245,7 +266,8 @@ fn panicked() -> StorageFailure {
 }
 
 /// Opens or creates the store in `directory` and starts its thread. `answers` and `failed` are called on that
-/// thread, the former with all answers that are ready at that moment, and must not wait; `failed` at most once, and no answer follows it.
+/// thread, the former with all answers that are ready at that moment, and must not wait; `failed` at most once, and no
+/// answer follows it. Whoever takes answers says so by [`StorageHandle::heard`].
 ///
 /// Every start is a new actor, drawn at random. No mark of a clean stop is trusted, because a copied or
 /// restored directory has that mark as well; so dots are never issued twice, whatever was done to the
@@ -274,7 +296,9 @@ pub fn spawn(
         .name("storage".into())
         .spawn(move || run(worker, &asked, failed))
         .map_err(|e| open_error(format!("no thread could be started: {e}")))?;
-    let handle = StorageHandle { asks, next: Vec::new(), wakes: false, thread, shared, next_merge };
+    let listening = Listening(Arc::clone(&shared));
+    let next = Vec::new();
+    let handle = StorageHandle { asks, next, wakes: false, thread, shared, next_merge, listening };
     Ok((handle, actor, opened))
 }
 

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes; reached only when it never comes.
@@ -20,9 +20,6 @@ const LARGER_DISK_MIB: u64 = 512;
 const VALUE: usize = 100_000;
 /// So many writes may be held up for longer than a write may take.
 const LATE_MAX: usize = 20;
-
-/// Of the tests that write a lot one runs at a time: a write of one waits for those of the other longer than it may.
-static WRITES: Mutex<()> = Mutex::new(());
 
 /// A peer that is ready. Killed when it goes out of scope.
 struct Peer {
@@ -137,7 +134,7 @@ fn line_of(stream: &mut TcpStream) -> String {
 
 #[test]
 fn more_clients_than_open_files_are_refused_and_the_others_go_on() {
-    let _alone = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
     let peer = Peer::limited_by("ulimit -n 256", &home.path().join("p1"));
     let (mut served, mut refused) = (Vec::new(), 0);
@@ -237,7 +234,7 @@ fn set(stream: &mut TcpStream, n: usize, value: &[u8]) -> String {
 
 #[test]
 fn a_disk_that_clients_have_filled_has_room_for_merges_and_removals_also_after_a_restart() {
-    let _alone = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
     let Some(mut peer) = Peer::on_a_disk_of(LARGER_DISK_MIB, home.path()) else { return };
     let (mut client, _) = peer.client();
@@ -265,4 +262,65 @@ fn a_disk_that_clients_have_filled_has_room_for_merges_and_removals_also_after_a
         }
         assert_eq!(ask(&mut client, &format!("EXISTS k{n:04}")), ":0\r\n", "{n} of {count}");
     }
+}
+
+/// Peak of resident memory, in bytes.
+fn peak(peer: &Peer) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", peer.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * MIB / 1024
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// Answers to `pipeline` commands for a large value: how many came, and how many were refused.
+fn take_all(stream: &mut TcpStream, pipeline: usize) -> (usize, usize) {
+    let (mut taken, mut refused) = (0, 0);
+    let mut reader = BufReader::new(stream);
+    for _ in 0..pipeline {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(length) = line.strip_prefix('$') {
+            let length: u64 = length.trim().parse().unwrap();
+            std::io::copy(&mut reader.by_ref().take(length + 2), &mut std::io::sink()).unwrap();
+            taken += 1;
+        } else {
+            // Or it took so long on a slow machine that nobody waits for it any more.
+            assert!(line.starts_with("-BUSY ") || line.starts_with("-QUORUM read not answered"), "{line}");
+            refused += 1;
+        }
+    }
+    (taken, refused)
+}
+
+/// Those that keep the disk or all processors busy go one after another.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// However many are asked for at once, and before any of them is taken.
+#[test]
+#[cfg(target_os = "linux")]
+fn large_replies_take_no_more_memory_than_clients_may() {
+    const PIPELINE: usize = 128;
+    let _alone = alone();
+    let home = tempfile::tempdir().unwrap();
+    let peer = Peer::limited_by("export STARLING_CLIENTS_MIB=64", &home.path().join("p1"));
+    let mut clients: Vec<_> = (0..4).map(|_| peer.client().0).collect();
+    let value = "x".repeat(8 * MIB);
+    write!(clients[0], "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n${}\r\n{value}\r\n", value.len()).unwrap();
+    assert_eq!(line_of(&mut clients[0]), "+OK\r\n");
+    let before = peak(&peer);
+    clients.iter_mut().for_each(|client| write!(client, "{}", "GET big\r\n".repeat(PIPELINE)).unwrap());
+    let threads: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| std::thread::spawn(move || take_all(&mut client, PIPELINE)))
+        .collect();
+    let all = threads.into_iter().map(|thread| thread.join().unwrap());
+    let (taken, refused) = all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(taken > 0 && taken + refused == 4 * PIPELINE, "{taken} were answered, {refused} refused");
+    let grown = peak(&peer) - before;
+    assert!(grown < 200 * MIB, "by {} MiB", grown / MIB);
 }

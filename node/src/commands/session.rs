@@ -5,7 +5,7 @@ use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
 use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, elements, prepare, transaction};
 use crate::peer_handle::PeerHandle;
-use crate::resp::budget::{Answers, Budget};
+use crate::resp::budget::{Answers, Budget, ELEMENT, no_room, size_of_reply};
 use crate::resp::frame::{Frame, Version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -23,8 +23,6 @@ use std::time::Instant;
 const KEYS_AT_ONCE: usize = 128;
 /// Most that is read for one command over several keys, in bytes. It is held in memory whole.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
-/// What an element takes beside its bytes, roughly. It also bounds how many are gone through without a pause.
-const ELEMENT: usize = 64;
 
 /// Wrong passwords and tokens that a connection may try: each further one costs a new connection.
 const WRONG_MAX: u32 = 3;
@@ -115,7 +113,7 @@ pub struct Session {
     pub access: Access,
     last: Arc<Mutex<Last>>,
     /// Replies that are not written yet.
-    pub answers: Answers,
+    pub answers: Arc<Answers>,
     /// Wrong passwords and tokens in a row.
     wrong: u32,
     /// The client has begun a transaction, which was refused.
@@ -143,7 +141,7 @@ impl Session {
         };
         server.clients().insert(id, facts);
         let access = first_access(&server.peer);
-        let answers = Answers::of(&server.answers);
+        let answers = Arc::new(Answers::of(&server.answers));
         Self {
             server,
             id,
@@ -285,15 +283,10 @@ impl Session {
     /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
     /// counted in pages.
     pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
-        let writes = command.writes();
-        let outcome = self.ask_whole(key, command, explain).await?;
-        // What a write answers is small; and done is done.
-        if writes || self.answers.take(size_of_reply(&outcome.reply)) { Ok(outcome) } else { Err(no_room()) }
-    }
-
-    async fn ask_whole(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
         let Some(of) = elements::counts(&command) else {
-            return self.ask_once(key, command, explain).await;
+            // What a write answers is small; and done is done.
+            let counted = (!command.writes()).then(|| self.answers.clone());
+            return self.ask_counted(key, command, explain, counted).await;
         };
         let outcome = self.ask_once(key.clone(), command, explain).await?;
         match outcome.reply {
@@ -308,8 +301,19 @@ impl Session {
         command: Command,
         explain: bool,
     ) -> Result<Outcome, Failure> {
+        self.ask_counted(key, command, explain, None).await
+    }
+
+    async fn ask_counted(
+        &self,
+        key: ByteBuf,
+        command: Command,
+        explain: bool,
+        counted: Option<Arc<Answers>>,
+    ) -> Result<Outcome, Failure> {
         let Quorum { r, w } = self.quorum;
-        match self.server.peer.request(Request::Data { key, command, r, w, explain }).await {
+        let request = Request::Data { key, command, r, w, explain };
+        match self.server.peer.request_counted(request, counted).await {
             Response::Data(result) => result,
             Response::Failed(failure) => Err(failure),
             _ => Err(mismatch()),
@@ -365,29 +369,6 @@ fn too_large() -> Failure {
 
 pub fn no_room_frame() -> Frame {
     failure_frame(&no_room())
-}
-
-fn no_room() -> Failure {
-    Failure {
-        kind: FailureKind::Busy,
-        why: "this peer holds as much as it may of replies that clients have not taken yet".into(),
-        state: String::new(),
-        hint: "take the replies that come, and ask again, for fewer large values at once".into(),
-        trace: None,
-    }
-}
-
-/// Roughly what it takes in memory.
-fn size_of_reply(reply: &Reply) -> usize {
-    match reply {
-        Reply::Bytes(bytes) => bytes.len(),
-        Reply::Array(replies) => replies.iter().map(size_of_reply).sum(),
-        Reply::Set(members) => members.iter().map(|member| ELEMENT + member.len()).sum(),
-        Reply::Map(entries) => entries.iter().map(|(field, value)| ELEMENT + field.len() + value.len()).sum(),
-        Reply::Page { elements, .. } => elements.iter().map(|element| ELEMENT + element.len()).sum(),
-        Reply::Siblings(siblings) => siblings.iter().map(|sibling| ELEMENT + sibling.value.len()).sum(),
-        Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) => 16,
-    }
 }
 
 /// The reply in the shape that Redis gives it.

@@ -2,11 +2,15 @@
 //!
 //! Each client alone is bounded; ten thousand of them at their bound would not fit into any machine.
 
+use starling_crdt::Reply;
+use starling_protocol::request::{Failure, FailureKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a client may hold without asking: an idle or ordinary one never does.
 const FREE: usize = 64 * 1024;
+/// What an element takes beside its bytes, roughly. It also bounds how many are gone through without a pause.
+pub const ELEMENT: usize = 64;
 
 #[derive(Debug)]
 pub struct Budget {
@@ -57,11 +61,12 @@ impl Drop for Share {
     }
 }
 
-/// What a client's commands hold of replies until these are written. Those of a pipeline run at once, so it is
-/// shared; but by one task, and while it is as little as it almost always is, nothing is locked.
+/// What a client's commands hold of replies until these are written. Those of a pipeline run at once, and what they
+/// are answered is counted by the peer, so it is shared; while it is as little as it almost always is, nothing is locked.
 #[derive(Debug)]
 pub struct Answers {
     held: AtomicUsize,
+    /// Follows `held`, once that is more than is free; changed only while it is locked.
     share: Mutex<Share>,
 }
 
@@ -72,21 +77,18 @@ impl Answers {
 
     /// Takes note of a reply. False: there is no room for it.
     pub fn take(&self, bytes: usize) -> bool {
-        let held = self.held.load(Ordering::Relaxed) + bytes;
-        let has_room = held <= FREE || self.share().hold(held);
-        if has_room {
-            self.held.store(held, Ordering::Relaxed);
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let has_room = held <= FREE || self.follow();
+        if !has_room {
+            self.lessen(bytes);
         }
         has_room
     }
 
     /// So many bytes of replies are written.
     pub fn give_back(&self, bytes: usize) {
-        let before = self.held.load(Ordering::Relaxed);
-        let held = before.saturating_sub(bytes);
-        self.held.store(held, Ordering::Relaxed);
-        if before > FREE {
-            self.share().hold(held);
+        if self.lessen(bytes) > FREE {
+            self.follow();
         }
     }
 
@@ -95,12 +97,44 @@ impl Answers {
         let before = self.held.swap(bytes, Ordering::Relaxed);
         if before > FREE || bytes > FREE {
             // What is more than was asked for is errors and the like.
-            self.share().hold(bytes);
+            self.follow();
         }
     }
 
-    fn share(&self) -> MutexGuard<'_, Share> {
-        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was held before.
+    fn lessen(&self, bytes: usize) -> usize {
+        let less = |held: usize| Some(held.saturating_sub(bytes));
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default()
+    }
+
+    /// False: there is no room for what is held.
+    fn follow(&self) -> bool {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.hold(self.held.load(Ordering::Relaxed))
+    }
+}
+
+/// To one for whose answer there is no room.
+pub fn no_room() -> Failure {
+    Failure {
+        kind: FailureKind::Busy,
+        why: "this peer holds as much as it may of replies that clients have not taken yet".into(),
+        state: String::new(),
+        hint: "take the replies that come, and ask again, for fewer large values at once".into(),
+        trace: None,
+    }
+}
+
+/// Roughly what it takes in memory.
+pub fn size_of_reply(reply: &Reply) -> usize {
+    match reply {
+        Reply::Bytes(bytes) => bytes.len(),
+        Reply::Array(replies) => replies.iter().map(size_of_reply).sum(),
+        Reply::Set(members) => members.iter().map(|member| ELEMENT + member.len()).sum(),
+        Reply::Map(entries) => entries.iter().map(|(field, value)| ELEMENT + field.len() + value.len()).sum(),
+        Reply::Page { elements, .. } => elements.iter().map(|element| ELEMENT + element.len()).sum(),
+        Reply::Siblings(siblings) => siblings.iter().map(|sibling| ELEMENT + sibling.value.len()).sum(),
+        Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) => 16,
     }
 }
 

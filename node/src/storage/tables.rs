@@ -89,7 +89,8 @@ impl Tables {
         if rows.is_empty().map_err(failure)? {
             keys.read();
         }
-        let tables = Self { _stop: Arc::new(stop), database, rows, about, keys, next_merge: Arc::default(), id };
+        let tables =
+            Self { _stop: Arc::new(stop), database, rows, about, keys, next_merge: Arc::default(), id };
         tables.look_at_merges();
         Ok(tables)
     }

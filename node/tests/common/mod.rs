@@ -75,7 +75,7 @@ impl FakePeer {
                 let answering = tokio::spawn(async move {
                     while let Some(request) = requests.recv().await {
                         let response = there.lock().unwrap().answer(request.request);
-                        let _ = request.reply.send(response);
+                        request.reply.send(response);
                     }
                 });
                 let handle = handle(facts(address), sender);

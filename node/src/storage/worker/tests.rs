@@ -123,7 +123,10 @@ fn worker(mut disk: Disk, durability: Durability) -> Worker<Rows, Disk, impl Fn(
     while clock.time() == Time(0) {
         std::hint::spin_loop();
     }
-    Worker::new(disk, durability, answers, Arc::new(Shared::new(Store::new(replica, rows, clock))))
+    let shared = Shared::new(Store::new(replica, rows, clock));
+    // Nobody says here that it has taken them.
+    shared.unheard.close();
+    Worker::new(disk, durability, answers, Arc::new(shared))
 }
 
 /// Has all these questions waiting before the first is taken.
