@@ -444,6 +444,15 @@ fn log(notice: Notice) {
                  again by the other owners; until then it answers no reads. See to the disk, and to the memory"
             );
         }
+        Notice::OnlyCopyDamaged { partition } => {
+            tracing::error!(
+                partition,
+                "what is stored of a partition is not what was written, and no other peer is known to have all of it: \
+                 it is kept as it is, and what it answers may be wrong. Start the other peers that keep copies of it: \
+                 then the copy here is filled again from theirs. Where there are none, read what can be read and \
+                 write it anew, or go back to a backup of the directory. See to the disk, and to the memory"
+            );
+        }
         Notice::Refilled { partition } => {
             tracing::warn!(partition, "a damaged partition has been filled again by its other owners");
         }

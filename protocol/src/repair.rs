@@ -57,6 +57,10 @@ pub enum Out {
     Damaged {
         partition: PartitionId,
     },
+    /// A partition is damaged, and no other owner is known to have all of it: it stays as it is.
+    OnlyCopyDamaged {
+        partition: PartitionId,
+    },
     /// It has been filled again.
     Refilled {
         partition: PartitionId,
@@ -139,6 +143,7 @@ enum Pending {
     },
     Scrub {
         partition: PartitionId,
+        gives_up: bool,
     },
     Filled {
         partition: PartitionId,
@@ -366,7 +371,9 @@ impl Repair {
             }
             (Pending::Learn { partition, from, .. }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
-            (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),
+            (Pending::Scrub { partition, gives_up }, answer) => {
+                self.scrubbed(scene, partition, gives_up, answer)
+            }
             (Pending::Cut { partition }, Answer::Cut { left }) => self.ask_cut(partition, left),
             (Pending::Filled { partition }, _) => self.refilled(partition),
             _ => {}

@@ -75,11 +75,13 @@ pub enum Question {
         partition: PartitionId,
         below: Context,
     },
-    /// Look at the next stretch of a partition; damaged, it is given up at once (rule `cells-with-context`).
-    /// What was asked before must be synced first: a copy acknowledged after this must not be one given up.
+    /// Look at the next stretch of a partition; damaged, it is given up at once (rule `cells-with-context`), if another
+    /// has it. What was asked before must be synced first: a copy acknowledged after this must not be one given up.
     Scrub {
         partition: PartitionId,
         max_bytes: usize,
+        /// Another owner has all of it; else it may be the last copy, and stays as it is.
+        gives_up: bool,
     },
     /// What was given up has been filled again.
     Filled {
@@ -292,9 +294,9 @@ pub fn answer(
         Question::CutLog { partition, ref below } => {
             Answer::Cut { left: replica.cut_log(storage, partition, below)? }
         }
-        Question::Scrub { partition, max_bytes } => {
+        Question::Scrub { partition, max_bytes, gives_up } => {
             let found = replica.scrub(storage, partition, max_bytes)?;
-            if found == Scrubbed::Damaged {
+            if found == Scrubbed::Damaged && gives_up {
                 replica.give_up(storage, partition)?;
             }
             Answer::Scrubbed(found)

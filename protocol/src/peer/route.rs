@@ -303,6 +303,9 @@ impl Peer {
                 repair::Out::Step(step) => self.come_further(now, step),
                 repair::Out::LetGo { partition } => self.notify(Notice::LetGo { partition }),
                 repair::Out::Damaged { partition } => self.notify(Notice::Damaged { partition }),
+                repair::Out::OnlyCopyDamaged { partition } => {
+                    self.notify(Notice::OnlyCopyDamaged { partition })
+                }
                 repair::Out::Refilled { partition } => self.notify(Notice::Refilled { partition }),
                 repair::Out::TooLarge { partition, from } => {
                     self.notify(Notice::TooLarge { partition, from })

@@ -7,14 +7,16 @@ use crate::message::Repair as Message;
 use crate::store::{Answer, Question};
 use crate::time::Time;
 use starling_crdt::Scrubbed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the scrub is on its way through all that is held here.
 #[derive(Default)]
 pub(super) struct Round {
     at: PartitionId,
-    next: Time,
+    pub(super) next: Time,
     waits: bool,
+    /// Partitions that are damaged, and were kept, as nobody else is known to have all of them.
+    kept: BTreeSet<PartitionId>,
 }
 
 impl Repair {
@@ -31,27 +33,52 @@ impl Repair {
         let Some(partition) = later.or_else(|| self.holding.iter().find(fit)).copied() else { return };
         (self.scrub.at, self.scrub.waits) = (partition, true);
         self.in_doubt.insert(partition);
-        let max_bytes = self.config.scrub_batch;
-        self.ask_store(Pending::Scrub { partition }, Question::Scrub { partition, max_bytes });
+        let (max_bytes, gives_up) = (self.config.scrub_batch, self.is_elsewhere(scene, partition));
+        let question = Question::Scrub { partition, max_bytes, gives_up };
+        self.ask_store(Pending::Scrub { partition, gives_up }, question);
     }
 
-    pub(super) fn scrubbed(&mut self, scene: &Scene<'_>, partition: PartitionId, answer: Answer) {
+    /// Whether another owner that can be reached has told, under the table that we have, that it holds all that we were
+    /// last seen to hold. Without one, a copy of which some cells are damaged is better than none.
+    fn is_elsewhere(&self, scene: &Scene<'_>, partition: PartitionId) -> bool {
+        let Some(mine) = self.mine.get(&partition) else { return false };
+        scene.map.seats(partition).owners().into_iter().any(|seat| {
+            let told = self.told(partition, seat.peer).filter(|told| told.filled);
+            let told = told.filter(|told| told.view.hash == scene.map.view().hash);
+            self.reachable(scene, seat.peer) && told.is_some_and(|told| told.context.contains_all(mine))
+        })
+    }
+
+    pub(super) fn scrubbed(
+        &mut self,
+        scene: &Scene<'_>,
+        partition: PartitionId,
+        gives_up: bool,
+        answer: Answer,
+    ) {
         self.in_doubt.remove(&partition);
         self.scrub.waits = false;
         if answer != Answer::Scrubbed(Scrubbed::More) {
             self.scrub.at = partition.wrapping_add(1);
         }
-        if answer == Answer::Scrubbed(Scrubbed::Damaged) {
+        if answer != Answer::Scrubbed(Scrubbed::Damaged) {
+            return;
+        }
+        if gives_up {
+            self.scrub.kept.remove(&partition);
             self.out.push(Out::Damaged { partition });
             self.released(partition);
             self.refilling.insert(partition);
             self.refill(scene);
+        } else if self.scrub.kept.insert(partition) {
+            self.out.push(Out::OnlyCopyDamaged { partition });
         }
     }
 
     /// What was given up is filled once our synced context contains what enough of the other owners have
     /// reported, as for a peer that joins; or all that there is, where copies of others were damaged as well.
-    /// Owned no longer, it is like anything that is held for others.
+    /// Owned no longer, it is like anything that is held for others; and where there is no other owner, nothing has filled
+    /// it.
     pub(super) fn refill(&mut self, scene: &Scene<'_>) {
         let mut ask = BTreeMap::new();
         for partition in self.refilling.clone() {
@@ -61,7 +88,8 @@ impl Repair {
             let is_owner = others.len() < before;
             let told = others.iter().filter(|seat| self.is_filled_from(scene, partition, seat.peer)).count();
             let all = others.iter().all(|seat| self.has_all_of(scene, partition, seat.peer));
-            if !is_owner || all || told >= needed(scene, before).min(others.len()) {
+            let has_enough = all || told >= needed(scene, before).min(others.len());
+            if !is_owner || !others.is_empty() && has_enough {
                 self.ask_store(Pending::Filled { partition }, Question::Filled { partition });
             } else {
                 self.ask_owners(scene, partition, &others, &mut ask);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Held;
 use crate::seats::{Map, Seat, Seats};
-use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica, Scrubbed, Stamp};
+use starling_crdt::{Actor, Dot, Event, Memory, Missing, Piece, Replica, Stamp};
 
 const ME: u64 = 1;
 const OTHER: u64 = 2;
@@ -14,9 +14,11 @@ struct Fixed {
     four: bool,
     /// This peer owns nothing.
     idle: bool,
+    /// Nobody else does.
+    alone: bool,
 }
 
-const TWO: Fixed = Fixed { steps: 1, leaving: false, four: false, idle: false };
+const TWO: Fixed = Fixed { steps: 1, leaving: false, four: false, idle: false, alone: false };
 
 impl Map for Fixed {
     fn view(&self) -> View {
@@ -40,7 +42,11 @@ impl Map for Fixed {
             let seat = |n: &u64| Seat { peer: PeerId::numbered(*n), health: Health::Alive };
             peers.iter().map(seat).collect()
         };
-        let own = if self.four { &[ME, OTHER, COMING, 4][..] } else { &[ME, OTHER] };
+        let own = match self {
+            Self { alone: true, .. } => &[ME][..],
+            Self { four: true, .. } => &[ME, OTHER, COMING, 4],
+            _ => &[ME, OTHER],
+        };
         let old = seats(&own[usize::from(self.idle)..]);
         let new = if self.leaving { seats(&[OTHER, COMING]) } else { old.clone() };
         Seats { partition, view: self.view(), read: old.clone(), old, new, ..Seats::default() }
@@ -388,15 +394,8 @@ fn with_whom_nothing_differed_is_asked_again_when_something_changes_or_after_a_w
 /// Whoever is taken to hold the same is taken to hold all of it; but what else differs must not wait for that.
 #[test]
 fn while_something_is_filled_again_all_that_differs_is_still_found() {
-    let mut repair = begun(&TWO);
-    let scrubs = |out: &Out| match out {
-        Out::Store { ticket, question: Question::Scrub { .. } } => Some(*ticket),
-        _ => None,
-    };
-    repair.kept(&scene(&TWO), 0);
-    repair.scrub_next(&scene(&TWO));
-    let ticket = repair.drain().iter().find_map(scrubs).expect("what is held is looked at");
-    repair.stored(&scene(&TWO), ticket, Answer::Scrubbed(Scrubbed::Damaged));
+    let mut repair = scrub::held(&TWO, true);
+    assert!(scrub::found_damaged(&mut repair, &TWO).contains(&Out::Damaged { partition: 0 }));
     answered(&mut repair, &TWO, &seen(1));
     repair.drain();
 
@@ -430,6 +429,7 @@ mod liars;
 mod logs;
 mod proof;
 mod room;
+mod scrub;
 
 fn lacking(repair: &mut Repair, partition: PartitionId, peer: u64) {
     let (peer, context) = (PeerId::numbered(peer), Context::new());

@@ -265,3 +265,22 @@ fn more_removals_of_a_key_than_may_be_told_make_it_too_large() {
     let (reply, _) = store.execute("k", Command::HGetAll);
     assert_eq!(reply, Reply::Map(Vec::new()), "where nothing merges it matters not");
 }
+
+#[test]
+fn what_is_damaged_goes_only_where_that_is_asked_for() {
+    let mut store = Store::new(1);
+    store.set("k", "value");
+    let (row, mut value) = {
+        let is_cell = |(row, _): &(&[u8], &[u8])| row.starts_with(&[&P.to_be_bytes()[..], &[1]].concat());
+        let (row, value) = store.rows.rows().find(is_cell).unwrap();
+        (row.to_vec(), value.to_vec())
+    };
+    *value.last_mut().unwrap() ^= 1;
+    store.rows.put(&row, &value);
+    for gives_up in [false, true] {
+        let scrub = Question::Scrub { partition: P, max_bytes: usize::MAX, gives_up };
+        assert_eq!(store.ask(scrub), Answer::Scrubbed(Scrubbed::Damaged));
+        assert_eq!(store.rows.get(&row).unwrap().is_none(), gives_up);
+        assert_eq!(store.replica.given_up().contains(&P), gives_up);
+    }
+}

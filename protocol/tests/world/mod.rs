@@ -277,7 +277,9 @@ impl World {
             Effect::Reply { id, response } => drop(self.replies.insert(id, response)),
             Effect::Save { table } => self.nodes[index].table = table,
             Effect::Notify(notice) => {
-                if let Notice::Damaged { .. } | Notice::Refilled { .. } = notice {
+                if let Notice::Damaged { .. } | Notice::OnlyCopyDamaged { .. } | Notice::Refilled { .. } =
+                    notice
+                {
                     self.damages.push(format!("{} {notice:?}", self.nodes[index].name));
                 }
             }

@@ -47,8 +47,11 @@ impl World {
         let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
         let rotten = self.rot(index, &question);
         // All at once, so that nothing damaged is read before.
-        let question =
-            rotten.map_or(question, |partition| Question::Scrub { partition, max_bytes: usize::MAX });
+        let question = rotten.map_or(question, |partition| Question::Scrub {
+            partition,
+            max_bytes: usize::MAX,
+            gives_up: true,
+        });
         let changed = changed.or(rotten);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
@@ -94,7 +97,7 @@ impl World {
     /// Damages what is to be looked at, if that is due: the partition that is given up then. As with any disk that
     /// is lost, all that is on it must be elsewhere; and what was told before must have been synced.
     fn rot(&mut self, index: usize, question: &Question) -> Option<PartitionId> {
-        let Question::Scrub { partition, .. } = question else { return None };
+        let Question::Scrub { partition, gives_up: true, .. } = question else { return None };
         let node = &self.nodes[index];
         if !node.rots || node.is_syncing || !node.waiting.is_empty() || !self.can_lose(index) {
             return None;
