@@ -4,6 +4,7 @@ use super::chance::{Chance, Concern};
 use super::checkers::{acknowledged, regular};
 use super::faults::OPERATOR;
 use super::ledger::label;
+use super::plan::Plan;
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
@@ -59,6 +60,7 @@ pub struct Clients {
     pub ops: Vec<Op>,
     open: BTreeMap<RequestId, usize>,
     chance: Chance,
+    quorums: Chance,
     /// See `Plan`.
     value_max: u64,
     /// They begin nothing any more.
@@ -69,8 +71,9 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(seed: u64, value_max: u64) -> Self {
-        let chance = Chance::new(seed, Concern::Clients);
-        Self { ops: Vec::new(), open: BTreeMap::new(), chance, value_max, stopped: false, page: None }
+        let (chance, quorums) = (Chance::new(seed, Concern::Clients), Chance::named(seed, "quorums"));
+        let (ops, open) = (Vec::new(), BTreeMap::new());
+        Self { ops, open, chance, quorums, value_max, stopped: false, page: None }
     }
 
     pub fn answered(&self) -> u64 {
@@ -102,6 +105,17 @@ impl Clients {
             18 => (format!("r{key}"), Command::Siblings),
             _ => (format!("h{key}"), Command::HKeys),
         }
+    }
+
+    /// R and W of a single operation, if it is given others than the network's: never less, so that what is promised
+    /// of all holds for it too.
+    fn quorum(&mut self, plan: &Plan) -> Option<(u8, u8)> {
+        let mut upto = |least: u8| {
+            let drawn = self.quorums.between((least.into(), plan.n.into()));
+            u8::try_from(drawn).unwrap_or(least)
+        };
+        let quorum = (upto(plan.r), upto(plan.w));
+        self.quorums.one_in(8).then_some(quorum)
     }
 
     /// As long as any value up to the limit of this plan, each magnitude as likely as the others.
@@ -167,18 +181,20 @@ impl World {
         let op = self.clients.ops.len();
         self.tell(Some(at), || format!("client asks ({op}): {}", label(key.as_bytes(), &command)));
         self.schedule(PATIENCE, Event::GiveUp { op });
-        self.request(at, key, command);
+        let quorum = self.clients.quorum(&self.plan);
+        self.request(at, key, command, quorum);
     }
 
-    /// Asks, and explains how it went.
-    fn request(&mut self, at: usize, key: String, command: Command) {
+    /// Asks, with this R and W if any are given, and explains how it went.
+    fn request(&mut self, at: usize, key: String, command: Command, quorum: Option<(u8, u8)>) {
         let op = self.clients.ops.len();
         let (request, began, name) = (RequestId(op as u64 + 1), self.now, ByteBuf::from(&key[..]));
         let (outcome, answered, by_owners) = (Outcome::Open, None, false);
         let asked = command.clone();
         self.clients.ops.push(Op { key, command, outcome, began, answered, by_owners, request });
         self.clients.open.insert(request, op);
-        let request = Request::Data { key: name, command: asked, r: None, w: None, explain: true };
+        let (r, w) = quorum.unzip();
+        let request = Request::Data { key: name, command: asked, r, w, explain: true };
         let id = RequestId(op as u64 + 1);
         self.schedule_input(at, Duration::ZERO, Input::Request { id, request });
     }
@@ -186,7 +202,7 @@ impl World {
     /// Asks once and waits, when all is healed. `Open`: no answer in time.
     pub fn ask(&mut self, at: usize, key: &str, command: Command) -> Outcome {
         let op = self.clients.ops.len();
-        self.request(at, key.to_owned(), command);
+        self.request(at, key.to_owned(), command, None);
         let end = self.now + PATIENCE;
         while self.now < end && self.clients.ops[op].outcome == Outcome::Open {
             self.run(Duration::from_millis(10));

@@ -202,6 +202,9 @@ impl Plan {
             weights: FAULTS.iter().map(|fault| (*fault, weight(*fault, w, seed))).collect(),
         };
         plan.tighten(&mut chance);
+        if !lite && plan.peers >= 5 && Chance::named(seed, "owners").one_in(2) {
+            (plan.n, plan.r, plan.w) = (5, 3, 3);
+        }
         plan.freezes = chance.one_in(4) && plan.w == 2;
         match wishes.profile {
             Profile::Churn => plan.churn(&mut chance),
