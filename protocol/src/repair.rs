@@ -186,8 +186,8 @@ pub struct Repair {
     foreign: BTreeSet<PartitionId>,
     /// The last of those whose owners were asked what they lack of it: the next after it is next.
     handed_over: Option<PartitionId>,
-    /// Co-owners whose context ours was seen to contain since this life began.
-    proven: BTreeMap<PartitionId, BTreeSet<PeerId>>,
+    /// Co-owners whose context ours was seen to contain since this life began, and whether their copy was whole.
+    proven: BTreeMap<PartitionId, BTreeMap<PeerId, bool>>,
     /// What this peer owns under the table that it has; `None`: it has had none in this life.
     owned: Option<BTreeSet<PartitionId>>,
     /// Partitions that have become ours in this life, and were not proven since.
@@ -413,7 +413,7 @@ impl Repair {
         let stays = |peer: &PeerId| others.contains(peer);
         self.told.values_mut().for_each(|told| told.retain(|peer, _| stays(peer)));
         self.proven.retain(|partition, _| scene.map.owns(scene.me, *partition));
-        self.proven.values_mut().for_each(|by| by.retain(stays));
+        self.proven.values_mut().for_each(|by| by.retain(|peer, _| stays(peer)));
         self.next_tick = scene.now.time;
     }
 

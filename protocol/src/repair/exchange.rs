@@ -68,17 +68,20 @@ impl Repair {
         }
     }
 
-    /// While something is being filled again, no hash of all is compared: "the same" is taken for a whole copy.
+    /// While something of it is being filled, no hash of all is compared: "the same" is taken for a whole copy.
     pub(super) fn send_compare(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
-        if !self.refilling.is_empty() {
-            return self.send_hashes(scene, to, contexts);
-        }
         let (view, hash) = (scene.map.view(), hash(&contexts));
-        self.remember(contexts);
         let is_same = |(under, found, at): &(View, u64, Time)| {
             (*under, *found) == (view, hash) && scene.now.time.since(*at) < SAME_PERIOD
         };
-        if !self.same.get(&to).is_some_and(is_same) {
+        let is_known = self.same.get(&to).is_some_and(is_same);
+        if !is_known && !self.are_filled(&contexts) {
+            // Once is enough: they compare too, and are filled or ask others.
+            self.same.insert(to, (view, hash, scene.now.time));
+            return self.send_hashes(scene, to, contexts);
+        }
+        self.remember(contexts);
+        if !is_known {
             self.send(to, Message::Compare { view, hash });
         }
     }
@@ -97,11 +100,20 @@ impl Repair {
         theirs: u64,
         contexts: Contexts,
     ) {
-        if self.refilling.is_empty() && hash(&contexts) == theirs {
+        let is_same = hash(&contexts) == theirs;
+        if is_same && self.are_filled(&contexts) {
             self.send(from, Message::Same { view: scene.map.view(), hash: theirs });
             return self.note_same(scene, from, theirs, contexts);
         }
+        if is_same {
+            // Who compares by one hash is filled, though we are not.
+            return self.note_same(scene, from, theirs, contexts);
+        }
         self.send_hashes(scene, from, contexts);
+    }
+
+    fn are_filled(&self, contexts: &Contexts) -> bool {
+        contexts.iter().all(|(partition, _)| self.is_filled(*partition))
     }
 
     fn send_hashes(&mut self, scene: &Scene<'_>, to: PeerId, contexts: Contexts) {
@@ -188,7 +200,7 @@ impl Repair {
         let mut intervals = 0;
         for (partition, context) in contexts {
             intervals += context.ranges().count();
-            let (session, filled) = (self.session(partition), !self.refilling.contains(&partition));
+            let (session, filled) = (self.session(partition), self.is_filled(partition));
             held.push(Held { partition, session, context, filled });
             if intervals >= REPORT_INTERVALS {
                 intervals = 0;

@@ -11,16 +11,23 @@ use starling_crdt::Context;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Repair {
-    /// Whether this peer's copy was seen to have all that any write acknowledged before this life must
-    /// have reached: it contains what N-W others hold, or one more where it has become an owner only now.
-    /// `w`: copies that a write must reach.
+    /// Whether this peer's copy was seen to have all that any write acknowledged before this life must have reached: it
+    /// contains N-W others that are whole, or one more where it has become an owner only now; or all others, where some
+    /// are to be filled as well and would wait for one another. `w`: copies that a write must reach.
     pub fn is_proven(&self, me: PeerId, seats: &Seats, w: u8) -> bool {
-        let others = seats.old.iter().filter(|seat| seat.peer != me).count();
-        let is_new = others == seats.old.len() || self.came.contains(&seats.partition);
+        let partition = seats.partition;
+        let mut others = seats.old.iter().map(|seat| seat.peer).filter(|peer| *peer != me);
+        let count = others.clone().count();
+        let is_new = count == seats.old.len() || self.came.contains(&partition);
         let needed = seats.old.len().saturating_sub(w.into()) + usize::from(is_new);
-        let by = self.proven.get(&seats.partition).map_or(0, |by| by.len());
-        let is_whole = !self.is_refilling(seats.partition) && !self.has_missed(seats.partition);
-        by >= needed.min(others) && self.surveyed && is_whole
+        let whole = self.proven.get(&partition).map_or(0, |by| by.values().filter(|whole| **whole).count());
+        let is_enough = whole >= needed.min(count) || others.all(|peer| self.is_proven_by(partition, peer));
+        is_enough && self.surveyed && !self.is_refilling(partition) && !self.has_missed(partition)
+    }
+
+    /// Whether our copy has, for all we know, what an owner's must have.
+    pub(super) fn is_filled(&self, partition: PartitionId) -> bool {
+        !self.is_refilling(partition) && !self.has_come(partition)
     }
 
     /// Whether what was here was given up, and has not been filled again.
@@ -43,7 +50,7 @@ impl Repair {
     }
 
     fn is_proven_by(&self, partition: PartitionId, peer: PeerId) -> bool {
-        self.proven.get(&partition).is_some_and(|by| by.contains(&peer))
+        self.proven.get(&partition).is_some_and(|by| by.contains_key(&peer))
     }
 
     /// What this peer owned before this life, where that is not what the first table tells.
@@ -114,14 +121,16 @@ impl Repair {
     pub(super) fn note_proof(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         // What comes to it while others own it passes us by; and one that holds it for others, or is to own it, has seen
         // only what it was handed.
-        if !scene.map.owns(scene.me, partition) || !self.is_filled_from(scene, partition, from) {
+        if !scene.map.owns(scene.me, partition) || !self.has_all_of(scene, partition, from) {
             return;
         }
         let seats = scene.map.seats(partition);
-        if seats.old.iter().any(|seat| seat.peer == from) {
-            self.proven.entry(partition).or_default().insert(from);
-            if self.is_proven(scene.me, &seats, scene.w) {
-                self.came.remove(&partition);
+        if has(&seats.old, from) {
+            let is_whole = !self.is_told_unfilled(partition, from);
+            *self.proven.entry(partition).or_default().entry(from).or_default() |= is_whole;
+            if self.is_proven(scene.me, &seats, scene.w) && self.came.remove(&partition) {
+                // That it is filled now, the next comparisons tell.
+                self.same.clear();
             }
         }
     }
@@ -155,7 +164,8 @@ impl Repair {
         self.ask_next(ask);
     }
 
-    /// Who may prove a partition, and has not.
+    /// Who may prove a partition, and has not. One whose copy is to be filled as well may wait for one that is away: that
+    /// it has been, its comparisons tell.
     fn unheard(&self, scene: &Scene<'_>, seats: Seats) -> Vec<Seat> {
         let proves = |peer| self.is_proven_by(seats.partition, peer);
         seats.old.into_iter().filter(|seat| seat.peer != scene.me && !proves(seat.peer)).collect()
@@ -179,11 +189,9 @@ impl Repair {
         }
     }
 
-    /// Whether it has told of a whole copy under the table that we have. What it told before it became an owner proves
-    /// nothing.
+    /// Whether it has told under the table that we have. What it told before it became an owner proves nothing.
     fn has_told(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
-        let told = self.told(partition, peer).filter(|told| told.filled);
-        told.is_some_and(|told| told.view.hash == scene.map.view().hash)
+        self.told(partition, peer).is_some_and(|told| told.view.hash == scene.map.view().hash)
     }
 }
 

@@ -28,13 +28,15 @@ impl Repair {
         }
     }
 
-    /// Joining: becomes arriving once our synced context contains what enough present owners have reported.
+    /// Joining: becomes arriving once our synced context contains what enough present owners with whole copies have
+    /// reported; or all that there is, where some of them are to be filled themselves.
     fn fill(&mut self, scene: &Scene<'_>, asking: bool) {
         let (mut ask, mut filled) = (BTreeMap::new(), true);
         for (partition, seats) in changing(scene) {
             let told =
                 seats.old.iter().filter(|seat| self.is_filled_from(scene, partition, seat.peer)).count();
-            if told < needed(scene, seats.old.len()) && !mutated!(FillBlind) {
+            let all = seats.old.iter().all(|seat| self.has_all_of(scene, partition, seat.peer));
+            if told < needed(scene, seats.old.len()) && !all && !mutated!(FillBlind) {
                 filled = false;
                 self.ask_owners(scene, partition, &seats.old, &mut ask);
             }

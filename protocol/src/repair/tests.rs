@@ -400,12 +400,18 @@ fn while_something_is_filled_again_all_that_differs_is_still_found() {
     repair.drain();
 
     let (view, other) = (TWO.view(), PeerId::numbered(OTHER));
-    for hash in [0, super::exchange::hash(&[(0, seen(1))])] {
+    let hashes = vec![(0, seen(1).hash())];
+    let message = Message::Hashes { view, hashes };
+    for (hash, is_answered) in [(0, true), (super::exchange::hash(&[(0, seen(1))]), false)] {
         repair.received(&scene(&TWO), other, Message::Compare { view, hash });
         answered(&mut repair, &TWO, &seen(1));
-        let hashes = vec![(0, seen(1).hash())];
-        let message = Message::Hashes { view, hashes };
-        assert!(repair.drain().contains(&Out::Send { to: other, message }), "{hash}");
+        let sent = repair.drain();
+        assert_eq!(
+            sent.contains(&Out::Send { to: other, message: message.clone() }),
+            is_answered,
+            "{sent:?}"
+        );
+        assert!(!sent.iter().any(|out| matches!(out, Out::Send { message: Message::Same { .. }, .. })));
     }
 }
 

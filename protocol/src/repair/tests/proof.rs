@@ -12,6 +12,15 @@ fn hear(repair: &mut Repair, map: &Fixed, from: u64, theirs: u64, ours: u64) {
     repair.drain();
 }
 
+/// The same of one whose copy is not whole.
+fn hear_unfilled(repair: &mut Repair, map: &Fixed, from: u64, theirs: u64, ours: u64) {
+    let held = vec![Held { partition: 0, session: 1, context: seen(theirs), filled: false }];
+    let message = Message::Report { view: map.view(), held };
+    repair.received(&scene(map), PeerId::numbered(from), message);
+    answered(repair, map, &seen(ours));
+    repair.drain();
+}
+
 /// Who is asked at the next tick what it holds; `ours` is what storage has then.
 fn tick(repair: &mut Repair, map: &Fixed, ours: u64) -> Vec<PeerId> {
     repair.next_tick = Time(0);
@@ -128,14 +137,15 @@ fn nothing_is_proven_before_storage_has_told_what_was_given_up() {
 #[test]
 fn a_copy_on_its_way_to_be_whole_proves_nothing() {
     let mut repair = begun(&FOUR);
-    for other in [OTHER, COMING, 4] {
-        let held = vec![Held { partition: 0, session: 1, context: seen(1), filled: false }];
-        let message = Message::Report { view: FOUR.view(), held };
-        repair.received(&scene(&FOUR), PeerId::numbered(other), message);
-        answered(&mut repair, &FOUR, &seen(1));
+    for other in [OTHER, COMING] {
+        hear_unfilled(&mut repair, &FOUR, other, 1, 1);
     }
     tick(&mut repair, &FOUR, 1);
     assert!(!is_proven(&repair, &FOUR));
+    for other in [OTHER, COMING] {
+        hear(&mut repair, &FOUR, other, 1, 1);
+    }
+    assert!(is_proven(&repair, &FOUR), "they have been filled");
 }
 
 #[test]
@@ -163,4 +173,77 @@ fn what_was_not_taken_for_want_of_room_is_proven_anew_when_there_is_some() {
         hear(&mut repair, &FOUR, other, 3, 3);
     }
     assert!(is_proven(&repair, &FOUR));
+}
+
+/// What is told of the partition to one that asks; `ours` is what storage has.
+fn tells(repair: &mut Repair, map: &Fixed, ours: u64) -> bool {
+    repair.received(&scene(map), PeerId::numbered(OTHER), Message::Ask { partitions: vec![0] });
+    answered(repair, map, &seen(ours));
+    let told = repair.drain().into_iter().find_map(|out| match out {
+        Out::Send { message: Message::Report { held, .. }, .. } => Some(held),
+        _ => None,
+    });
+    told.expect("who asks is told")[0].filled
+}
+
+#[test]
+fn one_that_has_become_an_owner_tells_that_it_is_not_filled_until_it_is() {
+    let after = Fixed { steps: 2, ..FOUR };
+    let mut repair = begun(&NONE);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &Context::new());
+    assert!(!tells(&mut repair, &after, 0));
+
+    // That it is the same would be taken for a whole copy.
+    let (view, other) = (after.view(), PeerId::numbered(OTHER));
+    let hash = super::exchange::hash(&[(0, Context::new())]);
+    repair.received(&scene(&after), other, Message::Compare { view, hash });
+    let told = answered(&mut repair, &after, &Context::new());
+    let told: Vec<_> = told.into_iter().chain(repair.drain()).collect();
+    let is_same = |out: &Out| matches!(out, Out::Send { message: Message::Same { .. }, .. });
+    assert!(!told.iter().any(is_same), "{told:?}");
+
+    for other in [OTHER, COMING, 4] {
+        hear(&mut repair, &after, other, 1, 1);
+    }
+    assert!(tells(&mut repair, &after, 1));
+}
+
+/// Else they would wait for one another.
+#[test]
+fn those_that_become_owners_at_once_are_filled_when_each_has_all_that_there_is() {
+    let after = Fixed { steps: 2, ..FOUR };
+    let mut repair = begun(&NONE);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &Context::new());
+    hear(&mut repair, &after, OTHER, 2, 2);
+    for other in [COMING, 4] {
+        assert!(!is_proven(&repair, &after));
+        assert!(!tells(&mut repair, &after, 2));
+        hear_unfilled(&mut repair, &after, other, 1, 2);
+    }
+    assert!(is_proven(&repair, &after) && tells(&mut repair, &after, 2));
+}
+
+/// It may wait for an owner that is away, and so for ever.
+#[test]
+fn one_that_is_to_be_filled_itself_is_not_asked_again_and_again_but_heard_when_it_compares() {
+    let after = Fixed { steps: 2, ..FOUR };
+    let mut repair = begun(&NONE);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &Context::new());
+    for other in [OTHER, COMING] {
+        hear_unfilled(&mut repair, &after, other, 1, 1);
+    }
+    for _ in 0..3 {
+        assert_eq!(tick(&mut repair, &after, 1), [PeerId::numbered(4)]);
+    }
+    assert!(!is_proven(&repair, &after));
+    let (view, hash) = (after.view(), super::exchange::hash(&[(0, seen(1))]));
+    for other in [OTHER, COMING, 4] {
+        assert!(!is_proven(&repair, &after));
+        repair.received(&scene(&after), PeerId::numbered(other), Message::Compare { view, hash });
+        answered(&mut repair, &after, &seen(1));
+    }
+    assert!(is_proven(&repair, &after), "all three say that they have the same, and are whole");
 }
