@@ -132,6 +132,8 @@ marks! {
     ContextsAgain,
     /// A damaged partition is filled again.
     FilledAgain,
+    /// A peer starts again that was not filled yet with what had come to it.
+    CameBefore,
     /// A joining peer steps back, as it is another's turn.
     SteppedBack,
     /// A leaving peer stays, as too few others would keep copies.

@@ -57,6 +57,8 @@ pub struct Replica {
     floors: BTreeMap<PartitionId, u64>,
     /// Partitions that were damaged, and have not been filled again yet.
     given_up: BTreeSet<PartitionId>,
+    /// Partitions that have come to this peer, and have not been filled yet.
+    came: BTreeSet<PartitionId>,
     /// The context of a partition of which nothing is held.
     empty: Context,
 }
@@ -72,6 +74,7 @@ impl Replica {
             partitions: BTreeMap::new(),
             floors: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            came: BTreeSet::new(),
             empty: Context::new(),
         };
         let mut next = Some(0);
@@ -93,6 +96,9 @@ impl Replica {
         }
         if s.get(&rows::row(p, Kind::GivenUp))?.is_some() {
             self.given_up.insert(p);
+        }
+        if s.get(&rows::row(p, Kind::Came))?.is_some() {
+            self.came.insert(p);
         }
         if let Some(partition) = Partition::load(s, p)? {
             self.clock.witness(partition.stamp);
@@ -311,6 +317,7 @@ impl Replica {
         s.delete_all(rows::begin(p))?;
         self.partitions.remove(&p);
         self.given_up.remove(&p);
+        self.came.remove(&p);
         if counter > 0 && !mutated!(ForgetCounter) {
             marked!(CounterKept);
             let row = rows::row(p, Kind::Own);
@@ -328,6 +335,7 @@ impl Replica {
         self.partitions.remove(&p);
         s.put(&rows::row(p, Kind::GivenUp), &rows::encode(&()));
         self.given_up.insert(p);
+        self.came.remove(&p);
         self.take_actor();
         Ok(())
     }
@@ -337,6 +345,22 @@ impl Replica {
         if self.given_up.remove(&p) {
             s.delete(&rows::row(p, Kind::GivenUp));
         }
+    }
+
+    /// Remembers which partitions have come to this peer and are to be filled by others: these, and no more.
+    pub fn note_came(&mut self, s: &mut (impl Storage + ?Sized), came: &BTreeSet<PartitionId>) {
+        for p in self.came.difference(came) {
+            s.delete(&rows::row(*p, Kind::Came));
+        }
+        for p in came.difference(&self.came) {
+            s.put(&rows::row(*p, Kind::Came), &rows::encode(&()));
+        }
+        self.came.clone_from(came);
+    }
+
+    /// Partitions that have come to this peer, and lack what others have.
+    pub fn came(&self) -> &BTreeSet<PartitionId> {
+        &self.came
     }
 
     /// Partitions that were given up, and lack what others have: nothing that is read there is right.

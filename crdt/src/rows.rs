@@ -7,6 +7,7 @@
 //! partition            3  key length (2) key [field]      a removal that waits for dots not seen yet
 //! partition            4                                  own counter, kept when the partition is let go
 //! partition            5                                  given up as damaged, and not filled again yet
+//! partition            6                                  its peer has come to own it, and is not filled yet
 //! ```
 //!
 //! Numbers are big-endian, so rows sort as what they name. Every value begins with [`FORMAT`].
@@ -39,6 +40,7 @@ pub(crate) enum Kind {
     Deferred = 3,
     Own = 4,
     GivenUp = 5,
+    Came = 6,
 }
 
 /// Makes an element of a hash or of a set of its name.

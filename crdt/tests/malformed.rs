@@ -12,6 +12,7 @@ use starling_crdt::{
     Actor, Cell, Command, CommandError, Context, Dot, Event, Field, Fingerprint, Key, Memory, Missing, Piece,
     Replica, Reply, Scrubbed, Slice, Stamp, Storage, Target, Version,
 };
+use std::collections::BTreeSet;
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     ciborium::from_reader(bytes).ok()
@@ -200,6 +201,20 @@ fn a_damaged_partition_is_given_up_and_filled_again_under_another_actor() {
     );
     let event = peer.execute("n", &Command::IncrBy { by: 1 }, 1).event.unwrap();
     assert_eq!(event.dot, Dot::new(peer.replica.actor(), 1));
+}
+
+#[test]
+fn what_has_come_and_is_not_filled_is_remembered_over_a_restart() {
+    let mut peer = Peer::new(1);
+    peer.replica.note_came(&mut peer.disk, &BTreeSet::from([1, 2, 3, 4]));
+    peer.replica.note_came(&mut peer.disk, &BTreeSet::from([2, 3, 4, 5]));
+    let mut peer = Peer::on(peer.disk, 2);
+    assert_eq!(*peer.replica.came(), BTreeSet::from([2, 3, 4, 5]));
+    // Of these nothing is left, or only that they were given up.
+    assert!(peer.replica.let_go(&mut peer.disk, 2, &Context::new()).unwrap());
+    peer.replica.give_up(&mut peer.disk, 3).unwrap();
+    assert_eq!(*peer.replica.came(), BTreeSet::from([4, 5]));
+    assert_eq!(*Peer::on(peer.disk, 3).replica.came(), BTreeSet::from([4, 5]));
 }
 
 /// Keys and elements that come and go before and behind the scrub, and where it stands.

@@ -220,6 +220,7 @@ fn start_of(
         config: suited(memory()),
         seed: seed()?,
         founding: network::is_founding(directory, &facts.genesis, facts.peer),
+        came: store.opened.came.clone(),
         fresh: if saved.records.is_empty() { store.opened.empty } else { saved.store != store.opened.id },
         table: saved.records,
     })

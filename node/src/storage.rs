@@ -9,8 +9,9 @@ use crate::error::{self, Error};
 use engine::Engine;
 use reads::Reads;
 use starling_crdt::{Actor, Replica, StorageError};
-use starling_protocol::ids::StoreId;
+use starling_protocol::ids::{PartitionId, StoreId};
 use starling_protocol::store::{Answer, Question};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -58,12 +59,14 @@ pub enum Durability {
 }
 
 /// What was found when the store was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Names the store: another after it was lost and made anew.
     pub id: u64,
     /// It holds nothing.
     pub empty: bool,
+    /// Partitions that have come to this peer, and were not filled.
+    pub came: BTreeSet<PartitionId>,
 }
 
 /// The store could not be opened.
@@ -285,10 +288,10 @@ pub fn spawn(
     let random =
         || getrandom::u64().map_err(|e| open_error(format!("the system has no random numbers: {e}")));
     let (engine, writer) = Engine::open(directory, random()?).map_err(|e| open_error(e.0))?;
-    let opened = Opened { id: engine.id(), empty: engine.is_empty().map_err(|e| open_error(e.0))? };
+    let empty = engine.is_empty().map_err(|e| open_error(e.0))?;
     let next_merge = engine.next_merge();
     let replica = Replica::open(&engine, Actor(random()?), random()?).map_err(|e| open_error(e.0))?;
-    let actor = replica.actor();
+    let (actor, opened) = (replica.actor(), Opened { id: engine.id(), empty, came: replica.came().clone() });
     let (asks, asked) = mpsc::channel();
     let shared = Arc::new(Shared::new(Store::new(replica, engine, clock)));
     let worker = Worker::new(writer, durability, answers, Arc::clone(&shared));

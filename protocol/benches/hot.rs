@@ -76,6 +76,7 @@ impl Trio {
                 table,
                 founding,
                 fresh,
+                came: Default::default(),
             };
             let disk = Memory::default();
             let replica = Replica::open(&disk, Actor(life), life).expect("memory does not fail");

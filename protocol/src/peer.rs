@@ -20,7 +20,7 @@ use crate::repair::{self, Repair};
 use crate::replica::{self, Replica};
 use crate::scan::{self, Scans};
 use crate::time::{Now, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What a peer is, at a start.
@@ -46,6 +46,8 @@ pub struct Start {
     /// store: whatever this peer acknowledged before is gone. A store that is empty because nothing was
     /// ever written to it is not lost.
     pub fresh: bool,
+    /// What has come to this peer in earlier lives and was not filled, as the store remembers it.
+    pub came: BTreeSet<PartitionId>,
 }
 
 /// Whom an answer of storage is for.
@@ -73,6 +75,10 @@ pub struct Peer {
     /// The disk is nearly full.
     is_low: bool,
     leaving: Option<admin::Leaving>,
+    /// The member table is to be saved, once what has come to this peer by it is noted.
+    unsaved: bool,
+    /// This peer's own standing in the table that was saved last.
+    saved: Option<Standing>,
     membership: Membership,
     placement: Placement,
     coordinator: Coordinator,
@@ -89,7 +95,8 @@ pub struct Peer {
 impl Peer {
     pub fn new(start: Start, now: Now) -> Self {
         let (me, unfilled, owned) = (own_record(&start, now), was_unfilled(&start), owned_otherwise(&start));
-        let Start { id, life, genesis, signing, config, seed, table, fresh, .. } = start;
+        let Start { id, life, genesis, signing, config, seed, table, fresh, came, .. } = start;
+        let saved = table.iter().find(|record| record.id == id).map(|record| record.standing);
         let known = table.into_iter().filter(|record| record.id != id).collect();
         let limit = config.operations_max;
         let scans = Scans::new(id, life, genesis.partitions, &config);
@@ -102,6 +109,8 @@ impl Peer {
             operations_max: limit,
             is_low: false,
             leaving: None,
+            unsaved: false,
+            saved,
             placement: Placement::new(genesis.partitions, genesis.n),
             coordinator: Coordinator::new(id, config.clone(), life),
             replica: Replica::new(limit),
@@ -114,6 +123,7 @@ impl Peer {
             last_question: 0,
             effects: VecDeque::new(),
         };
+        peer.repair.came_before(came);
         owned.into_iter().for_each(|owned| peer.repair.owned_before(owned.into_iter()));
         peer.owners_changed(now);
         peer.route_repair(now);
@@ -265,6 +275,7 @@ impl Peer {
         if self.membership.view() != self.view {
             self.owners_changed(now);
         }
+        self.save_when_noted();
     }
 
     fn owners_changed(&mut self, now: Now) {

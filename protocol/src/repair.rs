@@ -153,6 +153,11 @@ enum Pending {
     Cut {
         partition: PartitionId,
     },
+    /// What has come is being remembered.
+    Came {
+        /// The table by which it came waits for that.
+        waits: bool,
+    },
 }
 
 pub struct Repair {
@@ -190,8 +195,10 @@ pub struct Repair {
     proven: BTreeMap<PartitionId, BTreeMap<PeerId, bool>>,
     /// What this peer owns under the table that it has; `None`: it has had none in this life.
     owned: Option<BTreeSet<PartitionId>>,
-    /// Partitions that have become ours in this life, and were not proven since.
+    /// Partitions that have become ours and were not proven since; and those of them that storage was told of, which
+    /// remembers them over a restart.
     came: BTreeSet<PartitionId>,
+    noted: BTreeSet<PartitionId>,
     /// Those of them that reads ask others for, until they have been filled.
     coming_by_steps: BTreeSet<PartitionId>,
     /// Partitions that may be ours without such proof.
@@ -249,6 +256,7 @@ impl Repair {
             proven: BTreeMap::new(),
             owned: None,
             came: BTreeSet::new(),
+            noted: BTreeSet::new(),
             coming_by_steps: BTreeSet::new(),
             unproven: BTreeSet::new(),
             asked: None,
@@ -442,6 +450,7 @@ impl Repair {
             self.scrub_next(scene);
             self.refill(scene);
             self.seek_proof(scene);
+            self.note_came();
             let settling = !matches!(scene.step, Step::Member | Step::Waiting | Step::Left);
             let (from, to) = if settling { (TICK_SETTLING, TICK_SETTLING) } else { (TICK_FROM, TICK) };
             (self.tick_from, self.next_tick) = (scene.now.time + from, scene.now.time + to);

@@ -11,6 +11,7 @@ use serde_bytes::ByteBuf;
 use starling_crdt::{
     Command, Context, Event, Missing, Piece, Replica, Reply, Scrubbed, Slice, Storage, StorageError, Version,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most keys in one answer: with the longest keys that is 16 MiB, less than a frame.
@@ -87,6 +88,10 @@ pub enum Question {
     Filled {
         partition: PartitionId,
     },
+    /// Remember until the next start, or until another is told: these have come to this peer, and are not filled yet.
+    Came {
+        partitions: BTreeSet<PartitionId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +146,8 @@ pub enum Answer {
     },
     Scrubbed(Scrubbed),
     Filled,
+    /// What has come is remembered.
+    Came,
     /// The partition was given up, and lacks what others have.
     NotFilled,
 }
@@ -156,6 +163,7 @@ impl Question {
             Question::Install { pieces, .. } => pieces.iter().map(Piece::size).sum(),
             Question::Survey | Question::Keys { .. } | Question::Contexts { .. } => 0,
             Question::Missing { .. } | Question::Scrub { .. } | Question::Filled { .. } => 0,
+            Question::Came { .. } => 0,
             Question::Snapshot { .. } | Question::LetGo { .. } | Question::CutLog { .. } => 0,
         }
     }
@@ -198,7 +206,7 @@ impl Answer {
             Answer::Synced | Answer::Late | Answer::NoRoom => 0,
             Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } => 0,
             Answer::Cut { .. } => 0,
-            Answer::Scrubbed(_) | Answer::Filled | Answer::NotFilled => 0,
+            Answer::Scrubbed(_) | Answer::Filled | Answer::Came | Answer::NotFilled => 0,
         }
     }
 }
@@ -304,6 +312,10 @@ pub fn answer(
         Question::Filled { partition } => {
             replica.filled(storage, partition);
             Answer::Filled
+        }
+        Question::Came { ref partitions } => {
+            replica.note_came(storage, partitions);
+            Answer::Came
         }
     })
 }

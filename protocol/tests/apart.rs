@@ -79,6 +79,7 @@ impl One {
             table,
             founding: false,
             fresh: false,
+            came: Default::default(),
         };
         let mut one = Self { peer: Peer::new(start, NOW) };
         one.begins();
@@ -207,4 +208,23 @@ fn one_that_may_lack_what_it_held_does_not_go_on_where_all_others_were_forgotten
         let refused = "each peer that is known here was forgotten, or has lost what it held";
         assert_eq!(why, (!goes_on).then_some(refused));
     }
+}
+
+/// Were the table saved first, what is to be filled would count as held all along after a crash.
+#[test]
+fn what_has_come_is_remembered_before_the_table_by_which_it_came() {
+    let mut one = One::of(1, vec![record(1, 9), record(2, 1), record(3, 1)]);
+    let saves = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Save { .. }));
+    let forgotten = Record { standing: Standing { version: 2, step: Step::Left }, ..record(3, 1) };
+    let (view, records, body) = (theirs(), vec![forgotten], GossipBody::Exchange { reply: false });
+    let gossip = Gossip { view, records, accusations: Vec::new(), sent: None, body };
+    let told = one.receives(Message::Gossip(gossip));
+    let asked = told.iter().find_map(|effect| match effect {
+        Effect::Store { id, question: Question::Came { partitions } } if !partitions.is_empty() => Some(*id),
+        _ => None,
+    });
+    assert!(!saves(&told), "{told:?}");
+    let answers = vec![(asked.expect("storage is to remember what has come"), Answer::Came)];
+    let noted: Vec<_> = one.peer.handle(NOW, Input::Stored { answers }).collect();
+    assert!(saves(&noted), "{noted:?}");
 }

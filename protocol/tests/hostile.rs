@@ -45,6 +45,7 @@ fn founder() -> Peer {
         table: Vec::new(),
         founding: true,
         fresh: true,
+        came: Default::default(),
     };
     let mut peer = Peer::new(start, NOW);
     peer.handle(NOW, Input::Listening { addresses: vec!["/memory/1".into()] }).count();

@@ -112,7 +112,8 @@ impl Reads {
             | Question::Contexts { .. }
             | Question::Missing { .. }
             | Question::Snapshot { .. }
-            | Question::CutLog { .. } => {}
+            | Question::CutLog { .. }
+            | Question::Came { .. } => {}
         }
     }
 

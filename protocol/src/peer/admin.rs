@@ -294,6 +294,10 @@ impl Peer {
     /// Changes of owners are made one at a time in the whole network: begins ours when it is our turn,
     /// steps back when another's comes first, and tells who waits when we have left.
     pub(super) fn take_turn(&mut self, now: Now) {
+        // A step is saved at once, with the table: see `Repair::is_noting`.
+        if self.repair.is_noting() {
+            return;
+        }
         let here = self.membership.me().standing.step;
         // The steps of one that keeps no copies move nothing: it waits for nobody, and nobody for it.
         let keeps_none = self.membership.me().weight == 0;

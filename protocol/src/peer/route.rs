@@ -129,7 +129,8 @@ impl Peer {
                 }
             }
             Asker::Repair(ticket) => {
-                self.with_repair(now, |repair, scene| repair.stored(scene, ticket, answer))
+                self.with_repair(now, |repair, scene| repair.stored(scene, ticket, answer));
+                self.save_when_noted();
             }
             Asker::Scan(op) => {
                 let out = self.scans.stored(op, answer);
@@ -168,10 +169,9 @@ impl Peer {
                 self.view_heard(now, peer);
                 self.with_repair(now, |repair, scene| repair.view_heard(scene));
             }
-            membership::Out::Changed => {
-                let table = self.membership.table();
-                self.effects.push_back(Effect::Save { table });
-            }
+            // Whoever hears of a step of ours counts on it: it is saved before it is told.
+            membership::Out::Changed if self.saved != Some(self.membership.me().standing) => self.save(),
+            membership::Out::Changed => self.unsaved = true,
             membership::Out::Outlived => self.notify(Notice::Outlived),
             membership::Out::Overruled { standing } => self.overruled(now, standing.step),
             membership::Out::Misbehaved { peer, why } => {
@@ -179,6 +179,18 @@ impl Peer {
                 self.notify(Notice::Misbehaved { peer, why })
             }
         }
+    }
+
+    pub(super) fn save_when_noted(&mut self) {
+        if self.unsaved && !self.repair.is_noting() {
+            self.save();
+        }
+    }
+
+    fn save(&mut self) {
+        (self.unsaved, self.saved) = (false, Some(self.membership.me().standing));
+        let table = self.membership.table();
+        self.effects.push_back(Effect::Save { table });
     }
 
     /// Where views have changed here too, all is asked again that waits for that: see `owners_changed`.

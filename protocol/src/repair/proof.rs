@@ -35,7 +35,7 @@ impl Repair {
         self.refilling.contains(&partition)
     }
 
-    /// Whether it has become this peer's in this life, and was not proven since.
+    /// Whether it has become this peer's, and was not proven since.
     pub fn has_come(&self, partition: PartitionId) -> bool {
         self.came.contains(&partition)
     }
@@ -56,6 +56,29 @@ impl Repair {
     /// What this peer owned before this life, where that is not what the first table tells.
     pub fn owned_before(&mut self, partitions: impl Iterator<Item = PartitionId>) {
         self.owned = Some(partitions.collect());
+    }
+
+    /// What had come to this peer before this life, and was not filled.
+    pub fn came_before(&mut self, partitions: BTreeSet<PartitionId>) {
+        self.noted.clone_from(&partitions);
+        self.came = partitions;
+    }
+
+    /// Has storage remember what has come; at once what is new, and at the next tick that it has been filled.
+    pub(super) fn note_came(&mut self) {
+        if self.noted != self.came {
+            let mut news = self.came.difference(&self.noted);
+            // What comes by steps is not read from here before it is filled, whatever is remembered.
+            let waits = news.any(|partition| !self.coming_by_steps.contains(partition));
+            self.noted.clone_from(&self.came);
+            self.ask_store(Pending::Came { waits }, Question::Came { partitions: self.came.clone() });
+        }
+    }
+
+    /// Whether storage has not synced yet what has come to this peer at once. Were the table by which it came saved
+    /// before, it would count as held all along after a start.
+    pub fn is_noting(&self) -> bool {
+        self.pending.values().any(|(_, why)| matches!(why, Pending::Came { waits: true }))
     }
 
     /// Whether something of it was not taken, for want of room.
@@ -93,15 +116,20 @@ impl Repair {
     pub(super) fn note_owned(&mut self, scene: &Scene<'_>) {
         let owned: BTreeSet<_> = scene.map.owned_by(scene.me).into_iter().collect();
         self.came.retain(|partition| owned.contains(partition));
+        let is_read = |partition: &PartitionId| has(&scene.map.seats(*partition).read, scene.me);
+        if self.owned.is_none() {
+            marked!(CameBefore if !self.came.is_empty());
+            self.coming_by_steps.extend(self.came.iter().filter(|partition| !is_read(partition)));
+        }
         self.note_handed_over(scene);
         // What it owned before this life, the first table tells, or `owned_before`.
         if let Some(before) = &self.owned {
-            let is_read = |partition: &PartitionId| has(&scene.map.seats(*partition).read, scene.me);
             self.coming_by_steps.extend(owned.difference(before).filter(|partition| !is_read(partition)));
             self.came.extend(owned.difference(before));
         }
         self.unproven.clone_from(&owned);
         self.owned = Some(owned);
+        self.note_came();
     }
 
     /// What comes by steps, this peer's own or those of one that leaves, has been filled before reads ask the new owners

@@ -16,7 +16,8 @@ impl Repair {
     /// Takes the next step if it may be taken. If not, and `ask`, asks for the reports that it waits for.
     pub(super) fn settle(&mut self, scene: &Scene<'_>, ask: bool) {
         // Steps were heard of, and who owns what has not been worked out from them yet: that follows at once.
-        if self.view != scene.map.view() {
+        // And a step is saved with the table, which is to wait for what is being noted: see `is_noting`.
+        if self.view != scene.map.view() || self.is_noting() {
             return;
         }
         match scene.step {

@@ -148,7 +148,9 @@ impl World {
         node.life += 1;
         let life = (index as u64 + 1) * 1_000_000 + node.life;
         let founding = index == 0 && node.life == 1;
-        node.replica = Some(Replica::open(&node.disk, Actor(life), life).expect("memory does not fail"));
+        let replica = Replica::open(&node.disk, Actor(life), life).expect("memory does not fail");
+        let came = replica.came().clone();
+        node.replica = Some(replica);
         let start = Start {
             id: node.id,
             name: node.name.clone(),
@@ -163,6 +165,7 @@ impl World {
             table: node.table.clone(),
             founding,
             fresh,
+            came,
         };
         node.peer = Some(Peer::new(start, now));
         self.input(index, Input::Listening { addresses: vec![format!("/memory/{index}")] });

@@ -70,7 +70,9 @@ impl World {
         node.boot += 1;
         (node.life, node.let_go) = (life, Default::default());
         let founding = index == 0 && node.boot == 1;
-        node.replica = Some(Replica::open(&node.disk, Actor(life), seed).expect("memory does not fail"));
+        let replica = Replica::open(&node.disk, Actor(life), seed).expect("memory does not fail");
+        let came = replica.came().clone();
+        node.replica = Some(replica);
         let addresses = vec![format!("/memory/{index}")];
         let start = Start {
             id: node.id,
@@ -86,6 +88,7 @@ impl World {
             table: node.table.clone(),
             founding,
             fresh: if node.table.is_empty() { node.disk.is_empty() } else { node.table_of != node.disks },
+            came,
         };
         node.peer = Some(Peer::new(start, now));
         let boot = node.boot;

@@ -9,7 +9,7 @@ use super::world::{Node, World};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{PartitionId, PeerId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Record, Standing, View};
+use starling_protocol::member::{Standing, View};
 use starling_protocol::peer::Peer;
 use std::collections::BTreeMap;
 
@@ -37,8 +37,9 @@ fn standing(peer: &Peer) -> Option<Standing> {
 }
 
 impl Node {
-    pub fn learn(&mut self, table: &[Record]) {
-        for record in table {
+    /// What its peer knows now. Not what it has saved: a table may wait for what is to be saved before it.
+    fn learn(&mut self) {
+        for record in self.peer.iter().flat_map(Peer::members) {
             let known = self.knew.entry(record.id).or_insert(record.standing);
             *known = (*known).max(record.standing);
         }
@@ -54,6 +55,9 @@ impl World {
     }
 
     pub fn judge(&mut self, index: usize, before: &Before, effects: &[Effect]) {
+        if self.nodes[index].peer.as_ref().is_some_and(|peer| peer.known() != before.known) {
+            self.nodes[index].learn();
+        }
         let node = &self.nodes[index];
         let Some(before_standing) = before.standing else { return };
         let outcome = views::check(before.known, before_standing.step, &before.asked, effects);

@@ -332,7 +332,6 @@ impl World {
             Effect::Reply { id, response } => self.replied(index, id, response),
             Effect::Save { table } => {
                 let node = &mut self.nodes[index];
-                node.learn(&table);
                 (node.table, node.table_of) = (table, node.disks);
             }
             Effect::Notify(Notice::Misbehaved { peer, why }) => {
