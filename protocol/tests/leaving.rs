@@ -109,3 +109,27 @@ fn a_founder_that_keeps_nothing_admits_the_first_that_does() {
     let Response::Data(Ok(outcome)) = world.command(1, "k", Command::Get, None, None) else { panic!("read") };
     assert_eq!(outcome.reply, Reply::Bytes(ByteBuf::from("v")));
 }
+
+/// One begins to leave and goes away before it has: until it is back, nobody comes in.
+fn begins_to_leave(world: &mut World) {
+    let leaves = world.add();
+    assert!(world.run_until(Duration::from_secs(30), |world| world.all_members(leaves + 1)), "all members");
+    world.request(leaves, Request::Leave);
+    let is_leaving = |world: &World| world.own_step(leaves) == Some(Step::Leaving);
+    assert!(world.run_until(Duration::from_secs(9), is_leaving), "it begins");
+    world.stop(leaves);
+}
+
+#[test]
+fn one_that_only_comes_may_leave_at_once() {
+    for until in [Step::Waiting, Step::Joining] {
+        let mut world = network(2, 0);
+        if until == Step::Waiting {
+            begins_to_leave(&mut world);
+        }
+        let comes = world.add();
+        let is_there = |world: &World| world.step_seen(0, comes) == Some(until);
+        assert!(world.run_until(Duration::from_secs(30), is_there), "{until:?}");
+        assert_eq!(world.ask(comes, Request::Leave), Response::Done, "{until:?}");
+    }
+}

@@ -279,8 +279,14 @@ impl Peer {
         let remain = self.membership.records().filter(keeps).count();
         let w = usize::from(self.genesis.w);
         let why = || format!("{remain} members that keep copies would remain, and a write needs {w} copies");
-        let few = remain < w && self.membership.me().weight > 0 && !mutated!(LeaveTooFew);
+        let few = remain < w && self.holds_any() && !mutated!(LeaveTooFew);
         few.then(|| invalid(why(), "let others join first"))
+    }
+
+    /// Whether others would have to take over what this peer owns. Who only comes is nobody's owner yet.
+    fn holds_any(&self) -> bool {
+        let me = self.membership.me();
+        me.weight > 0 && !matches!(me.standing.step, Step::Waiting | Step::Joining | Step::Left)
     }
 
     /// Repair has come to the end of a step. The last owners began to leave together, or one of those who were to stay
@@ -308,7 +314,8 @@ impl Peer {
             Step::Waiting if self.leaving.is_none() && turn && !self.is_alone() => {
                 self.take_step(now, Step::Joining)
             }
-            Step::Joining if !turn => {
+            Step::Waiting if self.leaving.is_some() => self.take_step(now, Step::Left),
+            Step::Joining if !turn || self.leaving.is_some() => {
                 marked!(SteppedBack);
                 self.take_step(now, Step::Waiting)
             }
