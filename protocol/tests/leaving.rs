@@ -133,3 +133,38 @@ fn one_that_only_comes_may_leave_at_once() {
         assert_eq!(world.ask(comes, Request::Leave), Response::Done, "{until:?}");
     }
 }
+
+/// Two come at once, and one steps back for the other, which then is lost before it holds anything.
+#[test]
+fn a_founder_that_keeps_nothing_admits_one_that_has_stepped_back() {
+    let mut world = World::new(4, 3, 2, 2, 1);
+    for weight in [0, 100, 100] {
+        world.add_with_weight(weight);
+    }
+    world.cut(&[vec![1], vec![2]]);
+    let joins = |world: &World| (1..3).all(|index| world.own_step(index) == Some(Step::Joining));
+    assert!(world.run_until(Duration::from_secs(30), joins), "both join");
+    world.heal();
+    world.connect(2, 1);
+    let steps_back = |world: &World| world.own_step(2) == Some(Step::Waiting);
+    assert!(world.run_until(Duration::from_secs(30), steps_back), "one steps back");
+    world.stop(1);
+    assert!(world.run_until(Duration::from_secs(60), |world| world.holds_dead(0, 1)), "it is dead");
+    let forget = Request::Forget { peer: world.id(1) };
+    assert_eq!(world.ask(0, forget), Response::Done);
+    let admitted = |world: &World| world.own_step(2) == Some(Step::Member);
+    assert!(world.run_until(Duration::from_secs(30), admitted), "{:?}", world.own_step(2));
+}
+
+/// Else it would be acknowledged with as few copies as there are newcomers.
+#[test]
+fn nothing_is_written_while_nobody_is_filled_that_keeps_copies() {
+    let mut world = World::new(4, 3, 2, 2, 1);
+    world.add_with_weight(0);
+    world.run(Duration::from_secs(1));
+    world.add();
+    assert!(world.run_until(Duration::from_secs(30), |world| world.step_seen(0, 1) == Some(Step::Joining)));
+    let response = world.command(0, "k", Command::Set { value: ByteBuf::from("v") }, None, None);
+    let Response::Data(Err(failure)) = response else { panic!("{response:?}") };
+    assert_eq!(failure.why, "this peer has not found the members of its network yet");
+}

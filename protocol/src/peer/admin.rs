@@ -23,6 +23,9 @@ pub(super) struct Leaving {
 
 /// Most clients that wait for one leave.
 const LEAVERS_MAX: usize = 64;
+/// The version of the standing of a peer that waits and has joined and stepped back once. Writes count on one that has
+/// come further, which has taken one step more at least.
+const STEPPED_BACK: u64 = 2;
 
 impl Peer {
     pub(super) fn requested(&mut self, now: Now, id: RequestId, request: Request) {
@@ -47,11 +50,11 @@ impl Peer {
         Atlas::new(self.me, &self.membership, &self.placement).seats(partition)
     }
 
-    /// Nobody who is known here holds anything: the table is still to come, and what would be written now, with
-    /// newcomers for owners, would have as few copies as there are of these.
+    /// Nobody who is known here holds anything: the table is still to come, or those who are to keep copies are; and what
+    /// would be written now, with newcomers for owners, would have as few copies as there are of these.
     fn knows_no_owner(&self) -> bool {
         let is_out = |step| matches!(step, Step::Waiting | Step::Joining | Step::Left);
-        self.membership.records().all(|record| is_out(record.standing.step))
+        self.membership.records().all(|record| record.weight == 0 || is_out(record.standing.step))
     }
 
     fn not_ready(&self) -> Failure {
@@ -337,11 +340,12 @@ impl Peer {
     }
 
     /// Nobody else keeps copies: one that waits has lost what it held, its table too, and to begin anew is for no peer
-    /// to decide. But the first that comes to a founder that keeps none has nothing to be filled with.
+    /// to decide. But the first that comes to a founder that keeps none has nothing to be filled with; nor has one that
+    /// had begun to join, and stepped back for another, or lost its disk before it was filled.
     fn is_alone(&self) -> bool {
         let (me, founder) = (self.membership.me(), self.genesis.founder);
-        let is_first =
-            |r: &Record| me.standing.version == 0 && r.id == founder && r.standing.step == Step::Member;
+        let held_nothing = me.standing.version <= STEPPED_BACK;
+        let is_first = |r: &Record| held_nothing && r.id == founder && r.standing.step == Step::Member;
         self.membership.records().all(|r| r.id == me.id || !keeps_copies(r) && !is_first(r))
     }
 
