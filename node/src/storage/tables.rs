@@ -329,13 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_counted_until_they_are_merged() {
+    fn a_single_table_is_too_few_to_be_waited_for() {
         let place = tempfile::tempdir().unwrap();
         let tables = Tables::open(place.path(), 1).unwrap();
         let mut changes = Recent::default();
         changes.change(b"row", Some(b"1"));
         tables.write(&changes).unwrap();
-        assert_eq!(tables.rows.l0_table_count(), 1);
+        // Of the first level or not: the engine may have moved it already.
+        assert_eq!(tables.rows.table_count(), 1);
         tables.wait_for_merges(&AtomicBool::new(false));
     }
 
