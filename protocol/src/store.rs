@@ -303,11 +303,7 @@ pub fn answer(
             Answer::Cut { left: replica.cut_log(storage, partition, below)? }
         }
         Question::Scrub { partition, max_bytes, gives_up } => {
-            let found = replica.scrub(storage, partition, max_bytes)?;
-            if found == Scrubbed::Damaged && gives_up {
-                replica.give_up(storage, partition)?;
-            }
-            Answer::Scrubbed(found)
+            Answer::Scrubbed(scrub(replica, storage, partition, max_bytes, gives_up)?)
         }
         Question::Filled { partition } => {
             replica.filled(storage, partition);
@@ -318,6 +314,20 @@ pub fn answer(
             Answer::Came
         }
     })
+}
+
+fn scrub(
+    replica: &mut Replica,
+    storage: &mut impl Storage,
+    partition: PartitionId,
+    max_bytes: usize,
+    gives_up: bool,
+) -> Result<Scrubbed, StorageError> {
+    let found = replica.scrub(storage, partition, max_bytes)?;
+    if found == Scrubbed::Damaged && gives_up {
+        replica.give_up(storage, partition)?;
+    }
+    Ok(found)
 }
 
 /// Whatever was well-formed is in the context afterwards, new or not; what is not there was refused.
