@@ -5,6 +5,7 @@ pub mod contents;
 pub mod convergence;
 pub mod counters;
 pub mod handoff;
+pub mod incarnations;
 pub mod meeting;
 pub mod owners_told;
 pub mod quiet;

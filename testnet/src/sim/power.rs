@@ -41,6 +41,7 @@ impl World {
             boot: 0,
             life: 0,
             let_go: Default::default(),
+            incarnations: Default::default(),
             knew: Default::default(),
             wake: None,
             paused_until: Time(0),
@@ -68,7 +69,7 @@ impl World {
             return;
         }
         node.boot += 1;
-        (node.life, node.let_go) = (life, Default::default());
+        (node.life, node.let_go, node.incarnations) = (life, Default::default(), Default::default());
         let founding = index == 0 && node.boot == 1;
         let replica = Replica::open(&node.disk, Actor(life), seed).expect("memory does not fail");
         let came = replica.came().clone();

@@ -2,7 +2,7 @@
 
 use super::checkers::meeting::{self, Acknowledged};
 use super::checkers::views::{self, Asked};
-use super::checkers::{owners_told, sessions, steps};
+use super::checkers::{incarnations, owners_told, sessions, steps};
 use super::clients::Outcome;
 use super::ledger::label;
 use super::world::{Node, World};
@@ -85,6 +85,15 @@ impl World {
             let outcome = self.all_meet(index);
             self.check(outcome);
         }
+    }
+
+    /// No peer goes back to what it knew earlier of others.
+    pub fn go_on(&mut self) -> Result<(), String> {
+        self.nodes.iter_mut().try_for_each(|node| {
+            let Some(now) = node.peer.as_ref().map(incarnations::of) else { return Ok(()) };
+            let before = std::mem::replace(&mut node.incarnations, now);
+            incarnations::check(&before, &node.incarnations).map_err(|why| format!("{} {why}", node.name))
+        })
     }
 
     /// One whose disk was put back is as any other again once it knows each step that anybody ever knew, and no

@@ -63,6 +63,8 @@ pub struct Node {
     /// The actor of this start, and how often each partition was let go or given up since.
     pub life: u64,
     pub let_go: BTreeMap<PartitionId, u64>,
+    /// The incarnations of the others that were known here when that was looked at last, in this life.
+    pub incarnations: BTreeMap<PeerId, u64>,
     /// The furthest that each peer was ever known here to have come.
     pub knew: BTreeMap<PeerId, Standing>,
     pub wake: Option<Time>,
@@ -376,7 +378,7 @@ impl World {
         self.now = at;
         if at.0 / TABLES_EVERY.0 != self.looked_at.0 / TABLES_EVERY.0 {
             self.looked_at = at;
-            let outcome = tables::check(self);
+            let outcome = tables::check(self).and_then(|()| self.go_on());
             self.check(outcome);
         }
         if let Some(to) = event.machine()
