@@ -111,6 +111,7 @@ fn every_data_command_is_a_command_of_its_own() {
     assert_eq!(once(&peer, &["get", "k", "--json"]).out, "\"--json\"\n");
     let address = peer.address.to_string();
     assert_eq!(once(&peer, &["strlen", "k", "--connect", &address]).out, "6\n");
+    assert_eq!(once(&peer, &["strlen", "--connect", &address, "k"]).out, "6\n");
     let unknown = once(&peer, &["gte", "k"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("did you mean 'get'"), "{}", unknown.err);

@@ -64,10 +64,12 @@ fn unknown(line: &str) -> Error {
         .hint("starling --help lists the commands of this program, starling help those of the store")
 }
 
-/// Takes the flags of `Reach` off the end, where they may stand among those of the command. Elsewhere one is an error
-/// and never followed: it may be data that somebody else has written, and would tell where the token goes.
+/// Takes the flags of `Reach` off the end, where they may stand among those of the command, and from right behind its
+/// name, where people type them by habit. Elsewhere one is an error and never followed: it may be data that somebody
+/// else has written, and would tell where the token goes.
 fn reach_flags(mut words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> {
     let literal = words.iter().position(|word| word == b"--").map(|at| words.split_off(at));
+    let first: Vec<_> = std::iter::from_fn(|| first_flag(&mut words)).collect();
     let (mut given, mut kept) = (Vec::new(), Vec::new());
     while words.len() > 1
         && let Some(taken) = last_flag(&mut words)
@@ -80,7 +82,7 @@ fn reach_flags(mut words: Vec<Vec<u8>>) -> Result<(Reach, Vec<Vec<u8>>), Error> 
     refuse_flag_among_data(&words)?;
     let mut reach = Reach::of_environment()?;
     // As they were typed: of two the later counts.
-    for (flag, value) in given.into_iter().rev() {
+    for (flag, value) in first.into_iter().chain(given.into_iter().rev()) {
         reach.set(&flag, value);
     }
     words.extend(kept.into_iter().rev().chain(literal.into_iter().flatten()));
@@ -92,6 +94,22 @@ enum Flag {
     Reach(String, String),
     /// One that goes with the command, in one word or two.
     Command(Vec<Vec<u8>>),
+}
+
+/// Takes a flag of `Reach`, with its value, from right behind the name of the command. `None`: there is none.
+fn first_flag(words: &mut Vec<Vec<u8>>) -> Option<(String, String)> {
+    let word = text(words.get(1)?);
+    let (flag, value) = word.split_once('=').map_or((&*word, None), |(flag, value)| (flag, Some(value)));
+    let is_of_reach = Reach::FLAGS.contains(&flag);
+    let (length, value) = match (is_of_reach, value, words.get(2)) {
+        (true, Some(value), _) => (1, value.to_owned()),
+        (true, None, Some(value)) => (2, text(value)),
+        _ if word == "--tls" => (1, String::new()),
+        _ => return None,
+    };
+    let flag = flag.to_owned();
+    words.drain(1..=length);
+    Some((flag, value))
 }
 
 /// Takes a flag off the end. `None`: there is none.
@@ -132,7 +150,7 @@ fn refuse_flag_among_data(words: &[Vec<u8>]) -> Result<(), Error> {
         return Err(Error::usage(format!("{flag} lacks its value")));
     }
     Err(Error::usage(format!("{flag} stands among what {name} is about"))
-        .why("flags go last; elsewhere one may be data that says where to connect")
+        .why("flags go last, or first; among data one may be data itself, and would say where to connect")
         .hint(format!("move it to the end; if it is data: starling {name} -- ..")))
 }
 
