@@ -99,7 +99,7 @@ enum Flag {
 /// Takes a flag of `Reach`, with its value, from right behind the name of the command. `None`: there is none.
 fn first_flag(words: &mut Vec<Vec<u8>>) -> Option<(String, String)> {
     let word = text(words.get(1)?);
-    let (flag, value) = word.split_once('=').map_or((&*word, None), |(flag, value)| (flag, Some(value)));
+    let (flag, value) = parts(&word);
     let is_of_reach = Reach::FLAGS.contains(&flag);
     let (length, value) = match (is_of_reach, value, words.get(2)) {
         (true, Some(value), _) => (1, value.to_owned()),
@@ -115,7 +115,7 @@ fn first_flag(words: &mut Vec<Vec<u8>>) -> Option<(String, String)> {
 /// Takes a flag off the end. `None`: there is none.
 fn last_flag(words: &mut Vec<Vec<u8>>) -> Option<Flag> {
     let last = text(words.last()?);
-    let (flag, value) = last.split_once('=').map_or((&*last, None), |(flag, value)| (flag, Some(value)));
+    let (flag, value) = parts(&last);
     if let Some(value) = value.filter(|_| Reach::FLAGS.contains(&flag)) {
         words.pop();
         return Some(Flag::Reach(flag.to_owned(), value.to_owned()));
@@ -141,8 +141,7 @@ fn last_flag(words: &mut Vec<Vec<u8>>) -> Option<Flag> {
 fn refuse_flag_among_data(words: &[Vec<u8>]) -> Result<(), Error> {
     let is_ours = |word: &&Vec<u8>| {
         let word = text(word);
-        let flag = word.split_once('=').map_or(&*word, |(flag, _)| flag);
-        word == "--tls" || Reach::FLAGS.contains(&flag)
+        word == "--tls" || Reach::FLAGS.contains(&parts(&word).0)
     };
     let Some(at) = words.iter().skip(1).position(|word| is_ours(&word)) else { return Ok(()) };
     let (name, flag) = (text(&words[0]), text(&words[at + 1]));
@@ -152,6 +151,11 @@ fn refuse_flag_among_data(words: &[Vec<u8>]) -> Result<(), Error> {
     Err(Error::usage(format!("{flag} stands among what {name} is about"))
         .why("flags go last, or first; among data one may be data itself, and would say where to connect")
         .hint(format!("move it to the end; if it is data: starling {name} -- ..")))
+}
+
+/// A flag, and its value where that is in the same word.
+fn parts(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)))
 }
 
 fn text(word: &[u8]) -> String {
@@ -166,8 +170,7 @@ fn refuse_early_flag(call: &Call, given: Option<&[u8]>) -> Result<(), Error> {
         return Ok(());
     }
     let (name, first) = (String::from_utf8_lossy(name), String::from_utf8_lossy(first));
-    let flag = first.split_once('=').map_or(&*first, |(flag, _)| flag);
-    if !["--r", "--w", "--json"].contains(&flag) {
+    if !["--r", "--w", "--json"].contains(&parts(&first).0) {
         return Ok(());
     }
     Err(Error::usage(format!("{first} stands before what {name} is about"))
