@@ -71,6 +71,9 @@ pub enum Command {
 /// Most elements in one page.
 pub const PAGE_MAX: u32 = 10_000;
 
+/// Most elements that one event removes with their key, so that no other work waits for long.
+pub const REMOVED_AT_ONCE: usize = 16_384;
+
 impl Command {
     /// True for commands that may issue an event.
     pub fn writes(&self) -> bool {
@@ -79,6 +82,11 @@ impl Command {
             self,
             Set { .. } | IncrBy { .. } | Del | SAdd { .. } | SRem { .. } | HSet { .. } | HDel { .. }
         )
+    }
+
+    /// True for commands that remove whatever the key holds.
+    pub fn ends(&self) -> bool {
+        matches!(self, Command::Set { .. } | Command::Del)
     }
 
     /// True for commands that may bring more to keep; not for those that only remove.
@@ -110,6 +118,8 @@ pub enum Reply {
     },
     /// The concurrent values of a string, the one that `Get` shows first.
     Siblings(Vec<Sibling>),
+    /// Of a hash or a set with more than [`REMOVED_AT_ONCE`] elements so many were removed. This is left to be done.
+    Partly(Box<Command>),
     Error(CommandError),
 }
 

@@ -115,6 +115,7 @@ impl Command {
             return CommandError::WrongType.into();
         }
         match self {
+            Set { .. } | Del if slice.until.is_some() => key::remove_first(self, slice),
             Set { value } => register::set(slice, issuer, value),
             IncrBy { by } => counter::increment(slice, issuer, *by),
             Del => key::delete(slice, issuer),
@@ -149,8 +150,8 @@ impl Command {
             HScan { after, limit, values } => {
                 entries = Wanted::Page(Page::new(after.as_ref(), *limit, *values));
             }
-            // They end what no other command can handle any more, so they must see all of it.
-            Set { .. } | Del => most = usize::MAX,
+            // They end what no other command can handle any more, so they must see all of a string, however large.
+            Set { .. } | Del => (entries, members, most) = (Wanted::First, Wanted::First, usize::MAX),
             Get | Strlen | IncrBy { .. } | Exists | Type | Siblings => {}
         }
         let most_named = if self.writes() { usize::MAX } else { SLICE_MAX };
@@ -192,7 +193,7 @@ impl Command {
             let names = match wanted {
                 Wanted::Named(names) => names.as_slice(),
                 Wanted::Page(page) => page.after.as_slice(),
-                Wanted::Head | Wanted::All => continue,
+                Wanted::Head | Wanted::First | Wanted::All => continue,
             };
             for name in names {
                 fits(what, name.len(), FIELD_MAX)?;

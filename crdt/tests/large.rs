@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Peer, bytes, cbor, pull};
-use starling_crdt::Command;
-use starling_crdt::cell::VALUE_MAX;
+use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
+use starling_crdt::command::REMOVED_AT_ONCE;
+use starling_crdt::{Command, Event, Reply};
 
 /// Three peers write as much as they may to one key, and none of them knows of the others: the cell is larger than any
 /// frame, and who lacks it gets it nonetheless.
@@ -27,4 +28,61 @@ fn a_cell_with_several_large_versions_is_sent_in_parts() {
     assert!(late.install(&pieces));
     assert!(late.canonical() == first.canonical());
     assert_eq!(late.cells().values().map(Vec::len).sum::<usize>(), 3);
+}
+
+fn add(peer: &mut Peer, key: &str, names: impl Iterator<Item = String>) {
+    let members = names.map(|name| bytes(&name)).collect();
+    peer.execute(key, &Command::SAdd { members }, 1);
+}
+
+/// Until nothing is left to do: the events, and the last reply.
+fn to_the_end(peer: &mut Peer, key: &str, command: Command) -> (Vec<Event>, Reply) {
+    let (mut command, mut events) = (command, Vec::new());
+    loop {
+        let done = peer.execute(key, &command, 2);
+        events.extend(done.event);
+        match done.reply {
+            Reply::Partly(rest) => command = *rest,
+            reply => return (events, reply),
+        }
+    }
+}
+
+/// Neither of the commands that end a key holds up a replica for long, whatever the key holds; and what another adds
+/// meanwhile stays.
+#[test]
+fn a_key_with_many_elements_is_removed_in_parts() {
+    let count = 2 * REMOVED_AT_ONCE + 1;
+    for (command, reply) in [(Command::Del, Reply::Int(1)), (Command::Set { value: bytes("v") }, Reply::Ok)] {
+        let (mut one, mut other) = (Peer::new(1), Peer::new(2));
+        add(&mut one, "key", (0..count).map(|n| format!("{n:05}")));
+        pull(&mut other, &mut one, usize::MAX);
+        add(&mut other, "key", ["late".to_owned()].into_iter());
+
+        let (events, last) = to_the_end(&mut one, "key", command.clone());
+        assert_eq!(last, reply);
+        let removed: Vec<_> = events.iter().map(|event| event.drops.len()).collect();
+        assert_eq!(removed, [REMOVED_AT_ONCE, REMOVED_AT_ONCE, 1], "by name, and the rest with the key");
+        events.iter().rev().for_each(|event| assert!(other.apply(event)));
+        let members = other.execute("key", &Command::SMembers, 3).reply;
+        match command {
+            Command::Del => assert_eq!(members, Reply::Set(vec![bytes("late")])),
+            _ => assert_eq!(other.execute("key", &Command::Get, 3).reply, Reply::Bytes(bytes("v"))),
+        }
+        pull(&mut one, &mut other, usize::MAX);
+        assert!(one.canonical() == other.canonical());
+    }
+}
+
+/// With names as long as they may be, fewer go at once: no event is larger than others take.
+#[test]
+fn of_long_names_fewer_are_removed_at_once() {
+    let (mut peer, key) = (Peer::new(1), "k".repeat(KEY_MAX));
+    for part in 0..4 {
+        add(&mut peer, &key, (0..64).map(|n| format!("{part}{n:02}{}", "n".repeat(FIELD_MAX - 3))));
+    }
+    let (events, reply) = to_the_end(&mut peer, &key, Command::Del);
+    assert_eq!(reply, Reply::Int(1));
+    assert!(events.len() > 2 && events.iter().all(|event| event.check().is_ok()));
+    assert_eq!(peer.cells().len(), 0);
 }

@@ -4,6 +4,7 @@ mod common;
 
 use common::{FakePeer, bytes};
 use starling_crdt::Command;
+use starling_crdt::command::REMOVED_AT_ONCE;
 use starling_node::admission::Admission;
 use starling_node::directory::Directory;
 use starling_node::network::{self, Wishes};
@@ -485,6 +486,24 @@ fn what_is_too_large_to_be_read_at_once_is_counted_and_read_in_pages() {
     let (found, pages) = client.pages("sscan s", " count 10000");
     assert!((found.len(), found.is_sorted()) == (600, true) && pages > 10, "{pages} pages of a mebibyte");
     assert_eq!(client.pages("hscan h", " count 10000").0.len(), 1_200);
+}
+
+/// More than one event removes: it goes on until all is gone, and nobody who asks notices.
+#[test]
+fn a_key_with_many_elements_is_removed_by_one_command() {
+    let peer = FakePeer::start();
+    let mut client = Client::of(&peer);
+    let members: Vec<String> = (0..2 * REMOVED_AT_ONCE).map(|n| n.to_string()).collect();
+    for (removal, reply) in [("del s t", Frame::Int(1)), ("set s v", Frame::ok())] {
+        for some in members.chunks(20_000) {
+            let words = ["sadd", "s"].into_iter().chain(some.iter().map(String::as_str));
+            client.send(&words.collect::<Vec<_>>());
+            assert_eq!(client.reply(), Frame::Int(some.len() as i64));
+        }
+        assert_eq!(client.call(removal), reply);
+        assert_eq!(client.call("scard t"), Frame::Int(0));
+    }
+    assert_eq!(client.text("get s"), "v");
 }
 
 #[test]

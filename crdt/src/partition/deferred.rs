@@ -125,7 +125,7 @@ impl Deferred {
     ) -> Option<()> {
         match wanted {
             Wanted::All => self.of_fields(key, fields, (usize::MAX, usize::MAX), found)?,
-            Wanted::Head | Wanted::Page(_) => self.of_head(key, fields, found),
+            Wanted::Head | Wanted::Page(_) | Wanted::First => self.of_head(key, fields, found),
             Wanted::Named(names) => {
                 for name in names {
                     let cell = Cell::new(key, field((*name).clone()));

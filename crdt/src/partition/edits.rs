@@ -2,10 +2,14 @@
 
 use super::scrub::Sums;
 use super::{Partition, versions_of};
+use crate::rows::Span;
 use crate::{Cell, Context, Field, Key, PartitionId, Storage, StorageError, Target, Version, rows};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
+
+/// Beside so many changed cells, one scan more is nothing.
+const MANY: usize = 64;
 
 /// What has been read of a key before its event was made.
 pub(crate) struct Seed {
@@ -189,11 +193,24 @@ impl KeyWork {
         p: PartitionId,
         key: &Key,
     ) -> Result<bool, StorageError> {
-        let mut others = false;
         if self.complete {
-            return Ok(others);
+            return Ok(false);
         }
-        rows::each(s, &rows::cells_of(p, key), |row, _| {
+        let (from, to) = rows::cells_of(p, key);
+        // Where the first of many were removed, one after the other, that which is next is at hand, and before them
+        // storage may have to pass over all that were.
+        if self.cells.len() > MANY
+            && let Some((last, _)) = self.cells.last_key_value()
+            && self.finds_other(s, (rows::cell_row(p, key, last), to.clone()))?
+        {
+            return Ok(true);
+        }
+        self.finds_other(s, (from, to))
+    }
+
+    fn finds_other(&self, s: &(impl Storage + ?Sized), span: Span) -> Result<bool, StorageError> {
+        let mut others = false;
+        rows::each(s, &span, |row, _| {
             others = !self.cells.contains_key(&rows::cell_of(row)?.field);
             Ok(match others {
                 true => ControlFlow::Break(()),

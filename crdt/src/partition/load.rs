@@ -1,6 +1,8 @@
 //! Reading the part of a key that a command needs.
 
+use super::page::Room;
 use super::{PAGE_BYTES, Page, Partition, Seed, versions_of};
+use crate::context::RANGE_LEN_MAX;
 use crate::rows::{self, ElementOf};
 use crate::slice::SLICE_MAX;
 use crate::{Cell, Field, Key, Slice, Storage, StorageError, Version};
@@ -23,6 +25,8 @@ pub(crate) enum Wanted<'a> {
     Head,
     Named(Vec<&'a ByteBuf>),
     Page(Page<'a>),
+    /// The first, as many as one event removes.
+    First,
     All,
 }
 
@@ -55,7 +59,7 @@ impl Partition {
         key: &[u8],
         needs: &Needs,
     ) -> Result<Loaded, StorageError> {
-        let mut scan = Scan::new(needs);
+        let mut scan = Scan::new(needs, key.len());
         rows::each(s, &rows::cells_of(self.id, key), |row, value| {
             let field = rows::cell_of(row)?.field;
             Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
@@ -98,7 +102,7 @@ impl Partition {
                 Ok(())
             }
             Wanted::Page(page) => self.read_page(s, key, page, of, &mut loaded.slice),
-            Wanted::Head | Wanted::All => Ok(()),
+            Wanted::Head | Wanted::First | Wanted::All => Ok(()),
         }
     }
 
@@ -180,7 +184,8 @@ impl Walk<'_> {
         if self.under_way.is_none() && self.keys.len() >= self.limit {
             return Ok(ControlFlow::Break(()));
         }
-        let (_, scan) = self.under_way.get_or_insert_with(|| (key, Scan::new(self.needs)));
+        let length = key.len();
+        let (_, scan) = self.under_way.get_or_insert_with(|| (key, Scan::new(self.needs, length)));
         Ok(scan.take(field, rows::versions_from_bytes(row, value)?))
     }
 
@@ -200,12 +205,15 @@ struct Scan<'a> {
     needs: &'a Needs<'a>,
     slice: Slice,
     size: usize,
+    /// For elements that are to be removed.
+    room: Room,
+    key_len: usize,
     stopped: bool,
 }
 
 impl<'a> Scan<'a> {
-    fn new(needs: &'a Needs<'a>) -> Self {
-        Self { needs, slice: Slice::default(), size: 0, stopped: false }
+    fn new(needs: &'a Needs<'a>, key_len: usize) -> Self {
+        Self { needs, slice: Slice::default(), size: 0, room: Room::of_removal(), key_len, stopped: false }
     }
 
     /// Takes the next cell. Stops at the first element too many: hashes come before sets, so a key with
@@ -216,10 +224,24 @@ impl<'a> Scan<'a> {
             Field::Member(_) => (&self.needs.members, &mut self.slice.members),
             _ => return self.keep(field, versions),
         };
-        if matches!(wanted, Wanted::All) {
-            return self.keep(field, versions);
+        match wanted {
+            Wanted::All => return self.keep(field, versions),
+            Wanted::First => return self.keep_to_remove(field, versions),
+            Wanted::Head | Wanted::Named(_) | Wanted::Page(_) => {}
         }
         self.stopped = !head.push(&field, &versions);
+        flow(self.stopped)
+    }
+
+    /// Each element is named in the event, with the key and its dots.
+    fn keep_to_remove(&mut self, field: Field, versions: Vec<Version>) -> ControlFlow<()> {
+        let named = self.key_len + field.name().len() + RANGE_LEN_MAX * versions.len();
+        self.stopped = !self.room.take(named, Slice::weight(&field, &versions));
+        if self.stopped {
+            self.slice.until = self.slice.cells.last_key_value().map(|(last, _)| ByteBuf::from(last.name()));
+        } else {
+            self.slice.insert(field, versions);
+        }
         flow(self.stopped)
     }
 

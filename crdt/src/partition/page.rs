@@ -1,7 +1,8 @@
 //! Reading the elements of a hash or a set a page at a time.
 
 use super::Partition;
-use crate::command::PAGE_MAX;
+use crate::cell::EVENT_MAX;
+use crate::command::{PAGE_MAX, REMOVED_AT_ONCE};
 use crate::context::RANGE_LEN_MAX;
 use crate::rows::{self, ElementOf};
 use crate::slice::SLICE_MAX;
@@ -22,7 +23,7 @@ pub(crate) struct Page<'a> {
 }
 
 /// What there is still room for in a page.
-struct Room {
+pub(super) struct Room {
     elements: usize,
     bytes: usize,
     /// Bytes of rows: without their values elements are small, and are read with them nonetheless.
@@ -41,8 +42,13 @@ impl<'a> Page<'a> {
 }
 
 impl Room {
+    /// For elements that one event removes: a quarter of it is names and dots, so that it is never too large.
+    pub fn of_removal() -> Self {
+        Self { elements: REMOVED_AT_ONCE, bytes: EVENT_MAX / 4, read: SLICE_MAX, is_empty: true }
+    }
+
     /// True if so much fits, as the first always does: each page gets on.
-    fn take(&mut self, weight: usize, read: usize) -> bool {
+    pub fn take(&mut self, weight: usize, read: usize) -> bool {
         let fits = self.is_empty || self.elements > 0 && weight <= self.bytes && read <= self.read;
         self.elements = self.elements.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(weight);

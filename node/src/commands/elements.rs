@@ -1,5 +1,5 @@
 //! The elements of one key, a page at a time: `SSCAN` and `HSCAN`, and what `SCARD` and `HLEN` do with a key that is
-//! too large to be read at once.
+//! too large to be read at once. And what `DEL` and `SET` do with one that has more elements than are removed at once.
 
 use super::call::{integer, key_and_rest};
 use super::cursors::Place;
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// How long a count goes from page to page.
 const COUNT_TIME: Duration = Duration::from_secs(10);
+
+/// How long elements are removed, part by part: many millions.
+const REMOVAL_TIME: Duration = Duration::from_secs(120);
 
 pub const SCAN_CAVEAT: &str = "begin at 0 and pass on the cursor of each answer, at the same peer, until it is 0; \
                                what is there all the while is told, in the order of its bytes";
@@ -168,6 +171,46 @@ pub async fn counted(session: &Session, of: Of, key: ByteBuf, explain: bool) -> 
             return Err(takes_long(count));
         }
         after = next;
+    }
+}
+
+/// Goes on with what has removed the first elements of its key, until nothing is left to do. With `explain`, how the
+/// last part was written is told.
+pub async fn removed(
+    session: &Session,
+    key: ByteBuf,
+    mut rest: Command,
+    explain: bool,
+) -> Result<Outcome, Failure> {
+    let began = Instant::now();
+    while rest.ends() {
+        if began.elapsed() > REMOVAL_TIME {
+            return Err(removed_in_part(too_slow()));
+        }
+        let outcome = session.ask_once(key.clone(), rest, explain).await.map_err(removed_in_part)?;
+        let Reply::Partly(more) = outcome.reply else { return Ok(outcome) };
+        rest = *more;
+    }
+    Err(mismatch())
+}
+
+fn too_slow() -> Failure {
+    Failure {
+        kind: FailureKind::Timeout,
+        why: format!(
+            "the key has so many elements that removing them takes longer than {} s",
+            REMOVAL_TIME.as_secs()
+        ),
+        state: "the others are still there".into(),
+        hint: "the same command goes on where this one ended".into(),
+        trace: None,
+    }
+}
+
+fn removed_in_part(failure: Failure) -> Failure {
+    Failure {
+        state: format!("a part of its elements is removed already; of the rest: {}", failure.state),
+        ..failure
     }
 }
 

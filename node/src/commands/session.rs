@@ -281,12 +281,17 @@ impl Session {
     }
 
     /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
-    /// counted in pages.
+    /// counted in pages, and what is too large to be removed at once is removed in parts.
     pub async fn ask(&self, key: ByteBuf, command: Command, explain: bool) -> Result<Outcome, Failure> {
         let Some(of) = elements::counts(&command) else {
             // What a write answers is small; and done is done.
             let counted = (!command.writes()).then(|| self.answers.clone());
-            return self.ask_counted(key, command, explain, counted).await;
+            let again = command.ends().then(|| key.clone());
+            let outcome = self.ask_counted(key, command, explain, counted).await?;
+            return match (outcome.reply, again) {
+                (Reply::Partly(rest), Some(key)) => elements::removed(self, key, *rest, explain).await,
+                (reply, _) => Ok(Outcome { reply, ..outcome }),
+            };
         };
         let outcome = self.ask_once(key.clone(), command, explain).await?;
         match outcome.reply {
@@ -389,6 +394,8 @@ pub fn frame_of(reply: Reply) -> Frame {
         ]),
         Reply::Siblings(siblings) => Frame::Array(siblings.into_iter().map(|s| bulk(s.value)).collect()),
         Reply::Error(error) => Frame::error(error.to_string()),
+        // Whoever asks goes on until nothing is left to do.
+        Reply::Partly(_) => failure_frame(&mismatch()),
     }
 }
 
