@@ -42,6 +42,9 @@ pub struct StatusPage {
     /// Records of members that came and that their subjects have not signed: somebody lies, or is very old.
     #[serde(default)]
     pub forged: u64,
+    /// What brings more to keep is left to others.
+    #[serde(default)]
+    pub disk_is_nearly_full: bool,
     pub members: Vec<MemberLine>,
     /// Peers that do not let this one in, and why.
     #[serde(default)]
@@ -152,6 +155,7 @@ impl StatusPage {
             held_for_others: status.held_for_others,
             repairing: status.repairing,
             operations: status.operations,
+            disk_is_nearly_full: status.is_low,
             forged: status.forged,
             members,
             refusals: Vec::new(),
@@ -186,7 +190,12 @@ impl StatusPage {
         let forged = (self.forged > 0).then(|| {
             format!("\n{} records came that are not signed by who may say so: somebody forges", self.forged)
         });
-        out.chain(self.refusals.iter().map(text)).chain(forged).collect()
+        let low = self.disk_is_nearly_full.then(|| {
+            "\nthe disk of this peer is nearly full: what brings more to keep is left to others; starling doctor says how \
+             much is free"
+                .to_owned()
+        });
+        out.chain(self.refusals.iter().map(text)).chain(forged).chain(low).collect()
     }
 
     /// A table of the members and two lines about the network and this peer.

@@ -191,6 +191,8 @@ pub struct Status {
     pub repairing: u32,
     /// Operations under way.
     pub operations: u32,
+    /// The disk is nearly full: writes that bring more are left to others.
+    pub is_low: bool,
     /// Records of members that came since the start and that their subjects have not signed.
     pub forged: u64,
 }

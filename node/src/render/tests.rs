@@ -45,6 +45,7 @@ pub fn status() -> Status {
         held_for_others: 2,
         repairing: 0,
         operations: 1,
+        is_low: false,
         forged: 0,
     }
 }
@@ -104,6 +105,12 @@ fn replies_look_as_in_redis_cli() {
     let mut raw = Vec::new();
     reply::raw(&map, &mut raw);
     assert_eq!(raw, b"name\nada\nn\n5");
+}
+
+#[test]
+fn status_says_that_the_disk_is_nearly_full() {
+    let text = |is_low| StatusPage::new(&Status { is_low, ..status() }).text();
+    assert!(text(true).contains("disk of this peer is nearly full") && !text(false).contains("nearly full"));
 }
 
 #[test]

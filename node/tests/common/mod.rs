@@ -242,6 +242,7 @@ fn status() -> Status {
         held_for_others: 1,
         repairing: 0,
         operations: 1,
+        is_low: false,
         forged: 0,
     }
 }

@@ -249,6 +249,7 @@ impl Peer {
             held_for_others: count(repair.foreign()),
             repairing: count(repair.repairing()),
             operations: count(coordinator.len()),
+            is_low: self.is_low,
             forged: self.membership.forged(),
         }
     }
