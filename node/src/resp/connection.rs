@@ -9,7 +9,7 @@ use crate::commands::session::{Session, no_room_frame};
 use crate::commands::{DataCall, Prepared};
 use futures::future::join_all;
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use starling_crdt::Command;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -128,29 +128,24 @@ struct Batch {
     calls: Vec<DataCall>,
     /// Keys that are named, each as often as it is.
     named: usize,
-    /// The keys of these commands, and whether one of them writes there.
-    keys: BTreeMap<ByteBuf, bool>,
 }
 
 impl Batch {
     fn fits(&self, call: &DataCall) -> bool {
-        (self.calls.is_empty() || self.named + call.plan.len() <= PIPELINE_MAX)
-            && call
-                .plan
-                .iter()
-                .all(|(key, command)| self.keys.get(key).is_none_or(|written| !written && !command.writes()))
+        // They are so few that each is compared with each sooner than they would be put in order.
+        let meets = |(key, command): &(ByteBuf, Command)| {
+            let mut others = self.calls.iter().flat_map(|call| &call.plan).filter(|(other, _)| other == key);
+            others.any(|(_, other)| command.writes() || other.writes())
+        };
+        self.calls.is_empty() || self.named + call.plan.len() <= PIPELINE_MAX && !call.plan.iter().any(meets)
     }
 
     fn push(&mut self, call: DataCall) {
-        for (key, command) in &call.plan {
-            *self.keys.entry(key.clone()).or_default() |= command.writes();
-        }
         self.named += call.plan.len();
         self.calls.push(call);
     }
 
     async fn run(&mut self, session: &Session, wire: &mut Wire) -> io::Result<()> {
-        self.keys.clear();
         self.named = 0;
         let mut calls = std::mem::take(&mut self.calls);
         if calls.len() == 1 {
