@@ -108,8 +108,8 @@ impl RequestReader {
 
     /// `*3`: how many arguments follow; none where it is less than zero. False: not all there yet.
     fn read_count(&mut self) -> Result<bool, ProtocolError> {
-        let Some(line) = self.line()? else { return Ok(false) };
         let most = if self.trusted { ARGUMENTS_MAX } else { STRANGERS_ARGUMENTS_MAX };
+        let Some(line) = self.line()? else { return Ok(false) };
         let count = number(&line[1..]).filter(|count| *count <= most as i64);
         let count = count.ok_or_else(|| error(format!("invalid multibulk length; at most {most}")))?;
         self.lacks = usize::try_from(count).unwrap_or(0);
@@ -138,13 +138,13 @@ impl RequestReader {
     }
 
     fn read_length(&mut self) -> Result<Option<usize>, ProtocolError> {
+        let most = if self.trusted { ARGUMENT_MAX } else { STRANGERS_ARGUMENT_MAX };
         let Some(line) = self.line()? else { return Ok(None) };
         let Some((b'$', digits)) = line.split_first() else {
             let first = line.first().copied().unwrap_or(b' ').escape_ascii();
             return Err(error(format!("expected '$', got '{first}'")));
         };
         let length = number(digits).and_then(|length| usize::try_from(length).ok());
-        let most = if self.trusted { ARGUMENT_MAX } else { STRANGERS_ARGUMENT_MAX };
         let length = length.filter(|length| *length <= most);
         let length = length.ok_or_else(|| error(format!("invalid bulk length; at most {most} bytes")))?;
         self.size += length;
@@ -157,7 +157,7 @@ impl RequestReader {
     /// A command typed by hand: words on a line.
     fn read_inline(&mut self) -> Result<Option<Arguments>, ProtocolError> {
         let Some(line) = self.line()? else { return Ok(None) };
-        let words = words::split(&line).map_err(|_| error("unbalanced quotes in request"))?;
+        let words = words::split(line).map_err(|_| error("unbalanced quotes in request"))?;
         // A browser that was tricked into sending requests here (Redis does the same).
         if words.first().is_some_and(|word| *word.bytes == *b"POST" || *word.bytes == *b"Host:") {
             return Err(error("this is not an HTTP port"));
@@ -166,13 +166,13 @@ impl RequestReader {
     }
 
     /// The next line, without its end.
-    fn line(&mut self) -> Result<Option<Vec<u8>>, ProtocolError> {
+    fn line(&mut self) -> Result<Option<&[u8]>, ProtocolError> {
         let rest = &self.bytes[self.at..];
         let Some(end) = rest.iter().take(LINE_MAX).position(|byte| *byte == b'\n') else {
             return if rest.len() >= LINE_MAX { Err(error("too big inline request")) } else { Ok(None) };
         };
         self.at += end + 1;
-        Ok(Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]).to_vec()))
+        Ok(Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end])))
     }
 }
 
