@@ -36,7 +36,6 @@ use futures::future::BoxFuture;
 use serde_bytes::ByteBuf;
 use session::Session;
 use starling_crdt::{Command, Reply};
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 pub use crate::resp::request::Arguments;
@@ -164,7 +163,8 @@ const BASE: Spec = Spec {
     run: Run::Here(|_, _| Frame::ok()),
 };
 
-static TABLE: LazyLock<BTreeMap<&'static str, &'static Spec>> = LazyLock::new(|| {
+/// By name.
+static TABLE: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
     let groups = [
         strings::SPECS,
         sets::SPECS,
@@ -176,18 +176,20 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Spec>> = LazyLock::new(||
         connection::SPECS,
         server::SPECS,
     ];
-    groups.into_iter().flatten().map(|spec| (spec.name, spec)).collect()
+    let mut specs: Vec<_> = groups.into_iter().flatten().collect();
+    specs.sort_unstable_by_key(|spec| spec.name);
+    specs
 });
 
 /// All commands, by name.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    TABLE.values().copied()
+    TABLE.iter().copied()
 }
 
 /// The command of that name, in any case.
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
-    TABLE.get(name.as_str()).copied()
+    let order = |spec: &&Spec| spec.name.bytes().cmp(name.iter().map(u8::to_ascii_lowercase));
+    TABLE.binary_search_by(order).ok().map(|at| TABLE[at])
 }
 
 /// The first word in capitals, and the others.
