@@ -92,10 +92,14 @@ impl Reads {
                 self.touch(*partition, key);
             }
             Question::Apply { partition, events, .. } => {
+                let mut last = None;
                 for event in events {
                     let put = event.puts.iter().map(|(cell, _)| &cell.key);
                     let dropped = event.drops.iter().map(|(target, _)| target.key());
-                    put.chain(dropped).for_each(|key| self.touch(*partition, key));
+                    // Almost always all are of one key.
+                    for key in put.chain(dropped).filter(|key| last.replace(*key) != Some(*key)) {
+                        self.touch(*partition, key);
+                    }
                 }
             }
             Question::Install { partition, .. }

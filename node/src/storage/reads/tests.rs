@@ -91,8 +91,8 @@ proptest! {
                     events.push(event);
                 },
                 1 if !events.is_empty() => {
-                    let event = events[pick % events.len()].clone();
-                    copy.ask(Question::Apply { partition: 0, events: vec![event], held_for_others: false });
+                    let some = events[pick % events.len()..].iter().take(3).cloned().collect();
+                    copy.ask(Question::Apply { partition: 0, events: some, held_for_others: false });
                 }
                 2 if pick.is_multiple_of(8) => {
                     let held = copies[1 - usize::from(what / 128)].replica.context(0).clone();
