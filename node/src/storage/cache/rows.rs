@@ -16,16 +16,22 @@ impl Rows {
     /// `rows`: in order, each beginning with `key`. Keys and rows are shorter than 64 KiB, values than 4 GiB.
     pub fn new<'a>(key: &[u8], rows: impl IntoIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
         let size = rows.clone().into_iter().map(|(row, value)| ROW_HEAD + row.len() + value.len());
-        let mut bytes = Vec::with_capacity(2 + key.len() + size.sum::<usize>());
-        bytes.extend_from_slice(&(key.len() as u16).to_ne_bytes());
-        bytes.extend_from_slice(key);
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, 2 + key.len() + size.sum::<usize>()).collect();
+        let mut rest = Arc::get_mut(&mut bytes).unwrap_or_default();
+        let mut push = |part: &[u8]| {
+            let (place, behind) = std::mem::take(&mut rest).split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = behind;
+        };
+        push(&(key.len() as u16).to_ne_bytes());
+        push(key);
         for (row, value) in rows {
-            bytes.extend_from_slice(&(row.len() as u16).to_ne_bytes());
-            bytes.extend_from_slice(&(value.len() as u32).to_ne_bytes());
-            bytes.extend_from_slice(row);
-            bytes.extend_from_slice(value);
+            push(&(row.len() as u16).to_ne_bytes());
+            push(&(value.len() as u32).to_ne_bytes());
+            push(row);
+            push(value);
         }
-        Self(bytes.into())
+        Self(bytes)
     }
 
     /// What the rows begin with.
