@@ -3,6 +3,8 @@
 use super::call::{Combine, integer, key_and_rest, only};
 use super::{Arguments, Plan, upper};
 use crate::resp::frame::Version;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, CommandError, Reply};
 
@@ -61,7 +63,9 @@ fn draw(word: &[u8]) -> Result<Draw, String> {
 fn drawn(draw: Draw) -> Combine {
     Combine::With(Box::new(move |replies, version| match elements(only(replies)) {
         Ok(all) => {
-            chosen(all, draw, &mut Chance::new()).map_or_else(too_large, |some| told(some, draw, version))
+            // Without chance it is always the same choice, which does no harm.
+            let mut chance = SmallRng::seed_from_u64(getrandom::u64().unwrap_or_default());
+            chosen(all, draw, &mut chance).map_or_else(too_large, |some| told(some, draw, version))
         }
         Err(other) => other,
     }))
@@ -79,7 +83,7 @@ fn elements(reply: Reply) -> Result<Vec<Element>, Reply> {
 }
 
 /// `None`: repeated so often, they are too large.
-fn chosen(mut all: Vec<Element>, draw: Draw, chance: &mut Chance) -> Option<Vec<Element>> {
+fn chosen(mut all: Vec<Element>, draw: Draw, chance: &mut SmallRng) -> Option<Vec<Element>> {
     let count = match draw {
         Draw::One => 1,
         Draw::Distinct(count) => count.min(all.len()),
@@ -87,16 +91,16 @@ fn chosen(mut all: Vec<Element>, draw: Draw, chance: &mut Chance) -> Option<Vec<
     };
     // The first steps of Fisher and Yates' shuffle.
     for at in 0..count.min(all.len()) {
-        let from = at + chance.below(all.len() - at);
+        let from = chance.random_range(at..all.len());
         all.swap(at, from);
     }
     all.truncate(count);
     Some(all)
 }
 
-fn repeated(all: &[Element], count: usize, chance: &mut Chance) -> Option<Vec<Element>> {
+fn repeated(all: &[Element], count: usize, chance: &mut SmallRng) -> Option<Vec<Element>> {
     let count = if all.is_empty() { 0 } else { count };
-    let places: Vec<_> = (0..count).map(|_| chance.below(all.len())).collect();
+    let places: Vec<_> = (0..count).map(|_| chance.random_range(0..all.len())).collect();
     let size = |place: &usize| all[*place].iter().map(|word| word.len()).sum::<usize>();
     let bytes: usize = places.iter().map(size).sum();
     (bytes <= REPEATED_BYTES).then(|| places.iter().map(|place| all[*place].clone()).collect())
@@ -120,24 +124,6 @@ fn told(chosen: Vec<Element>, draw: Draw, version: Version) -> Reply {
     })
 }
 
-/// Numbers by chance, good enough to choose with: SplitMix64 (Steele, Lea and Flood 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        // Without chance it is always the same choice, which does no harm.
-        Self(getrandom::u64().unwrap_or_default())
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // The upper half of the product is as evenly spread as the number (Lemire 2019).
-        ((u128::from(mixed ^ mixed >> 31) * count as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +135,7 @@ mod tests {
 
     #[test]
     fn different_ones_are_drawn_each_as_often_as_the_others() {
-        let (mut chance, mut times) = (Chance(1), BTreeMap::new());
+        let (mut chance, mut times) = (SmallRng::seed_from_u64(1), BTreeMap::new());
         for _ in 0..10_000 {
             let mut some = chosen(names(10), Draw::Distinct(3), &mut chance).unwrap();
             some.sort();
@@ -164,7 +150,7 @@ mod tests {
 
     #[test]
     fn repetitions_are_bounded_in_number_and_in_bytes() {
-        let draws = |draw, all| chosen(all, draw, &mut Chance(1)).map(|some| some.len());
+        let draws = |draw, all| chosen(all, draw, &mut SmallRng::seed_from_u64(1)).map(|some| some.len());
         assert_eq!(draws(Draw::Repeated(10_000), names(3)), Some(10_000));
         assert_eq!(draws(Draw::Repeated(5), names(0)), Some(0));
         let long = || vec![vec![ByteBuf::from(vec![b'x'; 1024])]];
