@@ -3,7 +3,7 @@
 use super::access::{Access, Holder};
 use super::cursors::Cursors;
 use super::failure::{failure_frame, mismatch};
-use super::{Arguments, DataCall, Plan, Prepared, Run, Spec, elements, prepare, transaction};
+use super::{Arguments, Combine, DataCall, Plan, Prepared, Run, Spec, elements, prepare, transaction};
 use crate::peer_handle::PeerHandle;
 use crate::resp::budget::{Answers, Budget, ELEMENT, no_room, size_of_reply};
 use crate::resp::frame::{Frame, Version};
@@ -232,14 +232,14 @@ impl Session {
 
     /// Runs a command on keys. Several may run at once; none changes the session.
     pub async fn data(&self, call: DataCall) -> Frame {
-        let (replies, hidden) = match self.gather(call.plan).await {
+        let (replies, hidden, read) = match self.gather(call.plan).await {
             Ok(gathered) => gathered,
             Err(failure) => return failure_frame(&failure),
         };
-        let read: usize = replies.iter().map(size_of_reply).sum();
-        let reply = call.combine.of(replies, self.version);
         // What is drawn with repetition may be more than what was read for it.
-        let grown = size_of_reply(&reply).saturating_sub(read);
+        let may_grow = matches!(call.combine, Combine::With(_));
+        let reply = call.combine.of(replies, self.version);
+        let grown = if may_grow { size_of_reply(&reply).saturating_sub(read) } else { 0 };
         if grown > ELEMENT && !self.answers.take(grown) {
             return failure_frame(&no_room());
         }
@@ -253,8 +253,8 @@ impl Session {
         Frame::Attributed(vec![(Frame::bulk("hidden"), Frame::Int(hidden.into()))], Box::new(frame))
     }
 
-    /// All replies in the order of the plan, and how many concurrent values they do not show.
-    async fn gather(&self, mut plan: Plan) -> Result<(Vec<Reply>, u32), Failure> {
+    /// All replies in the order of the plan, how many concurrent values they do not show, and how large they are.
+    async fn gather(&self, mut plan: Plan) -> Result<(Vec<Reply>, u32, usize), Failure> {
         if plan.len() == 1 {
             let (key, command) = plan.remove(0);
             let outcome = self.ask(key, command, false).await?;
@@ -262,7 +262,7 @@ impl Session {
             return if size > ANSWER_MAX {
                 Err(too_large())
             } else {
-                Ok((vec![outcome.reply], outcome.hidden))
+                Ok((vec![outcome.reply], outcome.hidden, size))
             };
         }
         let writes = plan.iter().any(|(_, command)| command.writes());
@@ -275,9 +275,7 @@ impl Session {
                 let gathered = (replies, hidden.saturating_add(outcome.hidden), size);
                 futures::future::ready(if size > ANSWER_MAX { Err(too_large()) } else { Ok(gathered) })
             });
-        let (replies, hidden, _) =
-            gathered.await.map_err(|failure| if writes { of_several(failure) } else { failure })?;
-        Ok((replies, hidden))
+        gathered.await.map_err(|failure| if writes { of_several(failure) } else { failure })
     }
 
     /// One command on one key, at the R and W of this connection. What is too large to be counted at once is
