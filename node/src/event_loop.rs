@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::members::Saver;
 use crate::peer_handle::{Asker, ClientRequest};
 use crate::space::Space;
-use crate::storage::{Answers, StorageFailure, StorageHandle, bytes_of};
+use crate::storage::{Answers, StorageFailure, StorageHandle};
 use crate::transport::{Batch, Transport, peer_text};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
@@ -249,8 +249,8 @@ impl EventLoop {
             }
             Woken::Work(Batch { inputs, .. }) => inputs.into_iter().for_each(|input| self.feed(input)),
             Woken::Answers(answers) => {
-                let bytes = bytes_of(&answers);
-                self.feed(Input::Stored { answers });
+                let Answers { list, bytes } = answers;
+                self.feed(Input::Stored { answers: list });
                 self.storage.heard(bytes);
             }
             Woken::Request(ClientRequest { request, reply }) => {
@@ -286,15 +286,12 @@ impl EventLoop {
     /// all that came together, each step is fetched once for many.
     fn ask_storage(&mut self) {
         while !self.questions.is_empty() {
-            let (mut early, mut bytes) = (Answers::new(), 0);
+            let mut early = Answers::default();
             for (id, question) in std::mem::take(&mut self.questions) {
-                let before = early.len();
                 if !self.storage.carry_out_now(id, &question, &mut early) {
                     self.storage.ask(id, question);
                 }
-                bytes += early[before..].iter().map(|(_, answer)| answer.size()).sum::<usize>();
-                if bytes >= EARLY_BYTES_MAX {
-                    bytes = 0;
+                if early.bytes >= EARLY_BYTES_MAX {
                     self.hear(std::mem::take(&mut early));
                 }
             }
@@ -318,10 +315,10 @@ impl EventLoop {
     }
 
     fn hear(&mut self, answers: Answers) {
-        if !answers.is_empty() {
+        if !answers.list.is_empty() {
             // Deadlines of what begins now are not to be shortened by what was done before it.
             self.now = self.clock.now();
-            self.feed(Input::Stored { answers });
+            self.feed(Input::Stored { answers: answers.list });
         }
     }
 

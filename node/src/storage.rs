@@ -21,7 +21,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::{Store, lock};
 use unheard::Unheard;
-pub use unheard::bytes_of;
 use worker::Worker;
 
 mod cache;
@@ -150,7 +149,19 @@ impl<S> Shared<S> {
 }
 
 /// Answers in the order in which their questions were carried out.
-pub type Answers = Vec<(StoreId, Answer)>;
+#[derive(Default)]
+pub struct Answers {
+    pub list: Vec<(StoreId, Answer)>,
+    /// Bytes of data that they carry, roughly: counted once, since of many names that takes long.
+    pub bytes: usize,
+}
+
+impl Answers {
+    fn push(&mut self, id: StoreId, answer: Answer) {
+        self.bytes += answer.size();
+        self.list.push((id, answer));
+    }
+}
 
 /// A question on its way to the thread.
 struct Ask {
@@ -189,7 +200,7 @@ impl StorageHandle {
         if matches!(question, Question::Read { .. })
             && let Some(answer) = lock(&self.shared.reads).find(question)
         {
-            early.push((id, answer));
+            early.push(id, answer);
             return true;
         }
         if !self.next.is_empty() || self.shared.queued.load(Ordering::Acquire) > 0 {

@@ -33,7 +33,6 @@ pub(super) struct Store<S> {
     clock: Clock,
     /// Answers that leave after the next commit.
     held: Answers,
-    held_bytes: usize,
     /// Names in the questions of the event loop's own doing whose answers are held.
     own_names: usize,
     /// What was sealed is not written yet.
@@ -56,8 +55,7 @@ impl<S: Commit> Store<S> {
             replica,
             rows,
             clock,
-            held: Answers::new(),
-            held_bytes: 0,
+            held: Answers::default(),
             own_names: 0,
             is_writing: false,
             is_told: false,
@@ -99,9 +97,9 @@ impl<S: Commit> Store<S> {
         let Some(told) = self.rows.in_memory(|rows| answer(replica, rows, time, question))? else {
             return Ok(false);
         };
-        let before = self.held.len();
+        let before = self.held.list.len();
         self.sort(reads, id, question, told, early);
-        if self.held.len() > before {
+        if self.held.list.len() > before {
             self.own_names += question.names();
         }
         Ok(true)
@@ -119,31 +117,30 @@ impl<S: Commit> Store<S> {
     ) {
         if matches!(told, Answer::Executed { .. }) {
             // So that the other copies are written while this one is synced.
-            early.push((id, std::mem::replace(&mut told, Answer::Synced)));
+            early.push(id, std::mem::replace(&mut told, Answer::Synced));
         }
         if self.is_writing || self.rows.uncommitted() > 0 {
-            self.held_bytes += told.size();
-            self.held.push((id, told));
+            self.held.push(id, told);
             return;
         }
         if let Answer::Read { slice, digest } = &told {
             lock(reads).keep(question, slice, *digest);
         }
-        early.push((id, told));
+        early.push(id, told);
     }
 
     fn is_for_event_loop(&self) -> bool {
-        self.held.len() < OWN_MAX && self.own_names < OWN_NAMES_MAX && !self.is_full()
+        self.held.list.len() < OWN_MAX && self.own_names < OWN_NAMES_MAX && !self.is_full()
     }
 
     /// So much waits that it is time for a commit.
     pub fn is_full(&self) -> bool {
-        self.held.len() >= GROUP_MAX || self.rows.uncommitted().max(self.held_bytes) >= GROUP_MAX_BYTES
+        self.held.list.len() >= GROUP_MAX || self.rows.uncommitted().max(self.held.bytes) >= GROUP_MAX_BYTES
     }
 
     /// True if the thread does not know yet that it has something to do; it counts as told then.
     pub fn tell(&mut self) -> bool {
-        let is_news = !self.is_told && (self.failure.is_some() || !self.held.is_empty());
+        let is_news = !self.is_told && (self.failure.is_some() || !self.held.list.is_empty());
         self.is_told |= is_news;
         is_news
     }
@@ -161,7 +158,7 @@ impl<S: Commit> Store<S> {
         if is_changed {
             self.rows.seal(sealed);
         }
-        (self.is_writing, self.is_told, self.held_bytes, self.own_names) = (is_changed, false, 0, 0);
+        (self.is_writing, self.is_told, self.own_names) = (is_changed, false, 0);
         Ok(Group { held: std::mem::take(&mut self.held), is_changed })
     }
 

@@ -21,7 +21,7 @@ struct Store {
 
 fn open_with(directory: &Path, durability: Durability) -> Store {
     let (told, answers) = mpsc::channel();
-    let tell = move |answers: Answers| answers.into_iter().for_each(|answer| drop(told.send(answer)));
+    let tell = move |answers: Answers| answers.list.into_iter().for_each(|answer| drop(told.send(answer)));
     let failed = |failure| panic!("{failure}");
     let (handle, actor, opened) =
         spawn(directory, durability, Clock::start(Arc::default()), tell, failed).unwrap();
@@ -106,7 +106,7 @@ fn write_until_killed(what: &str) {
         println!("acknowledged {n}");
         if n < AGAIN {
             let (id, question) = (StoreId(AGAIN + n), set_to(n, &again(n)));
-            if !store.handle.carry_out_now(id, &question, &mut Answers::new()) {
+            if !store.handle.carry_out_now(id, &question, &mut Answers::default()) {
                 store.handle.ask(id, question);
             }
         } else {
@@ -216,11 +216,11 @@ fn questions_that_wait_together_are_synced_together() {
     let (told, answers) = mpsc::channel();
     let gates = (Arc::clone(&begun), Arc::clone(&go));
     let tell = move |answers: Answers| {
-        if answers.contains(&(StoreId(0), Answer::Synced)) {
+        if answers.list.contains(&(StoreId(0), Answer::Synced)) {
             gates.0.wait();
             gates.1.wait();
         }
-        answers.into_iter().for_each(|answer| drop(told.send(answer)));
+        answers.list.into_iter().for_each(|answer| drop(told.send(answer)));
     };
     let (mut handle, ..) =
         spawn(place.path(), Durability::Synced, Clock::start(Arc::default()), tell, |_| {}).unwrap();
@@ -239,16 +239,16 @@ fn questions_that_wait_together_are_synced_together() {
 impl StorageHandle {
     /// The answers that come at once; none where the question has to be asked.
     fn now(&mut self, id: u64, question: &Question) -> Option<Vec<&'static str>> {
-        let mut early = Answers::new();
+        let mut early = Answers::default();
         let done = self.carry_out_now(StoreId(id), question, &mut early);
-        assert!(done || early.is_empty());
+        assert!(done || early.list.is_empty());
         let kind = |(_, answer): &(StoreId, Answer)| match answer {
             Answer::Executed { .. } => "executed",
             Answer::Synced => "synced",
             Answer::Read { .. } => "read",
             _ => "another",
         };
-        done.then(|| early.iter().map(kind).collect())
+        done.then(|| early.list.iter().map(kind).collect())
     }
 }
 
@@ -416,7 +416,7 @@ fn too_much_that_waits_is_congestion_until_it_is_worked_off() {
     let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let gates = (Arc::clone(&begun), Arc::clone(&go));
     let tell = move |answers: Answers| {
-        if matches!(answers[..], [(StoreId(0), Answer::Executed { .. }), ..]) {
+        if matches!(answers.list[..], [(StoreId(0), Answer::Executed { .. }), ..]) {
             gates.0.wait();
             gates.1.wait();
         }

@@ -1,6 +1,5 @@
 //! Answers that the event loop has not taken yet. The thread may be faster, and each may carry megabytes: it waits.
 
-use super::Answers;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// So many bytes of answers may wait before the thread does; the last of them may go beyond that.
@@ -44,11 +43,6 @@ impl Unheard {
         self.lock().closed = true;
         self.heard.notify_one();
     }
-}
-
-/// Bytes of data that they carry, roughly.
-pub fn bytes_of(answers: &Answers) -> usize {
-    answers.iter().map(|(_, answer)| answer.size()).sum()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use super::engine::{Commit, Log};
 use super::store::Group;
-use super::unheard::bytes_of;
 use super::{Answers, Ask, Durability, Shared, StorageFailure};
 use starling_crdt::StorageError;
 use starling_protocol::store::Question;
@@ -29,7 +28,6 @@ pub(super) struct Worker<S: Commit, L, A> {
     shared: Arc<Shared<S>>,
     /// Answers that wait for nothing, and leave together.
     early: Answers,
-    early_bytes: usize,
     /// When what was written without a sync has to be synced.
     sync_due: Option<Instant>,
 }
@@ -37,8 +35,8 @@ pub(super) struct Worker<S: Commit, L, A> {
 impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
     pub fn new(log: L, durability: Durability, answers: A, shared: Arc<Shared<S>>) -> Self {
         let sealed = S::Sealed::default();
-        let (early, early_bytes, sync_due) = (Vec::new(), 0, None);
-        Self { log, sealed, durability, answers, shared, early, early_bytes, sync_due }
+        let (early, sync_due) = (Answers::default(), None);
+        Self { log, sealed, durability, answers, shared, early, sync_due }
     }
 
     /// After this nothing is carried out any more.
@@ -77,7 +75,7 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
     fn carry_out_all(&mut self, asks: Vec<Ask>) -> Result<(), StorageError> {
         for ask in asks {
             let is_full = self.carry_out(ask)?;
-            if self.early.len() >= EARLY_MAX || self.early_bytes >= EARLY_BYTES_MAX {
+            if self.early.list.len() >= EARLY_MAX || self.early.bytes >= EARLY_BYTES_MAX {
                 self.tell_early();
             }
             if is_full {
@@ -100,11 +98,9 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
             self.sync()?;
         }
         let mut store = self.shared.store();
-        let before = self.early.len();
         store.carry_out(&self.shared.reads, id, &question, &mut self.early)?;
         let is_full = store.is_full();
         drop(store);
-        self.early_bytes += self.early[before..].iter().map(|(_, answer)| answer.size()).sum::<usize>();
         self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
         // Only now: as long as anything is queued, the event loop carries out nothing itself.
         self.shared.queued.fetch_sub(1, Ordering::Release);
@@ -112,15 +108,14 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
     }
 
     fn tell_early(&mut self) {
-        self.early_bytes = 0;
         let early = std::mem::take(&mut self.early);
         self.tell(early);
     }
 
     /// Waits while the event loop has much to take still, which it does without waiting for this thread.
     fn tell(&self, answers: Answers) {
-        if !answers.is_empty() {
-            self.shared.unheard.tell(bytes_of(&answers));
+        if !answers.list.is_empty() {
+            self.shared.unheard.tell(answers.bytes);
             (self.answers)(answers);
         }
     }

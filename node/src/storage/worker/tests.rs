@@ -113,7 +113,7 @@ fn kind(told: &Answer) -> &'static str {
 fn worker(mut disk: Disk, durability: Durability) -> Worker<Rows, Disk, impl Fn(Answers)> {
     let journal = disk.journal.clone();
     let answers = move |answers: Answers| {
-        for (id, told) in answers {
+        for (id, told) in answers.list {
             let _ = journal.send(format!("{} {}", kind(&told), id.0));
         }
     };
