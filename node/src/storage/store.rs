@@ -92,7 +92,9 @@ impl<S: Commit> Store<S> {
         if !is_short(question) || !self.is_for_event_loop() {
             return Ok(false);
         }
-        lock(reads).change(question);
+        if !matches!(question, Question::Read { .. }) {
+            lock(reads).change(question);
+        }
         let (replica, time) = (&mut self.replica, self.clock.time());
         let Some(told) = self.rows.in_memory(|rows| answer(replica, rows, time, question))? else {
             return Ok(false);
