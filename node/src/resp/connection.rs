@@ -289,3 +289,30 @@ async fn patiently<T>(written: impl Future<Output = io::Result<T>>) -> io::Resul
     let taken = tokio::time::timeout(WRITE_PATIENCE, written).await;
     taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::prepare;
+
+    fn call(line: &str) -> DataCall {
+        match prepare(line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()) {
+            Prepared::Data(call) => call,
+            _ => panic!("{line} is no command on keys"),
+        }
+    }
+
+    #[test]
+    fn commands_run_at_once_unless_one_writes_what_another_names() {
+        let mut batch = Batch::default();
+        for line in ["get a", "mget a b", "set c 1", "mget d a"] {
+            assert!(batch.fits(&call(line)), "{line}");
+            batch.push(call(line));
+        }
+        for line in ["set b 1", "get c", "set c 2", "mset e 1 d 2"] {
+            assert!(!batch.fits(&call(line)), "{line}");
+        }
+        let many = call(&format!("mget {}", "e ".repeat(PIPELINE_MAX)));
+        assert!(!batch.fits(&many) && Batch::default().fits(&many), "there are enough keys");
+    }
+}
