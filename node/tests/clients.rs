@@ -3,6 +3,7 @@
 mod common;
 
 use common::{FakePeer, bytes};
+use socket2::{Domain, Socket, Type};
 use starling_crdt::Command;
 use starling_crdt::command::REMOVED_AT_ONCE;
 use starling_node::admission::Admission;
@@ -992,6 +993,35 @@ fn clients_that_do_not_log_in_crowd_out_one_another_and_nobody_else() {
     assert_eq!((oldest.rest(), half.rest()), (String::new(), String::new()), "they were let go");
     assert_eq!(honest.call("SET k v"), Frame::ok());
     drop(newest);
+}
+
+/// Those that take no replies crowd out one another as well.
+#[test]
+fn clients_that_do_not_log_in_and_do_not_read_keep_nobody_out() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "correct horse\n").unwrap();
+    let password = Password::load(file.path()).unwrap();
+    let port = Port { clients: 8, pending: 2, ..Port::default() };
+    let peer = FakePeer::start_at(port, move |facts, requests| {
+        PeerHandle::new(facts, requests, None).with_password(Some(password))
+    });
+    let lines = b"a\r\n".repeat(20_000);
+    let deaf: Vec<_> = (0..8)
+        .map(|_| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_recv_buffer_size(1).unwrap();
+            client.connect(&peer.address.into()).unwrap();
+            let mut client = TcpStream::from(client);
+            client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            // Until the peer reads no more of it, or has let it go.
+            while client.write_all(&lines).is_ok() {}
+            client
+        })
+        .collect();
+    let mut honest = Client::of(&peer);
+    honest.send(&["AUTH", "correct horse"]);
+    assert_eq!(honest.reply(), Frame::ok());
+    drop(deaf);
 }
 
 /// A certificate for `localhost` that nobody else has signed, and its key, in files.

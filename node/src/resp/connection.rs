@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Bytes read at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -34,23 +35,20 @@ pub async fn run(
     stream: Stream,
     mut session: Session,
     share: Share,
-    mut waiting: Option<Waiting>,
+    waiting: Option<Waiting>,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut wire = Wire::new(stream, share);
+    let mut wire = Wire::new(stream, share, waiting);
     loop {
         if let Err(error) = answer(&mut wire, &mut session).await? {
             Frame::error(format!("ERR {error}")).encode(session.version, &mut wire.replies);
             wire.write().await?;
-            return wire.part(&mut waiting).await;
+            return wire.part().await;
         }
         wire.write().await?;
         session.answers.leave(0);
         if session.closing || *stopped.borrow() {
             return wire.stream.shutdown().await;
-        }
-        if session.is_in() {
-            waiting = None;
         }
         if std::mem::take(&mut wire.has_more) {
             continue;
@@ -61,24 +59,24 @@ pub async fn run(
         let read = tokio::select! {
             read = wire.stream.read(wire.reader.buffer(), READ_SIZE) => read?,
             _ = stopped.changed() => continue,
-            () = Waiting::shown_out(&mut waiting) => return Ok(()),
+            () = Waiting::shown_out(&mut wire.waiting) => return Ok(()),
         };
         match read {
             0 => return Ok(()),
             _ if wire.share.hold(wire.reader.held()) => {}
-            _ => return full(&mut wire, &session, &mut waiting).await,
+            _ => return full(&mut wire, &session).await,
         }
     }
 }
 
 /// All clients together have sent more than there is room for.
-async fn full(wire: &mut Wire, session: &Session, waiting: &mut Option<Waiting>) -> io::Result<()> {
+async fn full(wire: &mut Wire, session: &Session) -> io::Result<()> {
     Frame::error(
         "BUSY too much is being sent to this peer at once; nothing of this command was done; try again",
     )
     .encode(session.version, &mut wire.replies);
     wire.write().await?;
-    wire.part(waiting).await
+    wire.part().await
 }
 
 /// Answers all commands that are at hand. The inner error is what the client got wrong.
@@ -197,6 +195,8 @@ struct Wire {
     reader: RequestReader,
     share: Share,
     replies: Vec<u8>,
+    /// Until the client is in.
+    waiting: Option<Waiting>,
     /// The client may send while it takes no replies.
     trusted: bool,
     /// Something was read while replies were written.
@@ -206,24 +206,28 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(stream: Stream, share: Share) -> Self {
+    fn new(stream: Stream, share: Share, waiting: Option<Waiting>) -> Self {
         let (reader, replies) = Default::default();
-        Self { stream, reader, share, replies, trusted: false, has_more: false, ended: false }
+        Self { stream, reader, share, replies, waiting, trusted: false, has_more: false, ended: false }
     }
 
     fn trust(&mut self, trusted: bool) {
         self.trusted = trusted;
         self.reader.trust(trusted);
+        if trusted {
+            self.waiting = None;
+        }
     }
 
     /// Ends the connection after an error while the client may still be sending. Where something is unread the
     /// system resets a connection that is closed, and the client never reads what was wrong.
-    async fn part(&mut self, waiting: &mut Option<Waiting>) -> io::Result<()> {
+    async fn part(&mut self) -> io::Result<()> {
         self.reader = RequestReader::default();
         self.share.hold(0);
+        let mut waiting = self.waiting.take();
         tokio::select! {
-            _ = tokio::time::timeout(PARTING, self.drop_what_comes()) => Ok(()),
-            () = Waiting::shown_out(waiting) => Ok(()),
+            _ = timeout(PARTING, self.drop_what_comes()) => Ok(()),
+            () = Waiting::shown_out(&mut waiting) => Ok(()),
         }
     }
 
@@ -246,7 +250,7 @@ impl Wire {
         while written < self.replies.len() {
             let taken = match self.stream.try_write(&self.replies[written..]) {
                 Some(taken) => taken?,
-                None => patiently(self.write_or_read(written)).await?,
+                None => self.write_patiently(written).await?,
             };
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -254,7 +258,7 @@ impl Wire {
             written += taken;
         }
         if written > 0 && self.stream.keeps_back() {
-            patiently(self.write_or_read(written)).await?;
+            self.write_patiently(written).await?;
         }
         if self.replies.capacity() > WRITE_SIZE {
             self.replies = Vec::new();
@@ -262,6 +266,17 @@ impl Wire {
             self.replies.clear();
         }
         Ok(())
+    }
+
+    /// Errors: the client takes nothing for too long, or has to make room for others before it is in.
+    async fn write_patiently(&mut self, from: usize) -> io::Result<usize> {
+        let mut waiting = self.waiting.take();
+        let taken = tokio::select! {
+            taken = timeout(WRITE_PATIENCE, self.write_or_read(from)) => taken.unwrap_or_else(|_| Err(let_go("the client does not read"))),
+            () = Waiting::shown_out(&mut waiting) => Err(let_go("others want to log in")),
+        };
+        self.waiting = waiting;
+        taken
     }
 
     /// Writes some of what waits once the client takes it, or where all is written has it sent. Many clients send the
@@ -285,9 +300,8 @@ impl Wire {
     }
 }
 
-async fn patiently<T>(written: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let taken = tokio::time::timeout(WRITE_PATIENCE, written).await;
-    taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
+fn let_go(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 #[cfg(test)]
