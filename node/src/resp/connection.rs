@@ -47,8 +47,12 @@ pub async fn run(
         }
         wire.write().await?;
         session.answers.leave(0);
-        if session.closing || *stopped.borrow() {
-            return wire.stream.shutdown().await;
+        if session.closing {
+            return wire.part().await;
+        }
+        if *stopped.borrow() {
+            // Over TLS it waits for the client.
+            return timeout(PARTING, wire.stream.shutdown()).await.unwrap_or(Ok(()));
         }
         if std::mem::take(&mut wire.has_more) {
             continue;
