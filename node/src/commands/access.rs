@@ -8,6 +8,7 @@ use crate::network::wall_ms;
 use crate::resp::frame::Frame;
 use starling_protocol::admission::token::{Scope, Token, TokenError};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Commands that clients may give before they have said who they are.
@@ -52,6 +53,21 @@ impl Holder {
         }
         Ok(())
     }
+
+    /// Until it counts no more.
+    async fn ended(&mut self) -> TokenError {
+        loop {
+            if let Err(why) = self.check() {
+                return why;
+            }
+            let left = Duration::from_millis(self.until_ms.saturating_sub(wall_ms()) + 1);
+            tokio::select! {
+                // That it has changed is for `check` to see.
+                Ok(()) = self.revocations.changed() => self.revocations.mark_changed(),
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
 }
 
 impl Session {
@@ -68,13 +84,23 @@ impl Session {
                     Some(line) => line,
                     None => return prepared,
                 },
-                Err(why) => {
-                    self.access = Access::Nothing;
-                    format!("NOAUTH {why}; AUTH with another")
-                }
+                Err(why) => self.token_ended(why),
             },
         };
         Prepared::Refused(Frame::error(refusal))
+    }
+
+    /// Until the token that the client has shown counts no more; then the line for that. Never, where it has shown none.
+    pub async fn until_token_ends(&mut self) -> String {
+        let Access::Scoped(holder) = &mut self.access else { return std::future::pending().await };
+        let why = holder.ended().await;
+        self.token_ended(why)
+    }
+
+    /// The connection ends with it, so that its place is free for others. Returns the line for why.
+    fn token_ended(&mut self, why: TokenError) -> String {
+        (self.access, self.closing) = (Access::Nothing, true);
+        format!("NOAUTH {why}; AUTH with another")
     }
 
     /// Whether this key may be told of: scans meet all keys.

@@ -63,6 +63,10 @@ pub async fn run(
         let read = tokio::select! {
             read = wire.stream.read(wire.reader.buffer(), READ_SIZE) => read?,
             _ = stopped.changed() => continue,
+            line = session.until_token_ends() => {
+                Frame::error(line).encode(session.version, &mut wire.replies);
+                continue;
+            }
             () = Waiting::shown_out(&mut wire.waiting) => return Ok(()),
         };
         match read {
