@@ -4,6 +4,7 @@ use crate::error::Error;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,9 @@ const MARKS: [&str; 2] = ["starling.toml", "identity.key"];
 const NOBODYS: [&str; 5] = ["lock", "format.tmp", "doctor.tmp", "lost+found", "log"];
 /// So many files of others are in nobody's way: a password, certificates, a ticket.
 const FILES_MAX: usize = 8;
+/// A lock that is held for longer is a peer's. `running` has it for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Files that are named where there are more than may be.
 const NAMED_MAX: usize = 3;
 
@@ -308,7 +312,16 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
     let path = directory.join("lock");
     let mut file =
         private().create(true).truncate(false).open(&path).map_err(io_error("open the lock file", &path))?;
-    match file.try_lock() {
+    let begun = Instant::now();
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE)
+            }
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(DirectoryError::Locked { path: directory.to_path_buf(), holder: holder(&path) });

@@ -46,6 +46,21 @@ fn a_lock_that_nobody_holds_any_more_does_not_bar_the_way() {
     assert_eq!(holder(&directory.path().join("lock")), Holder(Some(std::process::id())));
 }
 
+/// As it is held by one who asks whether a peer runs there.
+#[test]
+fn a_lock_that_is_held_for_a_moment_is_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    drop(Directory::open(place.path()).unwrap());
+    let asked = File::open(place.path().join("lock")).unwrap();
+    asked.lock_shared().unwrap();
+    let asking = std::thread::spawn(move || {
+        std::thread::sleep(4 * LOCK_PAUSE);
+        drop(asked);
+    });
+    Directory::open(place.path()).unwrap();
+    asking.join().unwrap();
+}
+
 #[test]
 fn a_lock_file_without_a_number_still_makes_a_sentence() {
     assert_eq!(Holder(None).to_string(), "another process");
