@@ -13,7 +13,7 @@ use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::OpId;
 use starling_protocol::member::{Health, Record, Standing, Step, View};
-use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, WIRE_VERSION};
+use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, Repair, WIRE_VERSION};
 use starling_protocol::signature::{NumberedKey, Signer};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -858,6 +858,22 @@ async fn a_queue_for_a_peer_that_does_not_read_is_bounded() {
     // That nothing more comes can only be waited for.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(received() <= fit + 64, "b reads no more than fits into its queue, and a batch: {}", received());
+}
+
+#[tokio::test]
+async fn probes_go_on_over_quic_while_neither_requests_nor_repair_are_taken() {
+    let (a, mut b) = pair(QUIC).await;
+    for op in 0..2_000 {
+        a.transport.send(b.me, &call(op, 10_000));
+        a.transport.send(b.me, &Message::Repair(Repair::Ask { partitions: vec![9_999; 3_000] }));
+    }
+    // When as much as may be is on its way, nobody tells.
+    let begun = Instant::now();
+    for seq in (0..).take_while(|_| begun.elapsed() < Duration::from_secs(1)) {
+        a.transport.send(b.me, &ping(seq));
+        let probe = timeout(DEADLINE, b.urgent.recv()).await.expect("it is read in time").unwrap();
+        assert_eq!(probe.inputs, [Input::Received { from: a.me, message: ping(seq) }]);
+    }
 }
 
 #[tokio::test]
