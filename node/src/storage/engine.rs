@@ -134,7 +134,7 @@ impl Engine {
         }
         let tables = Tables::open(path, new_id)?;
         let (mut recent, mut logged) = (Recent::default(), 0);
-        let journal = Journal::open(&journal, tables.first_journal()?, &mut |played| match played {
+        let journal = Journal::open(&journal, &tables.journals()?, &mut |played| match played {
             Played::Row(row, value) => {
                 logged += row.len() + value.map_or(0, <[u8]>::len);
                 recent.change(row, value);

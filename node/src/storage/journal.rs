@@ -119,14 +119,14 @@ pub type Replay<'a> = &'a mut dyn FnMut(Played<'_>);
 impl Journal {
     /// Opens or creates the journal in this directory and plays it back. Of the last file, a record that
     /// was not written to its end is dropped, and what follows it: nobody was told that it is synced.
-    /// `needed`: the first file that holds what is nowhere else; `None` if nobody knows, as where it is new.
+    /// `needed`: files that must be there, as far as anybody knows.
     ///
     /// Errors: the disk fails, or what must be there is not, or is not what was written.
-    pub fn open(directory: &Path, needed: Option<u64>, replay: Replay<'_>) -> Result<Self, StorageError> {
+    pub fn open(directory: &Path, needed: &[u64], replay: Replay<'_>) -> Result<Self, StorageError> {
         create(directory).map_err(refused)?;
         let numbers = numbers(directory).map_err(refused)?;
-        if let Some(needed) = needed.filter(|needed| numbers.first().is_none_or(|first| first > needed)) {
-            let lost = file_of(directory, needed);
+        if let Some(lost) = needed.iter().find(|number| !numbers.contains(number)) {
+            let lost = file_of(directory, *lost);
             return Err(damaged(&format!("{} is missing, or a file after it", lost.display())));
         }
         let (oldest, number) = match (numbers.first(), numbers.last()) {

@@ -54,6 +54,9 @@ const ID: &str = "id";
 /// The number of the first file of the journal that holds what is not in tables.
 const JOURNAL: &str = "journal";
 
+/// That of the newest file.
+const NEWEST_JOURNAL: &str = "newest journal";
+
 /// Rows in tables on disk. Clones are the same tables.
 #[derive(Clone)]
 pub struct Tables {
@@ -142,14 +145,21 @@ impl Tables {
         self.id
     }
 
-    /// The number of the first file of the journal that holds what is not in tables. `None`: that was never said.
-    pub fn first_journal(&self) -> Result<Option<u64>, StorageError> {
-        number(&self.about, JOURNAL)
+    /// The numbers of the first file of the journal that holds what is not in tables, and of the newest one, as far as
+    /// that was said.
+    pub fn journals(&self) -> Result<Vec<u64>, StorageError> {
+        let said = [JOURNAL, NEWEST_JOURNAL].map(|name| number(&self.about, name).transpose());
+        said.into_iter().flatten().collect()
+    }
+
+    /// Says that the journal goes on in this file.
+    pub fn journal_goes_on(&self, newest: u64) -> Result<(), StorageError> {
+        keep_number(&self.database, &self.about, NEWEST_JOURNAL, newest).map(drop)
     }
 
     /// Says so, before those before it go.
     pub fn need_journal(&self, first: u64) -> Result<(), StorageError> {
-        if self.first_journal()? < Some(first) {
+        if number(&self.about, JOURNAL)? < Some(first) {
             keep_number(&self.database, &self.about, JOURNAL, first)?;
         }
         Ok(())

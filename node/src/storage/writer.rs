@@ -81,6 +81,8 @@ impl Writer {
         let thread = std::thread::Builder::new().name("tables".into());
         let write = move || {
             give_way();
+            // At once: as long as it is not in tables, a newest file that is gone would leave the one before it the last.
+            tables.journal_goes_on(journal + 1)?;
             tables.write(&generation.rows)?;
             tables.need_journal(journal + 1)?;
             // It has not arrived until then, so that the next one waits, and commits at last.

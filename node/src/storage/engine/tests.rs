@@ -437,7 +437,7 @@ fn few_rows_of_a_partition_are_deleted_one_by_one_and_write_no_tables() {
 fn file_left(journal: &Path) -> std::path::PathBuf {
     let mut record = Record::default();
     record.push(&cell_of(9, 9), None);
-    let mut left = Journal::open(journal, None, &mut |_| {}).unwrap();
+    let mut left = Journal::open(journal, &[], &mut |_| {}).unwrap();
     left.commit(&mut record, true).unwrap();
     left.turn().unwrap();
     journal.join("000000000001")
@@ -455,8 +455,10 @@ fn a_journal_that_has_lost_its_first_file_is_refused_unless_tables_hold_what_was
         }
         let tables = disk.engine.tables.clone();
         drop(disk);
-        let first = tables.first_journal().unwrap().unwrap();
+        let said = tables.journals().unwrap();
         drop(tables);
+        let first = said[0];
+        assert_eq!(said, if recent_max == 1 { vec![first; 2] } else { vec![1] });
         assert_eq!(first > 1, recent_max == 1);
         let file = |number: u64| place.path().join(format!("recent/{number:012}"));
         let error = || Disk::open(place.path()).err().map(|e| e.0).unwrap_or_default();
@@ -469,9 +471,33 @@ fn a_journal_that_has_lost_its_first_file_is_refused_unless_tables_hold_what_was
         let lost =
             format!("its journal is damaged: {} is missing, or a file after it", file(first).display());
         assert_eq!(error(), lost);
+        // Only one is left that tables hold already.
+        std::fs::rename(file(first + 1), file(first - 1)).unwrap();
+        assert_eq!(error(), lost);
         std::fs::remove_dir_all(place.path().join("recent")).unwrap();
         assert_eq!(error(), lost);
     }
+}
+
+/// The one before it would count as the last, which may end anywhere.
+#[test]
+fn a_journal_that_has_lost_its_newest_file_is_refused_while_the_one_before_it_is_still_needed() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(place.path()).unwrap();
+    disk.engine.put(&cell_of(1, 1), b"1");
+    disk.commit(true);
+    let tables = disk.engine.tables.clone();
+    drop(disk);
+    // As when it is killed while a generation is on its way.
+    let (journal, newest) = (place.path().join("recent"), place.path().join("recent/000000000002"));
+    Journal::open(&journal, &[], &mut |_| {}).unwrap().turn().unwrap();
+    tables.journal_goes_on(2).unwrap();
+    drop(tables);
+    assert!(Disk::open(place.path()).is_ok());
+    std::fs::remove_file(&newest).unwrap();
+    let error = Disk::open(place.path()).err().unwrap().0;
+    let lost = format!("its journal is damaged: {} is missing, or a file after it", newest.display());
+    assert_eq!(error, lost);
 }
 
 /// Taken for absent, what was there would count as removed.

@@ -9,7 +9,7 @@ fn open(directory: &Path) -> Result<(Journal, Rows), StorageError> {
         Played::Row(row, value) => rows.push((row.to_vec(), value.map(<[u8]>::to_vec))),
         Played::All(begin) => rows.push(([&b"all "[..], &begin].concat(), None)),
     };
-    let journal = Journal::open(directory, None, replay)?;
+    let journal = Journal::open(directory, &[], replay)?;
     Ok((journal, rows))
 }
 
