@@ -14,7 +14,7 @@ const FORMAT: &str = "starling data 1";
 /// What a peer says of itself while it runs.
 pub const RUNNING: &str = "peer.json";
 /// Longest `format` or `lock` file that is looked at, in bytes.
-const SMALL: u64 = 128;
+const SMALL: usize = 128;
 /// A directory with one of these was meant for a peer, whatever else is in it.
 const MARKS: [&str; 2] = ["starling.toml", "identity.key"];
 /// What may be in one that no peer has used: what `open` and the doctor make before `format`, what a file system has at
@@ -339,9 +339,20 @@ fn holder(lock: &Path) -> Holder {
 }
 
 fn read_small(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read_at_most(path, SMALL)?).into_owned())
+}
+
+/// So many bytes of a file, or all where it has fewer.
+pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same of a text.
+pub fn read_text_at_most(path: &Path, most: usize) -> io::Result<String> {
+    let text = String::from_utf8(read_at_most(path, most)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 /// Writes a small file so that after a crash it holds either what it held before or all of `bytes`,

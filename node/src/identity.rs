@@ -1,10 +1,9 @@
 //! The peer's key, kept in its data directory.
 
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, read_at_most, write_atomically};
 use crate::error::Error;
 use crate::transport::Keys;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 /// Holds the 32 secret bytes of an Ed25519 key, readable for its user alone.
@@ -14,7 +13,7 @@ const SECRET_LEN: usize = 32;
 /// Reads the directory's key; the first time, makes one. Errors: the file is damaged or cannot be used.
 pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
     let path = directory.path().join(FILE);
-    let secret = match read(&path) {
+    let secret = match read_at_most(&path, SECRET_LEN + 1) {
         Ok(secret) => secret,
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
         Err(error) => return Err(unusable(&path, "read", &error)),
@@ -26,12 +25,6 @@ pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
             .hint(hint));
     };
     Ok(Keys::from_secret(secret))
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(SECRET_LEN as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn create(path: &Path) -> Result<Vec<u8>, Error> {

@@ -1,11 +1,11 @@
 //! The member table on disk: where a restarted peer looks for the others.
 
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Record, Step};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const FILE: &str = "members.cbor";
 const FORMAT: u16 = 2;
 /// Longest table that is read: 4,096 members with all their addresses at their longest.
-const LONGEST: u64 = 32 * 1024 * 1024;
+const LONGEST: usize = 32 * 1024 * 1024;
 /// Least time between two writes; what comes meanwhile is written at its end, or when the peer stops.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -51,8 +51,7 @@ pub fn load(directory: &Directory) -> Saved {
 }
 
 fn read(path: &Path) -> io::Result<Saved> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    let bytes = read_at_most(path, LONGEST)?;
     let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let table: Table = ciborium::from_reader(&bytes[..]).map_err(|error| damaged(error.to_string()))?;
     if table.format != FORMAT {

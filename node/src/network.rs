@@ -1,14 +1,14 @@
 //! Which network a data directory belongs to.
 
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, read_at_most, write_atomically};
 use crate::error::Error;
 use serde_bytes::ByteArray;
 use starling_protocol::config::{GENESIS_FORMAT, Genesis};
 use starling_protocol::genesis::{SIGNED_GENESIS_MAX, SignedGenesis};
 use starling_protocol::ids::PeerId;
 use starling_protocol::signature::Signer;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ pub const FILE: &str = "genesis.cbor";
 /// time: a founder that was killed in between must not wait for somebody to let it in.
 const FOUNDING: &str = "founding";
 /// One byte more than the longest record, so that a longer one is noticed.
-const LONGEST: u64 = SIGNED_GENESIS_MAX as u64 + 1;
+const LONGEST: usize = SIGNED_GENESIS_MAX + 1;
 
 /// What a founder chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn load(directory: &Directory) -> Result<Option<SignedGenesis>, Error> {
 /// As `load`, also while a peer runs in that directory.
 pub fn read_from(directory: &Path) -> Result<Option<SignedGenesis>, Error> {
     let path = directory.join(FILE);
-    let bytes = match read(&path) {
+    let bytes = match read_at_most(&path, LONGEST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable(&path, "read", error)),
@@ -83,12 +83,6 @@ pub fn is_founding(directory: &Directory, genesis: &Genesis, me: PeerId) -> bool
 /// Where the mark of `is_founding` lies; it goes once the member table is saved.
 pub fn founding_mark(directory: &Directory) -> PathBuf {
     directory.path().join(FOUNDING)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn save(directory: &Directory, file: &str, bytes: &[u8]) -> Result<(), Error> {

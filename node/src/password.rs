@@ -1,9 +1,7 @@
 //! The password of the client port.
 
-use crate::directory::{Directory, is_private, make_private, write_atomically};
+use crate::directory::{Directory, is_private, make_private, read_text_at_most, write_atomically};
 use crate::error::Error;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// In the data directory: the password of a peer whose other clients have tokens.
@@ -65,10 +63,7 @@ pub fn read(path: &Path) -> Result<String, Error> {
             .why(why)
             .hint("write one on its first line, readable for this user alone: (umask 077; openssl rand -hex 16 > FILE)")
     };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LEN_MAX as u64 + 2).read_to_string(&mut text))
-        .map_err(|error| refused(error.to_string()))?;
+    let text = read_text_at_most(path, LEN_MAX + 2).map_err(|error| refused(error.to_string()))?;
     let line = text.lines().next().unwrap_or_default();
     if (LEN_MIN..=LEN_MAX).contains(&line.len()) {
         return Ok(line.to_owned());

@@ -1,14 +1,12 @@
 //! The ports for other peers, kept over restarts where the system chose them: the others look for this
 //! peer where it was.
 
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, read_text_at_most, write_atomically};
 use crate::transport::Address;
-use std::fs::File;
-use std::io::Read;
 
 const FILE: &str = "ports";
 /// Longest file that is read, in bytes.
-const LONGEST: u64 = 64;
+const LONGEST: usize = 64;
 
 /// The ports that this peer last had, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,12 +24,10 @@ impl Ports {
 
     /// A file that is missing or damaged only means other ports.
     pub fn load(directory: &Directory) -> Self {
-        let mut text = String::new();
-        let read = File::open(directory.path().join(FILE))
-            .and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        let text = read_text_at_most(&directory.path().join(FILE), LONGEST).unwrap_or_default();
         let line = |name: &str| {
             let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u16>().ok());
-            found.filter(|port| read.is_ok() && *port != 0)
+            found.filter(|port| *port != 0)
         };
         Self { tcp: line("tcp "), udp: line("udp ") }
     }

@@ -1,15 +1,14 @@
 //! The certificate, the revocations, the invites and the tokens on disk.
 
 use super::TokenRecord;
-use crate::directory::write_atomically;
+use crate::directory::{read_at_most, write_atomically};
 use crate::error::Error;
 use serde_bytes::ByteBuf;
 use starling_protocol::admission::certificate::{CHAIN_BYTES_MAX, Chain};
 use starling_protocol::admission::invite::Invites;
 use starling_protocol::admission::revocation::{REVOCATION_BYTES_MAX, REVOCATIONS_MAX, Revocations};
 use starling_protocol::canonical;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 pub const CERTIFICATE: &str = "certificate.cbor";
@@ -78,10 +77,8 @@ where
 
 fn load(directory: &Path, file: &str, longest: usize) -> Result<Option<Vec<u8>>, Error> {
     let path = directory.join(file);
-    let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|f| f.take(longest as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(Some(bytes)),
+    match read_at_most(&path, longest + 1) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unusable(&path, "read", &error)),
     }

@@ -1,20 +1,20 @@
 //! Settings in TOML.
 
 use super::{Origin, SETTINGS, Setting, Value};
+use crate::directory::read_text_at_most;
 use crate::error::Error;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Longest file that is read, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+const LONGEST: usize = 1024 * 1024;
 
 /// All settings of the file. `None`: there is no file, and it was not asked for by name.
 /// Errors: it cannot be read, is no TOML, has an unknown key or a value of the wrong shape.
 pub fn read(path: &Path, named: bool) -> Result<Option<Vec<(&'static str, Value)>>, Error> {
-    let text = match text_of(path) {
+    let text = match read_text_at_most(path, LONGEST) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
         Err(error) => return Err(unreadable(path, named, error)),
@@ -41,12 +41,6 @@ fn unreadable(path: &Path, named: bool, error: io::Error) -> Error {
     Error::usage(format!("the data directory {} cannot be used", dir.display()))
         .why(error)
         .hint("name a directory of this user's own with --dir")
-}
-
-fn text_of(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

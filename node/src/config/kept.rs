@@ -1,11 +1,9 @@
 //! What the data directory itself says of settings: the name that was given last, and what its network was made with.
 
 use super::{Origin, Value};
-use crate::directory::{Directory, write_atomically};
+use crate::directory::{Directory, read_text_at_most, write_atomically};
 use crate::network;
 use starling_protocol::config::NAME_MAX;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The name that the peer was last given by its user.
@@ -34,9 +32,8 @@ pub fn read(dir: &Path) -> Vec<(&'static str, Value)> {
 }
 
 fn name(dir: &Path) -> Option<String> {
-    let mut text = String::new();
     // With the end of the line, and one byte by which a longer one is noticed.
-    File::open(dir.join(NAME)).ok()?.take(NAME_MAX as u64 + 2).read_to_string(&mut text).ok()?;
+    let text = read_text_at_most(&dir.join(NAME), NAME_MAX + 2).ok()?;
     let name = text.lines().next().filter(|name| name.len() <= NAME_MAX && !name.trim().is_empty())?;
     (!name.chars().any(char::is_control)).then(|| name.to_owned())
 }
