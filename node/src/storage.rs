@@ -114,21 +114,7 @@ impl StorageFailure {
     }
 }
 
-/// What storage has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Questions carried out.
-    pub questions: u64,
-    /// Groups of questions that changed something and were written.
-    pub commits: u64,
-    /// Times the disk was told to sync.
-    pub syncs: u64,
-}
-
 struct Shared<S> {
-    questions: AtomicU64,
-    commits: AtomicU64,
-    syncs: AtomicU64,
     /// Questions that the thread was asked, and has not carried out yet.
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
@@ -139,8 +125,8 @@ struct Shared<S> {
 
 impl<S> Shared<S> {
     fn new(store: Store<S>) -> Self {
-        let (questions, commits, syncs, queued, queued_bytes, unheard, reads) = Default::default();
-        Self { questions, commits, syncs, queued, queued_bytes, unheard, reads, store: Mutex::new(store) }
+        let (queued, queued_bytes, unheard, reads) = Default::default();
+        Self { queued, queued_bytes, unheard, reads, store: Mutex::new(store) }
     }
 
     fn store(&self) -> MutexGuard<'_, Store<S>> {
@@ -216,7 +202,6 @@ impl StorageHandle {
             Err(_) => store.fail(panicked()),
         };
         self.wakes |= store.tell();
-        self.shared.questions.fetch_add(u64::from(done), Ordering::Relaxed);
         done
     }
 
@@ -255,14 +240,6 @@ impl StorageHandle {
     pub fn next_merge(&mut self) -> u64 {
         self.wakes = true;
         self.next_merge.load(Ordering::Relaxed)
-    }
-
-    pub fn counts(&self) -> Counts {
-        Counts {
-            questions: self.shared.questions.load(Ordering::Relaxed),
-            commits: self.shared.commits.load(Ordering::Relaxed),
-            syncs: self.shared.syncs.load(Ordering::Relaxed),
-        }
     }
 
     /// Answers what was asked, syncs, and closes the store. Blocks until that is done.

@@ -87,7 +87,6 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
 
     /// True if it is time for a commit.
     fn carry_out(&mut self, Ask { id, question, size }: Ask) -> Result<bool, StorageError> {
-        self.shared.questions.fetch_add(1, Ordering::Relaxed);
         // What is reported others count on, and let go what they hold themselves: that is never waived.
         let reports = matches!(question, Question::Contexts { .. } | Question::Survey);
         let reports = reports && self.durability != Durability::Synced;
@@ -148,17 +147,13 @@ impl<S: Commit, L: Log<S::Sealed>, A: Fn(Answers)> Worker<S, L, A> {
                 false
             }
         };
-        self.log.write(&mut self.sealed, synced)?;
-        self.shared.commits.fetch_add(1, Ordering::Relaxed);
-        self.shared.syncs.fetch_add(u64::from(synced), Ordering::Relaxed);
-        Ok(())
+        self.log.write(&mut self.sealed, synced)
     }
 
     /// Syncs what was written without.
     fn sync(&mut self) -> Result<(), StorageError> {
         if self.sync_due.take().is_some() {
             self.log.sync()?;
-            self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 pub(super) async fn write(stream: Stream, number: u64, peer: PeerId, class: Class, links: Arc<Links>) {
     let Some(link) = links.get(&peer) else { return };
     let opened = Instant::now();
-    if let Err(error) = write_frames(stream, number, &link, class, &links.stats).await {
+    if let Err(error) = write_frames(stream, number, &link, class).await {
         tracing::debug!(peer = peer_text(&peer), class = class.name(), %error, "a stream to a peer ended");
     }
     if !link.outbox(class).lost(number) {
@@ -38,21 +38,14 @@ pub(super) async fn write(stream: Stream, number: u64, peer: PeerId, class: Clas
     links.command_or_wait(Command::Open { peer, class }).await;
 }
 
-async fn write_frames(
-    stream: Stream,
-    number: u64,
-    link: &Link,
-    class: Class,
-    stats: &Stats,
-) -> io::Result<()> {
+async fn write_frames(stream: Stream, number: u64, link: &Link, class: Class) -> io::Result<()> {
     let outbox = link.outbox(class);
     let (mut back, mut stream) = stream.split();
     let mut batch = Vec::new();
     loop {
         match outbox.take(number, &mut batch) {
-            Taken::Frames(count) => {
+            Taken::Frames(_) => {
                 stream.write_all(&batch).await?;
-                Stats::add(&stats.sent, count);
                 batch.clear();
                 batch.shrink_to(KEPT_BYTES);
             }

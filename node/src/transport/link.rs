@@ -228,7 +228,6 @@ impl Link {
 /// What the transport has carried since it started.
 #[derive(Debug, Default)]
 pub struct Stats {
-    pub sent: AtomicU64,
     pub received: AtomicU64,
     /// Frames that found a full queue, or no way to their peer.
     pub dropped: AtomicU64,
