@@ -196,7 +196,7 @@ impl Desk {
     async fn pushed(&self, stream: &mut Stream, all: bool) -> io::Result<Option<Outcome>> {
         let (mut theirs, mut held) = (0, 0);
         loop {
-            let frame = match read_frame(stream).await {
+            let frame = match read_frame(stream, ADMISSION_FRAME_MAX).await {
                 Ok(frame) => frame,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
                 Err(error) => return Err(error),
@@ -276,16 +276,16 @@ pub(super) async fn write<T: Serialize>(stream: &mut Stream, message: &T) -> io:
 }
 
 pub(super) async fn read<T: Serialize + DeserializeOwned>(stream: &mut Stream) -> io::Result<T> {
-    let frame = read_frame(stream).await?;
+    let frame = read_frame(stream, ADMISSION_FRAME_MAX).await?;
     decode(&frame).map_err(invalid)
 }
 
 /// Takes memory as bytes arrive, not as they are announced.
-async fn read_frame(stream: &mut Stream) -> io::Result<Vec<u8>> {
+pub(super) async fn read_frame(stream: &mut Stream, most: usize) -> io::Result<Vec<u8>> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await?;
     let len = u32::from_be_bytes(prefix) as usize;
-    if len > ADMISSION_FRAME_MAX {
+    if len > most {
         return Err(invalid("a frame that is longer than any is"));
     }
     let mut frame = Vec::new();

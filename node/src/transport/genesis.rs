@@ -1,10 +1,11 @@
 //! How a newcomer learns the network: whoever opens the genesis protocol is told the record, and the
 //! stream is closed.
 
+use super::admission::read_frame;
 use super::keys::{Keys, from_libp2p};
 use super::streams::{Event, OpenError, Protocols, Purpose};
 use super::swarm::{Behaviour, BehaviourEvent, Extras, Limits, build};
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures::{AsyncWriteExt, StreamExt};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, Stream, Swarm};
 use starling_protocol::genesis::{SIGNED_GENESIS_MAX, SignedGenesis};
@@ -116,14 +117,7 @@ pub(super) async fn drive(swarm: &mut Swarm<Behaviour>) {
 
 async fn read(stream: &mut Stream) -> Result<SignedGenesis, AskError> {
     let damaged = |error: io::Error| AskError::Damaged(error.to_string());
-    let mut prefix = [0; 4];
-    stream.read_exact(&mut prefix).await.map_err(damaged)?;
-    let len = u64::from(u32::from_be_bytes(prefix));
-    if len > SIGNED_GENESIS_MAX as u64 {
-        return Err(AskError::Damaged(format!("it claims to have {len} bytes")));
-    }
-    let mut bytes = Vec::new();
-    stream.take(len).read_to_end(&mut bytes).await.map_err(damaged)?;
+    let bytes = read_frame(stream, SIGNED_GENESIS_MAX).await.map_err(damaged)?;
     SignedGenesis::decode(&bytes).map_err(|error| AskError::Damaged(error.to_string()))
 }
 
