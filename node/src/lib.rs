@@ -28,3 +28,10 @@ pub mod stdio;
 pub mod storage;
 pub mod transport;
 pub mod words;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Also where a thread has panicked that held it, which was said there.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

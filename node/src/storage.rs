@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::directory::in_shell;
 use crate::error::{self, Error};
+use crate::lock;
 use engine::Engine;
 use reads::Reads;
 use starling_crdt::{Actor, Replica, StorageError};
@@ -19,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::{Store, lock};
+use store::Store;
 use unheard::Unheard;
 use worker::Worker;
 

@@ -8,10 +8,11 @@
 use super::engine::Commit;
 use super::{Answers, StorageFailure, reads::Reads};
 use crate::clock::Clock;
+use crate::lock;
 use starling_crdt::{Replica, StorageError};
 use starling_protocol::ids::StoreId;
 use starling_protocol::store::{Answer, Question, answer};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Most answers that wait for one commit.
 pub(super) const GROUP_MAX: usize = 1024;
@@ -179,9 +180,4 @@ impl<S: Commit> Store<S> {
 fn is_short(question: &Question) -> bool {
     let kind = matches!(question, Question::Execute { .. } | Question::Apply { .. } | Question::Read { .. });
     kind && question.size() <= SHORT_BYTES_MAX && question.names() <= SHORT_NAMES_MAX
-}
-
-/// Of whoever panics with it nothing is asked any more.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! Answers that the event loop has not taken yet. The thread may be faster, and each may carry megabytes: it waits.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::lock;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// So many bytes of answers may wait before the thread does; the last of them may go beyond that.
 const UNHEARD_MAX: usize = 16 * 1024 * 1024;
@@ -19,20 +20,16 @@ struct State {
 }
 
 impl Unheard {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts what is told next, once there is room for it.
     pub fn tell(&self, bytes: usize) {
         let is_full = |state: &mut State| !state.closed && state.bytes >= UNHEARD_MAX;
-        let waited = self.heard.wait_while(self.lock(), is_full);
+        let waited = self.heard.wait_while(lock(&self.state), is_full);
         waited.unwrap_or_else(PoisonError::into_inner).bytes += bytes;
     }
 
     /// What was told was taken.
     pub fn hear(&self, bytes: usize) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.bytes = state.bytes.saturating_sub(bytes);
         drop(state);
         self.heard.notify_one();
@@ -40,7 +37,7 @@ impl Unheard {
 
     /// From now on the thread waits for nobody.
     pub fn close(&self) {
-        self.lock().closed = true;
+        lock(&self.state).closed = true;
         self.heard.notify_one();
     }
 }

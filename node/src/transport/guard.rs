@@ -1,6 +1,7 @@
 //! Keeps strangers away from what libp2p's behaviours would do for anybody.
 
 use super::keys::{from_libp2p, to_libp2p};
+use crate::lock;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::{
@@ -9,7 +10,7 @@ use libp2p::swarm::{
 };
 use starling_protocol::ids::PeerId;
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 /// What strangers ask that waits until they have been let in; of more, the oldest is dropped.
@@ -20,20 +21,16 @@ const WAITING_MAX: usize = 64;
 pub(super) struct Insiders(Arc<Mutex<HashSet<libp2p::PeerId>>>);
 
 impl Insiders {
-    fn lock(&self) -> MutexGuard<'_, HashSet<libp2p::PeerId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn insert(&self, peer: &PeerId) {
-        self.lock().insert(to_libp2p(peer));
+        lock(&self.0).insert(to_libp2p(peer));
     }
 
     pub fn remove(&self, peer: &PeerId) {
-        self.lock().remove(&to_libp2p(peer));
+        lock(&self.0).remove(&to_libp2p(peer));
     }
 
     pub fn contains(&self, peer: &libp2p::PeerId) -> bool {
-        self.lock().contains(peer)
+        lock(&self.0).contains(peer)
     }
 }
 

@@ -3,11 +3,12 @@
 use super::driver::Command;
 use super::gate::Gate;
 use super::peer_text;
+use crate::lock;
 use starling_protocol::ids::PeerId;
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, Message, Refusal};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
@@ -72,10 +73,6 @@ impl Outbox {
         Self { inner: Mutex::new(inner), ready: Notify::new(), bytes_max }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn push(&self, frame: Frame<'_>) -> Pushed {
         self.push_within(frame, QUEUE_FRAMES, self.bytes_max)
     }
@@ -86,7 +83,7 @@ impl Outbox {
     }
 
     fn push_within(&self, frame: Frame<'_>, frames: usize, bytes: usize) -> Pushed {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         if waiting.frames >= frames {
             return Pushed::Dropped;
         }
@@ -105,7 +102,7 @@ impl Outbox {
 
     /// Swaps what waits with `batch`, which must be empty.
     pub fn take(&self, stream: u64, batch: &mut Vec<u8>) -> Taken {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         if waiting.stream != stream {
             self.ready.notify_one();
             return Taken::Replaced;
@@ -124,7 +121,7 @@ impl Outbox {
 
     /// A stream stands; the number names it.
     pub fn opened(&self) -> u64 {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         waiting.stream += 1;
         waiting.state = State::Open;
         self.ready.notify_one();
@@ -133,7 +130,7 @@ impl Outbox {
 
     /// The stream is gone. True: frames wait for another one, which somebody must open.
     pub fn lost(&self, stream: u64) -> bool {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         if waiting.stream != stream {
             return false;
         }
@@ -144,7 +141,7 @@ impl Outbox {
 
     /// No stream can be had: drops what waits, and says how many frames that were.
     pub fn give_up(&self) -> usize {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         waiting.state = State::Idle;
         waiting.bytes = Vec::new();
         std::mem::take(&mut waiting.frames)
@@ -152,17 +149,17 @@ impl Outbox {
 
     /// Drops what waits and keeps the stream.
     pub fn clear(&self) {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.inner);
         waiting.bytes = Vec::new();
         waiting.frames = 0;
     }
 
     pub fn needs_stream(&self) -> bool {
-        self.lock().state == State::Opening
+        lock(&self.inner).state == State::Opening
     }
 
     pub fn is_idle(&self) -> bool {
-        self.lock().state == State::Idle
+        lock(&self.inner).state == State::Idle
     }
 }
 
@@ -316,17 +313,13 @@ impl Links {
         let _ = self.commands.send(command).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Link>>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn get(&self, peer: &PeerId) -> Option<Arc<Link>> {
-        self.lock().get(peer).cloned()
+        lock(&self.table).get(peer).cloned()
     }
 
     /// `None`: the table is full.
     pub fn get_or_insert(&self, peer: PeerId) -> Option<Arc<Link>> {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         if let Some(link) = table.get(&peer) {
             return Some(link.clone());
         }
@@ -343,12 +336,12 @@ impl Links {
 
     /// Forgets those for whom nothing waits and who are not in `kept`.
     pub fn retain(&self, kept: impl Fn(&PeerId) -> bool) {
-        self.lock().retain(|peer, link| kept(peer) || !link.is_idle());
+        lock(&self.table).retain(|peer, link| kept(peer) || !link.is_idle());
     }
 
     /// Forgets one for whom nothing waits.
     pub fn forget(&self, peer: &PeerId) {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         if table.get(peer).is_some_and(|link| link.is_idle()) {
             table.remove(peer);
         }
@@ -453,7 +446,7 @@ mod tests {
         let outbox = Outbox::new(100);
         let pushed = std::iter::repeat_with(|| outbox.push(Frame::Of(&ping(1))));
         assert!((1..50).contains(&pushed.take_while(|pushed| *pushed != Pushed::Dropped).count()));
-        assert!(outbox.lock().bytes.len() <= 100);
+        assert!(lock(&outbox.inner).bytes.len() <= 100);
         outbox.clear();
         assert_ne!(outbox.push(Frame::Of(&ping(1))), Pushed::Dropped);
     }

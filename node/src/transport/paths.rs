@@ -3,9 +3,10 @@
 use super::address;
 use super::driver::Driver;
 use super::peers::{Connection, Peer};
+use crate::lock;
 use starling_protocol::ids::PeerId;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,25 +67,21 @@ struct Known {
 pub struct Paths(Arc<Mutex<Known>>);
 
 impl Paths {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// `None`: there is no connection, or it has not shown a certificate.
     pub fn of(&self, peer: &PeerId) -> Option<Path> {
-        self.lock().paths.get(peer).copied()
+        lock(&self.0).paths.get(peer).copied()
     }
 
     pub fn reachability(&self) -> Reachability {
-        self.lock().reachability.clone()
+        lock(&self.0).reachability.clone()
     }
 
     pub(super) fn tell_reachability(&self, reachability: Reachability) {
-        self.lock().reachability = reachability;
+        lock(&self.0).reachability = reachability;
     }
 
     fn tell(&self, peer: PeerId, path: Option<Path>) {
-        let paths = &mut self.lock().paths;
+        let paths = &mut lock(&self.0).paths;
         match path {
             Some(path) => drop(paths.insert(peer, path)),
             None => drop(paths.remove(&peer)),

@@ -1,10 +1,11 @@
 //! Places for those who are nobody yet: they are few, and no address takes those of all others.
 
 use super::address;
+use crate::lock;
 use libp2p::Multiaddr;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Whoever comes gets none while as many are taken from its address as there are left (dynamic thresholds, Choudhury
 /// and Hahne 1998): one address gets half of them, and each of many that flood at once as much as what stays free for
@@ -75,7 +76,7 @@ impl SharedPlaces {
     }
 
     pub fn take(&self, origin: Origin) -> Result<Place, TooMany> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.0);
         places.0 += 1;
         let id = places.0;
         places.1.take(id, origin).map(|()| Place { of: self.clone(), id })
@@ -84,7 +85,7 @@ impl SharedPlaces {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.of.0.lock().unwrap_or_else(PoisonError::into_inner).1.give_back(&self.id);
+        lock(&self.of.0).1.give_back(&self.id);
     }
 }
 
