@@ -135,7 +135,7 @@ impl Guest {
             () = Waiting::shown_out(&mut waiting) => return Ok(()),
             _ = stopped.changed() => return Ok(()),
         };
-        connection::run(stream, session, share, waiting, stopped).await
+        connection::run(stream, session, share, lobby, waiting, stopped).await
     }
 }
 

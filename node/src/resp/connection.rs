@@ -2,7 +2,7 @@
 
 use super::budget::Share;
 use super::frame::Frame;
-use super::lobby::Waiting;
+use super::lobby::{Lobby, Waiting};
 use super::request::{COMMAND_MAX, RequestReader};
 use super::stream::{Moved, Stream};
 use crate::commands::session::{Session, no_room_frame};
@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,10 +36,11 @@ pub async fn run(
     stream: Stream,
     mut session: Session,
     share: Share,
+    lobby: Arc<Lobby>,
     waiting: Option<Waiting>,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut wire = Wire::new(stream, share, waiting);
+    let mut wire = Wire::new(stream, share, lobby, waiting);
     loop {
         if let Err(error) = answer(&mut wire, &mut session).await? {
             Frame::error(format!("ERR {error}")).encode(session.version, &mut wire.replies);
@@ -203,7 +205,8 @@ struct Wire {
     reader: RequestReader,
     share: Share,
     replies: Vec<u8>,
-    /// Until the client is in.
+    lobby: Arc<Lobby>,
+    /// While the client is not in.
     waiting: Option<Waiting>,
     /// The client may send while it takes no replies.
     trusted: bool,
@@ -214,17 +217,17 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(stream: Stream, share: Share, waiting: Option<Waiting>) -> Self {
+    fn new(stream: Stream, share: Share, lobby: Arc<Lobby>, waiting: Option<Waiting>) -> Self {
         let (reader, replies) = Default::default();
-        Self { stream, reader, share, replies, waiting, trusted: false, has_more: false, ended: false }
+        Self { stream, reader, share, replies, lobby, waiting, trusted: false, has_more: false, ended: false }
     }
 
     fn trust(&mut self, trusted: bool) {
         self.trusted = trusted;
         self.reader.trust(trusted);
-        if trusted {
-            self.waiting = None;
-        }
+        // One that logs out waits as well.
+        let waiting = self.waiting.take();
+        self.waiting = (!trusted).then(|| waiting.unwrap_or_else(|| self.lobby.enter()));
     }
 
     /// Ends the connection after an error while the client may still be sending. Where something is unread the
