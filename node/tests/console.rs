@@ -213,6 +213,8 @@ fn what_a_peer_that_was_killed_has_left_behind_tells_nobody_its_password() {
     let starling = || Command::new(env!("CARGO_BIN_EXE_starling"));
     let words = said_of(starling().args(["get", "k", "--dir", dir])).err;
     assert!(words.contains("no peer runs in"), "{words}");
+    let words = said_of(starling().args(["get", "k"]).env("STARLING_DIR", dir)).err;
+    assert!(words.contains("no peer runs in"), "{words}");
     said_of(starling().env("STARLING_DIR", dir).args(["get", "k", "--connect", &at.to_string()]));
     let heard = heard.join().unwrap();
     assert!(heard.contains("HELLO") && !heard.contains("AUTH"), "{heard:?}");

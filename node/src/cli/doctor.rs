@@ -89,9 +89,9 @@ fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
     let path = |key| values.text(key).map(PathBuf::from);
     let dir = path("dir").filter(|_| match values.value("dir").origin {
         Origin::Flag(_) => true,
-        Origin::File { .. } => !place.names_peer(),
         // As for every command: there, or at the usual port.
-        _ => false,
+        Origin::Default => false,
+        _ => !place.names_peer(),
     });
     let reach = Reach { place, dir, password_file: path("password-file") };
     match reach.link() {

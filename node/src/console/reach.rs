@@ -97,12 +97,17 @@ impl Reach {
         self.password_file.as_deref().filter(|path| *path != Path::new(""))
     }
 
-    /// A flag counts more than what stands in the environment. Whoever names a directory means the peer that runs there,
-    /// and no other.
+    /// A flag counts more than what stands in the environment. Whoever names a directory, and no address, means the
+    /// peer that runs there, and no other.
     pub fn address(&self) -> Result<String, Error> {
         let connect = said(self.place.connect.as_ref(), "STARLING_CONNECT").cloned();
-        if !self.names_directory() || is_flag(connect.as_ref(), "STARLING_CONNECT") {
-            return Ok(connect.unwrap_or_else(|| default_address(self)));
+        if let Some(connect) = connect
+            && (!self.names_directory() || is_flag(Some(&connect), "STARLING_CONNECT"))
+        {
+            return Ok(connect);
+        }
+        if said(self.dir.as_ref(), "STARLING_DIR").is_none() {
+            return Ok(default_address(self));
         }
         own_address(self).ok_or_else(|| {
             let dir = self.directory().unwrap_or_default();
