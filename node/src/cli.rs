@@ -18,7 +18,7 @@ use crate::console::{Reach, error_json};
 use crate::error::{Error, USAGE};
 use crate::stdio;
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -150,6 +150,11 @@ fn in_one_line(error: &clap::Error) -> String {
     said.strip_prefix("error: ").unwrap_or(&said).to_owned()
 }
 
+/// The commands of this program, beside those of the store.
+fn names() -> Vec<String> {
+    Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
 fn console_flag(found: &str) -> bool {
     Reach::FLAGS.contains(&found) || ["--tls", "--json", "--r", "--w"].contains(&found)
 }
@@ -171,7 +176,6 @@ pub(crate) fn show(error: &Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_tree_is_sound() {

@@ -29,7 +29,7 @@ mod transaction;
 pub use call::{Combine, DataCall, Prepared, prepare};
 pub use failure::failure_line;
 pub use help::text as help_text;
-pub use refused::unknown;
+pub use refused::unknown_beside;
 
 use crate::resp::frame::Frame;
 use futures::future::BoxFuture;

@@ -15,6 +15,7 @@ pub mod holder;
 pub mod identity;
 pub mod logging;
 pub mod members;
+mod nearest;
 pub mod network;
 pub mod open_files;
 pub mod password;

@@ -31,7 +31,9 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
         return stdio::text(format_args!("{text}\n\n{FLAGS}")).map(|()| ExitCode::SUCCESS);
     }
     if let Some(name) = words.first().filter(|name| commands::find(name).is_none()) {
-        return Err(unknown(&commands::unknown(name)));
+        let own = super::names();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        return Err(unknown(&commands::unknown_beside(name, &own)));
     }
     refuse_lost(&words)?;
     once(&reach, words)

@@ -1,6 +1,7 @@
 //! What is not supported, why, and what to do instead. Refusing is better than pretending.
 
-use super::{all, find, shown};
+use super::{all, shown};
+use crate::nearest::nearest;
 
 /// Commands of one reason.
 struct Refused {
@@ -305,7 +306,12 @@ pub fn refusal(name: &[u8]) -> Option<String> {
 
 /// The line for a command that is not in the table.
 pub fn unknown(name: &[u8]) -> String {
-    refusal(name).unwrap_or_else(|| match suggestion(name) {
+    unknown_beside(name, &[])
+}
+
+/// The same, where others than those of the table may have been meant.
+pub fn unknown_beside(name: &[u8], others: &[&str]) -> String {
+    refusal(name).unwrap_or_else(|| match suggestion(name, others) {
         Some(close) => {
             format!("ERR unknown command '{}'; did you mean '{close}'? HELP lists all", shown(name))
         }
@@ -313,33 +319,19 @@ pub fn unknown(name: &[u8]) -> String {
     })
 }
 
-/// The command whose name is closest to a mistyped one, at most two letters away.
-pub fn suggestion(name: &[u8]) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    let distances = all().map(|spec| (distance(&name, spec.name.as_bytes()), spec.name));
-    let (distance, close) = distances.min()?;
-    (distance <= 2 && distance < name.len() && find(&name).is_none()).then_some(close)
-}
+/// Whoever takes these up by mistake loses data, or a peer.
+const FINAL: [&str; 4] = ["del", "forget", "leave", "revoke"];
 
-/// Levenshtein's distance, by Wagner and Fischer's table, a row at a time.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let swap = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = swap.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+fn suggestion<'a>(name: &[u8], others: &[&'a str]) -> Option<&'a str> {
+    let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+    let names = all().map(|spec| spec.name).chain(others.iter().copied());
+    let (distance, close) = nearest(&name, names)?;
+    (distance == 1 || distance > 1 && !FINAL.contains(&close)).then_some(close)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::find;
     use super::*;
 
     #[test]
@@ -369,7 +361,11 @@ mod tests {
             "ERR unknown command 'smember'; did you mean 'smembers'? HELP lists all"
         );
         assert_eq!(unknown(b"frobnicate"), "ERR unknown command 'frobnicate'; HELP lists all");
-        assert_eq!(suggestion(b"gte"), Some("get"));
-        assert_eq!(suggestion(b"x"), None);
+        assert_eq!(suggestion(b"gte", &[]), Some("get"));
+        assert_eq!(suggestion(b"hepl", &[]), Some("help"));
+        assert_eq!(suggestion(b"doctr", &["doctor"]), Some("doctor"));
+        for name in ["x", "serve", "start", "revvokes", "get"] {
+            assert_eq!(suggestion(name.as_bytes(), &["doctor"]), None, "{name}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Origin, SETTINGS, Setting, Value};
 use crate::directory::read_text_at_most;
 use crate::error::Error;
+use crate::nearest::nearest;
 use std::io;
 use std::path::Path;
 use toml::Spanned;
@@ -94,29 +95,10 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 }
 
 fn unknown(origin: &Origin, name: &str) -> Error {
-    let near = SETTINGS
-        .iter()
-        .filter(|setting| !setting.hidden && setting.key != "config")
-        .min_by_key(|setting| distance(setting.key, name));
-    let hint = match near.filter(|setting| distance(setting.key, name) <= 3) {
-        Some(setting) => format!("did you mean `{}`?", setting.key),
+    let named = SETTINGS.iter().filter(|setting| !setting.hidden && setting.key != "config");
+    let hint = match nearest(name, named.map(|setting| setting.key)) {
+        Some((_, close)) => format!("did you mean `{close}`?"),
         None => "`starling config show` prints every setting".to_owned(),
     };
     Error::usage(format!("{origin}: there is no setting `{name}`")).hint(hint)
-}
-
-/// How many letters must be added, removed or changed to make one of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }
