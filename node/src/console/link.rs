@@ -1,5 +1,6 @@
 //! The connection of the console, made when it is needed and made again when it broke.
 
+use super::output::exit_code;
 use super::reach::Reach;
 use crate::directory::Directory;
 use crate::error::{Error, FAILURE};
@@ -287,7 +288,7 @@ pub fn ask_json<T: serde::de::DeserializeOwned>(
     let strange = |why: &str| Error::new("the peer's answer makes no sense").why(why);
     let text = match link.run(words)?.frame {
         Frame::Bulk(text) => text,
-        Frame::Error(line) => return Err(Error::of_line(&line)),
+        ref frame @ Frame::Error(ref line) => return Err(Error::of_line(line).with_code(exit_code(frame))),
         _ => return Err(strange("it is of another version")),
     };
     let read = serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))?;

@@ -16,9 +16,15 @@ pub fn exit_code(frame: &Frame) -> u8 {
     match line.split(' ').next().unwrap_or_default() {
         "QUORUM" => 4,
         "TIMEOUT" => super::link::TIMED_OUT,
-        _ if usage.iter().any(|start| line.starts_with(start)) => crate::error::USAGE,
+        _ if usage.iter().any(|start| line.starts_with(start)) || names_option(line) => crate::error::USAGE,
         _ => crate::error::FAILURE,
     }
+}
+
+/// `ERR W is from 1 to N`: what cannot be is what was typed.
+fn names_option(line: &str) -> bool {
+    let named = line.strip_prefix("ERR ").and_then(|rest| rest.split(' ').next());
+    named.is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 /// Errors: nobody takes it.
@@ -79,6 +85,9 @@ mod tests {
         assert_eq!(code("TIMEOUT no answer"), 7);
         assert_eq!(code("ERR unknown command 'x'"), 2);
         assert_eq!(code("NOTSUPPORTED MULTI"), 2);
+        assert_eq!(code("ERR W is from 1 to N, here 3"), 2);
+        assert_eq!(code("ERR TTL must be like 90s"), 2);
+        assert_eq!(code("ERR this peer lets nobody in"), 1);
         assert_eq!(code("WRONGTYPE Operation"), 1);
         assert_eq!(code("BUSY too much"), 1);
         assert_eq!(exit_code(&Frame::Null), 0);
