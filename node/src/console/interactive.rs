@@ -32,19 +32,11 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
         let line = editor.readline(&prompt);
         console.link.patience().begin();
         match line {
-            Ok(line) => {
-                if !tells_secret(&line) {
-                    let _ = editor.add_history_entry(line.as_str());
-                }
-                if !meant(&line, &mut editor) {
-                    continue;
-                }
-                match console.line(line.as_bytes(), Style::Typed) {
-                    Ok(Done::Quit) => break,
-                    Ok(Done::Code(_)) => {}
-                    Err(error) => output::say_error(&error.to_string()),
-                }
-            }
+            Ok(text) => match typed(&mut console, &mut editor, &text) {
+                Ok(Done::Quit) => break,
+                Ok(Done::Code(_)) => {}
+                Err(error) => output::say_error(&error.to_string()),
+            },
             // As in a shell: the line is given up, not the console.
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => break,
@@ -53,6 +45,25 @@ pub fn run(mut console: Console) -> Result<ExitCode, Error> {
     }
     let _ = history.as_ref().map(|path| editor.append_history(path));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was pasted is several lines at once, and each is a command. The rest is left when a peer cannot be reached.
+fn typed(
+    console: &mut Console,
+    editor: &mut Editor<Assistant, FileHistory>,
+    text: &str,
+) -> Result<Done, Error> {
+    for line in text.lines() {
+        if !tells_secret(line) {
+            let _ = editor.add_history_entry(line);
+        }
+        if meant(line, editor)
+            && let Done::Quit = console.line(line.as_bytes(), Style::Typed)?
+        {
+            return Ok(Done::Quit);
+        }
+    }
+    Ok(Done::Code(0))
 }
 
 /// Whether a password or a token stands in it: it is not to lie in a file of lines that were typed.
