@@ -1,7 +1,6 @@
 //! The command line: one module per command.
 
 mod config;
-mod console;
 mod data;
 mod doctor;
 mod entering;
@@ -14,7 +13,7 @@ mod stop;
 mod token;
 mod up;
 
-use crate::console::{Reach, error_json};
+use crate::console::{self, Reach, error_json};
 use crate::error::{Error, USAGE};
 use crate::stdio;
 use clap::error::{ContextKind, ErrorKind};
@@ -110,9 +109,7 @@ impl Command {
             Self::Up(_) | Self::Join(_) | Self::Console(_) => false,
         }
     }
-}
 
-impl Command {
     /// Whether one line of JSON is wanted of a peer that starts: that it is ready, or why it is not. Once that has
     /// been said, no other follows.
     fn starts_json(&self) -> bool {

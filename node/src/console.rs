@@ -14,6 +14,7 @@ pub use output::{error_json, error_value, exit_code};
 pub use reach::{Place, Reach};
 
 use crate::error::{Error, NOT_FOUND};
+use crate::render::explain::millis;
 use crate::resp::frame::Frame;
 use crate::stdio;
 use link::Reached;
@@ -21,22 +22,26 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testnet::Testnet;
 
 /// Longest line, in bytes: the longest value in escapes, and a little.
 const LINE_MAX: usize = 40 * 1024 * 1024;
 
-/// What the console was started with.
-#[derive(Debug, Default)]
-pub struct Options {
-    pub reach: Reach,
-    /// Commands to run instead of reading any.
-    pub commands: Vec<String>,
-    /// A file of commands; `-` is standard input.
-    pub file: Option<PathBuf>,
-    /// The directory of the testnet that lines beginning with `:` are for.
-    pub testnet: Option<PathBuf>,
+/// What the console is started with.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    reach: Reach,
+    /// Run this command and end; may be given several times
+    #[arg(short = 'c', value_name = "CMD")]
+    commands: Vec<String>,
+    /// Run the commands in this file, one a line; - is standard input
+    #[arg(short = 'f', value_name = "FILE", conflicts_with = "commands")]
+    file: Option<PathBuf>,
+    /// The directory of the testnet that lines beginning with `:` are for
+    #[arg(long, value_name = "DIR", hide = true)]
+    testnet: Option<PathBuf>,
 }
 
 /// The console's own settings and where it is connected to.
@@ -65,17 +70,17 @@ pub enum Style {
 }
 
 /// Runs the console. The exit code is that of the first failure.
-pub fn run(options: Options) -> Result<ExitCode, Error> {
-    let testnet = options.testnet.map(Testnet::in_directory);
-    let link = Link::to(resolved(&options.reach.address()?, testnet.as_ref())?, &options.reach);
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    let testnet = args.testnet.map(Testnet::in_directory);
+    let link = Link::to(resolved(&args.reach.address()?, testnet.as_ref())?, &args.reach);
     let link = if testnet.is_some() { link.in_testnet() } else { link };
     let testnet = testnet.map(|testnet| testnet.with_patience(link.patience()));
     let mut console = Console { link, testnet, json: false, time: false };
-    if !options.commands.is_empty() {
-        let lines = options.commands.into_iter().map(|command| Ok(command.into_bytes()));
+    if !args.commands.is_empty() {
+        let lines = args.commands.into_iter().map(|command| Ok(command.into_bytes()));
         return console.batch(lines);
     }
-    match options.file {
+    match args.file {
         Some(path) if path.as_os_str() == "-" => console.batch(lines(io::stdin().lock())),
         Some(path) => {
             let file = File::open(&path).map_err(|error| {
@@ -192,7 +197,7 @@ impl Console {
             let took = began.elapsed();
             output::show(&reached, call, style, call.json || self.json)?;
             if self.time {
-                stdio::say(format_args!("({})", millis(took)));
+                stdio::say(format_args!("({})", millis(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))));
             }
             let code = exit_code(&reached.frame);
             first = if first == 0 { code } else { first };
@@ -262,8 +267,4 @@ impl Console {
         }
         text
     }
-}
-
-fn millis(took: Duration) -> String {
-    format!("{}.{} ms", took.as_millis(), took.as_micros() / 100 % 10)
 }

@@ -212,7 +212,8 @@ fn answer_text(answer: AnswerKind, write: bool) -> &'static str {
     }
 }
 
-fn millis(us: u64) -> String {
+/// Of microseconds.
+pub fn millis(us: u64) -> String {
     format!("{}.{:01} ms", us / 1000, us % 1000 / 100)
 }
 
