@@ -8,12 +8,11 @@ mod invite;
 mod join;
 mod lan;
 mod ready;
-mod status;
 mod stop;
 mod token;
 mod up;
 
-use crate::console::{self, Reach, error_json};
+use crate::console::{self, error_json};
 use crate::error::{Error, USAGE};
 use crate::stdio;
 use clap::error::{ContextKind, ErrorKind};
@@ -44,11 +43,11 @@ enum Command {
     /// Make a ticket that lets another machine in
     Invite(invite::Args),
     /// List the tickets and who came in by them
-    Invites(invite::List),
+    Invites(data::Args),
     /// Give a client a token for some keys, or take one back
     Token(token::Args),
     /// List the tokens that were given
-    Tokens(token::List),
+    Tokens(data::Args),
     /// Look for what stands in the way of a peer here, and say what to do
     Doctor(doctor::Args),
     /// Show the settings and where each comes from
@@ -56,7 +55,7 @@ enum Command {
     /// Talk to a peer, line by line
     Console(console::Args),
     /// Show what a peer knows of its network
-    Status(status::Args),
+    Status(data::Args),
     /// Any data command, once: `starling get greeting`
     #[command(external_subcommand)]
     Data(Vec<OsString>),
@@ -73,13 +72,13 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args, None),
         Command::Join(args) => join::run(args),
         Command::Invite(args) => invite::run(args),
-        Command::Invites(args) => invite::list(args),
+        Command::Invites(args) => args.run(&["invites"]),
         Command::Token(args) => token::run(args),
-        Command::Tokens(args) => token::list(args),
+        Command::Tokens(args) => args.run(&["tokens"]),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
         Command::Console(args) => console::run(args),
-        Command::Status(args) => status::run(args),
+        Command::Status(args) => args.run(&["status"]),
         Command::Data(words) => data::run(&words),
     };
     match result {
@@ -99,10 +98,8 @@ impl Command {
     fn wants_json(&self) -> bool {
         match self {
             Self::Invite(args) => args.wants_json(),
-            Self::Invites(args) => args.json,
+            Self::Invites(args) | Self::Tokens(args) | Self::Status(args) => args.json,
             Self::Token(args) => args.wants_json(),
-            Self::Tokens(args) => args.json,
-            Self::Status(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Config(args) => args.wants_json(),
             Self::Data(words) => data::wants_json(words),
@@ -131,7 +128,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
     let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     let stands_first = std::env::args().nth(1).is_some_and(|first| first.starts_with('-'));
-    if error.kind() == ErrorKind::UnknownArgument && stands_first && console_flag(&found) {
+    if error.kind() == ErrorKind::UnknownArgument && stands_first && data::FLAGS.find(&found).is_some() {
         stdio::say(format_args!("\n  tip: flags follow the command: starling get greeting {found} .."));
     }
     ExitCode::from(if error.exit_code() == 0 { 0 } else { USAGE })
@@ -152,8 +149,19 @@ fn names() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
-fn console_flag(found: &str) -> bool {
-    Reach::FLAGS.contains(&found) || ["--tls", "--json", "--r", "--w"].contains(&found)
+/// What `--help` says of one of them, or of a part of it: `token create`.
+fn help(topic: &[Vec<u8>]) -> Option<String> {
+    let mut cli = Cli::command();
+    cli.build();
+    let (mut command, mut found) = (&mut cli, false);
+    for word in topic {
+        let name = String::from_utf8_lossy(word).to_ascii_lowercase();
+        if command.find_subcommand(&name).is_none() {
+            break;
+        }
+        (command, found) = (command.find_subcommand_mut(&name)?, true);
+    }
+    found.then(|| command.render_long_help().ansi().to_string())
 }
 
 /// As errors of peers are shown to who asked for JSON.

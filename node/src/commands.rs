@@ -29,6 +29,7 @@ mod transaction;
 pub use call::{Combine, DataCall, Prepared, prepare};
 pub use failure::failure_line;
 pub use help::text as help_text;
+pub use network::may_follow as takes_quorum;
 pub use refused::unknown_beside;
 
 use crate::resp::frame::Frame;

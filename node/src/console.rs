@@ -1,6 +1,7 @@
 //! The console: commands typed by hand or piped in, sent to a peer, and what comes back.
 
 mod editor;
+mod flags;
 mod interactive;
 mod line;
 mod link;
@@ -8,7 +9,8 @@ mod output;
 mod reach;
 mod testnet;
 
-pub use line::{Call, Line, call, parse};
+pub use flags::{Known, take};
+pub use line::{Call, Line, parse};
 pub use link::{Link, ask_json};
 pub use output::{error_json, error_value, exit_code};
 pub use reach::{Place, Reach};
@@ -255,7 +257,8 @@ impl Console {
              :time on|off      how long each command took\n\
              5 incr k          run a command five times\n\
              @host:port get k  run one command at another peer\n\
-             get k --r 1       how many copies to read, --w 3: to write; --json: the reply as JSON; flags go last\n\
+             get k --r 1       how many copies to read, --w 3: to write; --json: the reply as JSON\n\
+             set k -- --json   what comes after -- is data, and what is quoted: \"--json\"\n\
              help              the commands of the store",
         );
         if self.testnet.is_some() {

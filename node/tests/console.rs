@@ -115,14 +115,37 @@ fn every_data_command_is_a_command_of_its_own() {
     let unknown = once(&peer, &["gte", "k"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("did you mean 'get'"), "{}", unknown.err);
-    let misspelt = once(&peer, &["get", "k", "-p", "7401"]);
-    assert_eq!(misspelt.code, 2);
-    assert!(misspelt.err.contains("GET key") && misspelt.err.contains("--connect"), "{}", misspelt.err);
+    assert!(once(&peer, &["jion"]).err.contains("did you mean 'join'"));
     let early = once(&peer, &["--connect", "7401", "get", "k"]);
     assert!(early.err.contains("flags follow the command"), "{}", early.err);
     assert!(once(&peer, &["mset", "--help"]).out.contains("not atomic"));
     assert!(once(&peer, &["help"]).out.contains("smembers"));
     assert!(once(&peer, &["help", "set"]).out.contains("usage    SET key value"));
+    assert!(once(&peer, &["help", "join"]).out.contains("Usage: starling join"));
+    assert!(once(&peer, &["help", "token", "create"]).out.contains("--prefix"), "not that of TOKEN");
+    assert_eq!(once(&peer, &["set", "k", "v", "--w", "9"]).code, 2);
+}
+
+#[test]
+fn the_last_argument_may_come_from_standard_input() {
+    let peer = FakePeer::start();
+    let given = |args: &[&str], input: Vec<u8>| {
+        let mut command = starling(&peer);
+        let command = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It reads no more than it may have.
+        let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writing.join().unwrap();
+        said(output)
+    };
+    assert_eq!(given(&["set", "k", "-x"], b"a\xff\n".into()).out, "OK\n");
+    assert_eq!(once(&peer, &["get", "k", "--json"]).out, "{\"hex\":\"61ff0a\"}\n");
+    assert_eq!(given(&["set", "-x", "--w", "1", "--", "--k"], b"--json".into()).out, "OK\n");
+    assert_eq!(once(&peer, &["get", "--", "--k"]).out, "--json\n");
+    let much = given(&["set", "k", "-x"], vec![b'x'; starling_crdt::cell::VALUE_MAX + 1]);
+    assert!(much.code == 2 && much.err.contains("has more than 8388608 bytes"), "{}", much.err);
 }
 
 #[test]
@@ -224,25 +247,34 @@ fn what_a_peer_that_was_killed_has_left_behind_tells_nobody_its_password() {
 }
 
 #[test]
-fn a_flag_before_the_arguments_is_no_data() {
+fn a_flag_is_no_data_wherever_it_stands() {
     let peer = FakePeer::start();
-    for args in [
-        &["sadd", "--w", "3", "team", "ada"][..],
-        &["sadd", "--w=3", "team", "ada"],
-        &["get", "--json", "greeting"],
-        &["get", "--r"],
+    once(&peer, &["mset", "d1", "1", "prod", "2"]);
+    assert!(once(&peer, &["del", "d1", "--help"]).out.contains("usage    DEL key"));
+    for (args, what) in [
+        (
+            &["del", "prod", "--conect", "db.lan:7379"][..],
+            "del knows no flag --conect; did you mean --connect?",
+        ),
+        (&["mset", "x", "1", "--w", "1", "y", "2"], "--w stands among what mset is about"),
+        (
+            &["hset", "user:1", "name", "bob", "--jsno", "x"],
+            "hset knows no flag --jsno; did you mean --json?",
+        ),
+        (&["get", "k", "-p", "7401"], "GET key\n  hint  there are these flags: --r --w --connect"),
+        (&["set", "k", "v", "--w"], "--w lacks its value"),
+        (&["set", "k", "v", "--w", "0"], "--w takes a number of copies"),
+        (&["ping", "--w", "1"], "ping asks for no copies"),
     ] {
         let said = once(&peer, args);
-        assert_eq!(said.code, 2, "{args:?}");
-        let words = said.out + &said.err;
-        let hint = format!("starling {} -- {}", args[0], args[1]);
-        assert!(words.contains("flags go last") && words.contains(&hint), "{words}");
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        assert!(said.err.contains(what), "{args:?}: {}", said.err);
     }
-    assert_eq!(once(&peer, &["dbsize"]).out, "0\n");
-    assert_eq!(once(&peer, &["sadd", "--", "--w", "3"]).out, "1\n");
+    assert_eq!(once(&peer, &["dbsize"]).out, "2\n");
+    assert_eq!(once(&peer, &["sadd", "--w", "3", "--", "--w", "3"]).out, "1\n");
     assert_eq!(once(&peer, &["smembers", "--", "--w"]).out, "3\n");
     assert!(once(&peer, &["explain", "--json", "get", "k"]).out.starts_with('{'));
-    assert!(once(&peer, &["get", "--help"]).out.contains("they go last; what comes after -- is data"));
+    assert!(once(&peer, &["get", "--help"]).out.contains("what comes after -- is data"));
 }
 
 /// What is to be kept may be anybody's words: where they stand among others they say nothing of where to connect.

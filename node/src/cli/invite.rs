@@ -1,4 +1,4 @@
-//! `starling invite` and `starling invites`.
+//! `starling invite`.
 
 use super::data;
 use crate::commands::admission::InvitePage;
@@ -61,21 +61,10 @@ enum Command {
     },
 }
 
-#[derive(clap::Args)]
-pub struct List {
-    /// One JSON array
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    reach: Reach,
-}
-
 /// The ticket goes to stdout, the words about it to stderr.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     if let Some(Command::Revoke { id, json }) = &args.command {
-        let mut words = vec!["invite", "revoke", id];
-        words.extend(json.then_some("--json"));
-        return data::once(&args.reach, data::words(&words));
+        return data::once(&args.reach, &["invite", "revoke", id], *json);
     }
     let uses = args.uses.to_string();
     let mut asked = vec!["invite", "uses", &uses, "ttl", &args.ttl, "role", &args.role, "json"];
@@ -103,12 +92,6 @@ fn qr(ticket: &str) -> Result<String, Error> {
         .map_err(|why| Error::new("the ticket does not fit into a QR code").why(why))?;
     let (dark, light) = (Dense1x2::Light, Dense1x2::Dark);
     Ok(code.render().dark_color(dark).light_color(light).build())
-}
-
-pub fn list(args: List) -> Result<ExitCode, Error> {
-    let mut asked = vec!["invites"];
-    asked.extend(args.json.then_some("json"));
-    data::once(&args.reach, data::words(&asked))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `starling token` and `starling tokens`.
+//! `starling token`.
 
 use super::data;
 use crate::commands::tokens::TokenPage;
@@ -21,11 +21,8 @@ enum Command {
     Revoke {
         /// As `starling tokens` shows it at the peer that gave it, or the token itself
         id: String,
-        /// The reply as JSON
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        reach: Reach,
+        asked: data::Args,
     },
 }
 
@@ -50,20 +47,11 @@ struct Create {
     reach: Reach,
 }
 
-#[derive(clap::Args)]
-pub struct List {
-    /// One JSON array
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    reach: Reach,
-}
-
 impl Args {
     pub fn wants_json(&self) -> bool {
         match &self.command {
             Command::Create(create) => create.json,
-            Command::Revoke { json, .. } => *json,
+            Command::Revoke { asked, .. } => asked.json,
         }
     }
 }
@@ -71,11 +59,7 @@ impl Args {
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     match args.command {
         Command::Create(create) => give(create),
-        Command::Revoke { id, json, reach } => {
-            let mut words = vec!["token", "revoke", &id];
-            words.extend(json.then_some("--json"));
-            data::once(&reach, data::words(&words))
-        }
+        Command::Revoke { id, asked } => asked.run(&["token", "revoke", &id]),
     }
 }
 
@@ -92,10 +76,4 @@ fn give(args: Create) -> Result<ExitCode, Error> {
         stdio::say(page.words());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub fn list(args: List) -> Result<ExitCode, Error> {
-    let mut asked = vec!["tokens"];
-    asked.extend(args.json.then_some("json"));
-    data::once(&args.reach, data::words(&asked))
 }

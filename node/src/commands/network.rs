@@ -167,7 +167,7 @@ async fn with(session: &mut Session, mut args: Arguments) -> Frame {
 
 /// What is about the connection itself would change it, and what was before is there again afterwards: RESET would
 /// seem to have reset it. Nor is a transaction begun here.
-fn may_follow(name: &[u8]) -> bool {
+pub fn may_follow(name: &[u8]) -> bool {
     find(name).is_some_and(|spec| spec.kind != Kind::Local || spec.name == "explain")
 }
 

@@ -1,5 +1,7 @@
 //! The language of the console: Redis commands, with flags, repetition and other peers.
 
+use super::flags::{self, Flag, OF_LINES};
+use crate::commands;
 use crate::words::{self, Word};
 
 /// Most repetitions of one line.
@@ -30,6 +32,26 @@ pub struct Call {
 }
 
 impl Call {
+    /// The command as its flags want it; those of where to connect say nothing here. Errors: what is wrong with them.
+    pub fn of(typed: Vec<Vec<u8>>, flags: &[Flag]) -> Result<Self, String> {
+        // Of two the later counts.
+        let value = |name| flags.iter().rfind(|(flag, _)| *flag == name).map(|(_, value)| value.as_str());
+        let (r, w, wants_json) = (value("--r"), value("--w"), value("--json").is_some());
+        let mut words = typed.clone();
+        let json = wants_json && !ask_for_json(&mut words);
+        if r.or(w).is_some() {
+            let name = typed.first().map(Vec::as_slice).unwrap_or_default();
+            if commands::find(name).is_some() && !commands::takes_quorum(name) {
+                return Err(format!(
+                    "{} asks for no copies; --r and --w go with commands that do",
+                    text(name)
+                ));
+            }
+            words.splice(0..0, [b"WITH".to_vec(), copies("--r", r)?, copies("--w", w)?]);
+        }
+        Ok(Self { times: 1, at: None, words, json, wants_json, typed })
+    }
+
     /// True if it is the command of that name, given in lower case.
     pub fn is(&self, name: &str) -> bool {
         self.typed.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
@@ -50,16 +72,9 @@ pub fn parse(line: &[u8]) -> Result<Line, String> {
     call(as_typed_in_a_shell(words)).map(Line::Command)
 }
 
-/// `leave --help` is `help leave`; and where the program has flags for the words of a command, these do here, too:
-/// `invite --ttl 5m` is `invite TTL 5m`.
+/// Where the program has flags for the words of a command, these do here, too: `invite --ttl 5m` is `invite TTL 5m`.
 fn as_typed_in_a_shell(mut words: Vec<Word>) -> Vec<Word> {
     let is_plain = |word: &Word, text: &str| !word.quoted && word.bytes.eq_ignore_ascii_case(text.as_bytes());
-    if let [_, flag] = words.as_slice()
-        && ["--help", "-h"].iter().any(|help| is_plain(flag, help))
-    {
-        words[1] = Word { bytes: b"help".to_vec(), quoted: false };
-        words.swap(0, 1);
-    }
     let is_prefix = |word: &Word| word.bytes.starts_with(b"@") || word.bytes.iter().all(u8::is_ascii_digit);
     let command = words.iter().position(|word| !is_prefix(word));
     let takes_words = |at: &usize| ["invite", "token"].iter().any(|name| is_plain(&words[*at], name));
@@ -75,9 +90,8 @@ fn as_typed_in_a_shell(mut words: Vec<Word>) -> Vec<Word> {
 
 /// `--word` as `WORD`, and `--word=value` as two words.
 fn unflagged(word: Word) -> Vec<Word> {
-    let Some(flag) = word.bytes.strip_prefix(b"--").filter(|flag| !word.quoted && !flag.is_empty()) else {
-        return vec![word];
-    };
+    let flag = word.bytes.strip_prefix(b"--").filter(|flag| !word.quoted && !matches!(*flag, b"" | b"help"));
+    let Some(flag) = flag else { return vec![word] };
     let (name, value) = match flag.iter().position(|byte| *byte == b'=') {
         Some(at) => (&flag[..at], Some(&flag[at + 1..])),
         None => (flag, None),
@@ -89,7 +103,7 @@ fn unflagged(word: Word) -> Vec<Word> {
 }
 
 /// Reads `[5] [@peer] command [argument ...] [flag ...]`.
-pub fn call(words: Vec<Word>) -> Result<Call, String> {
+fn call(words: Vec<Word>) -> Result<Call, String> {
     let (mut times, mut at, mut skip) = (1, None, 0);
     for word in words.iter().take(words.len().saturating_sub(1)).take(2) {
         if word.quoted {
@@ -109,64 +123,18 @@ pub fn call(words: Vec<Word>) -> Result<Call, String> {
     if times > TIMES_MAX {
         return Err(format!("a command is repeated at most {TIMES_MAX} times"));
     }
-    let Flags { r, w, json, words } = flags(words.into_iter().skip(skip).collect())?;
-    let typed: Vec<Vec<u8>> = words;
-    let mut sent = typed.clone();
-    let server_json = json && ask_for_json(&mut sent);
-    if r.is_some() || w.is_some() {
-        let copies = |copies: Option<String>| copies.unwrap_or_else(|| "-".into()).into_bytes();
-        sent.splice(0..0, [b"WITH".to_vec(), copies(r), copies(w)]);
-    }
-    Ok(Call { times, at, words: sent, json: json && !server_json, wants_json: json, typed })
+    let (typed, flags) = flags::take(words.into_iter().skip(skip).collect(), &OF_LINES)
+        .map_err(|why| format!("{why}; quote it if it is data"))?;
+    Ok(Call { times, at, ..Call::of(typed, &flags)? })
 }
 
-struct Flags {
-    r: Option<String>,
-    w: Option<String>,
-    json: bool,
-    words: Vec<Vec<u8>>,
-}
-
-/// Takes `--r N`, `--w N` and `--json` off the end. What is quoted, or comes after `--`, is never a flag.
-fn flags(mut words: Vec<Word>) -> Result<Flags, String> {
-    let (mut r, mut w, mut json) = (None, None, takes_json_first(&mut words));
-    let literal = match words.iter().position(|word| !word.quoted && word.bytes == b"--") {
-        Some(at) => words.split_off(at).split_off(1),
-        None => Vec::new(),
-    };
-    while literal.is_empty() && words.len() > 1 {
-        let plain = |at: usize| words.get(at).filter(|word| !word.quoted).map(|word| text(&word.bytes));
-        let last = plain(words.len() - 1).unwrap_or_default();
-        let before = plain(words.len() - 2).unwrap_or_default();
-        let (name, value, length) = match (last.split_once('='), before.as_str()) {
-            _ if last == "--json" => {
-                json = true;
-                words.pop();
-                continue;
-            }
-            (Some((name @ ("--r" | "--w"), value)), _) => (name.to_owned(), value.to_owned(), 1),
-            (_, "--r" | "--w") => (before, last, 2),
-            _ => break,
-        };
-        if value.parse::<u8>().is_err() {
-            return Err(format!("{name} takes a number of copies, not {value:?}; quote it if it is data"));
-        }
-        let of = if name == "--r" { &mut r } else { &mut w };
-        *of = Some(value);
-        words.truncate(words.len() - length);
+/// As WITH takes it.
+fn copies(flag: &str, value: Option<&str>) -> Result<Vec<u8>, String> {
+    match value {
+        None => Ok(b"-".to_vec()),
+        Some(value) if value.parse().is_ok_and(|copies: u8| copies > 0) => Ok(value.into()),
+        Some(value) => Err(format!("{flag} takes a number of copies, 1 or more, not {value:?}")),
     }
-    let words = words.into_iter().chain(literal).map(|word| word.bytes).collect();
-    Ok(Flags { r, w, json, words })
-}
-
-/// `explain --json get k`, as EXPLAIN itself has it: what it explains comes last. True: it stood there.
-fn takes_json_first(words: &mut Vec<Word>) -> bool {
-    let found = matches!(words.as_slice(), [name, flag, ..]
-        if name.bytes.eq_ignore_ascii_case(b"explain") && !flag.quoted && flag.bytes == b"--json");
-    if found {
-        words.remove(1);
-    }
-    found
 }
 
 /// Some commands make their own JSON, with more in it than their reply has. False: this one does not.
@@ -228,18 +196,26 @@ mod tests {
         assert_eq!(sent("invite revoke abc --json"), "invite revoke abc");
         assert!(called("token revoke abc --json").json);
         assert_eq!(sent("token create prefix \"--x\""), "token create prefix --x");
-        assert_eq!(sent("set invite --ttl"), "set invite --ttl", "it is a key there");
+        assert!(parse(b"set invite --ttl").is_err(), "it is a key there");
         assert_eq!(sent("tokens --json"), "tokens JSON");
-        assert_eq!(sent("leave --help"), "help leave");
-        assert_eq!(sent("get \"--help\""), "get --help");
+        assert_eq!(sent("@p2 leave --help"), "help leave");
+        assert_eq!(sent("invite --ttl 5m --help"), "help invite");
     }
 
     #[test]
     fn what_is_quoted_or_after_two_dashes_is_data() {
         assert_eq!(sent(r#"set k "--json""#), "set k --json");
         assert_eq!(sent("set k -- --r 1"), "set k --r 1");
-        assert_eq!(sent("set k --r"), "set k --r");
-        assert!(parse(b"set k --r 1x").unwrap_err().contains("quote it if it is data"));
+        assert!(parse(b"set k --r").unwrap_err().contains("lacks its value; quote it if it is data"));
+    }
+
+    #[test]
+    fn copies_are_asked_for_by_a_number_and_where_there_are_any() {
+        for line in ["set k v --w 0", "set k v --w 1x", "get k --r -1", "get k --r 256"] {
+            assert!(parse(line.as_bytes()).unwrap_err().contains("takes a number of copies"), "{line}");
+        }
+        assert!(parse(b"ping --w 1").unwrap_err().starts_with("ping asks for no copies"));
+        assert_eq!(sent("nothing --w 1"), "WITH - 1 nothing", "the peer says what it is");
     }
 
     #[test]

@@ -64,22 +64,18 @@ impl Reach {
         })
     }
 
-    /// Takes a flag and its value, if it has one. False: it is none of ours.
-    pub fn set(&mut self, flag: &str, value: String) -> bool {
+    /// Takes a flag and its value. Those of others say nothing here.
+    pub fn set(&mut self, flag: &str, value: &str) {
         match flag {
             "--tls" => self.place.tls = true,
-            "--connect" => self.place.connect = Some(value),
-            "--token" => self.place.token = Some(value),
+            "--connect" => self.place.connect = Some(value.into()),
+            "--token" => self.place.token = Some(value.into()),
             "--tls-ca" => self.place.tls_ca = Some(value.into()),
             "--dir" => self.dir = Some(value.into()),
             "--password-file" => self.password_file = Some(value.into()),
-            _ => return false,
+            _ => {}
         }
-        true
     }
-
-    /// Those that have a value.
-    pub const FLAGS: [&str; 5] = ["--connect", "--token", "--tls-ca", "--dir", "--password-file"];
 
     /// Whom to believe. `None`: nothing was said of TLS.
     pub fn trust(&self) -> Option<Trust> {
@@ -169,13 +165,13 @@ mod tests {
     fn in_a_directory_where_no_peer_runs_no_other_is_meant() {
         let place = tempfile::tempdir().unwrap();
         let mut reach = Reach::default();
-        assert!(reach.set("--dir", place.path().display().to_string()));
+        reach.set("--dir", &place.path().display().to_string());
         let error = reach.link().err().unwrap().to_string();
         assert!(error.contains("no peer runs in") && error.contains("starling up"), "{error}");
         let _runs = crate::directory::Directory::open(place.path()).unwrap();
         std::fs::write(place.path().join("peer.json"), r#"{"resp":"127.0.0.1:5"}"#).unwrap();
         assert_eq!(reach.address().unwrap(), "127.0.0.1:5");
-        assert!(reach.set("--connect", "127.0.0.1:6".into()));
+        reach.set("--connect", "127.0.0.1:6");
         assert_eq!(reach.address().unwrap(), "127.0.0.1:6");
     }
 }
