@@ -123,6 +123,7 @@ fn every_data_command_is_a_command_of_its_own() {
     assert!(once(&peer, &["help", "set"]).out.contains("usage    SET key value"));
     assert!(once(&peer, &["help", "join"]).out.contains("Usage: starling join"));
     assert!(once(&peer, &["help", "token", "create"]).out.contains("--prefix"), "not that of TOKEN");
+    assert_eq!(once(&peer, &["config", "get", "databases"]).out, "databases\n1\n");
     assert_eq!(once(&peer, &["set", "k", "v", "--w", "9"]).code, 2);
 }
 

@@ -1,5 +1,6 @@
-//! `starling config show`.
+//! `starling config show`, and `get`.
 
+use super::data;
 use crate::config::{Options, Setting, SettingFlags, Value, Values};
 use crate::console::error_value;
 use crate::error::Error;
@@ -18,6 +19,14 @@ pub struct Args {
 enum Command {
     /// Print every setting, its value and where that comes from
     Show(Show),
+    /// Ask a peer for settings by the names that Redis has for them: maxclients, maxmemory, ..
+    Get {
+        /// Names, or patterns such as max*
+        #[arg(required = true)]
+        patterns: Vec<String>,
+        #[command(flatten)]
+        asked: data::Args,
+    },
 }
 
 #[derive(clap::Args)]
@@ -31,14 +40,25 @@ struct Show {
 
 impl Args {
     pub fn wants_json(&self) -> bool {
-        let Command::Show(show) = &self.command;
-        show.json
+        match &self.command {
+            Command::Show(show) => show.json,
+            Command::Get { asked, .. } => asked.json,
+        }
+    }
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    match args.command {
+        Command::Show(show) => print(&show),
+        Command::Get { patterns, asked } => {
+            let words = ["config", "get"].into_iter().chain(patterns.iter().map(String::as_str));
+            asked.run(&words.collect::<Vec<_>>())
+        }
     }
 }
 
 /// Prints the settings also when one of them cannot be used, and then says so.
-pub fn run(args: Args) -> Result<ExitCode, Error> {
-    let Command::Show(show) = args.command;
+fn print(show: &Show) -> Result<ExitCode, Error> {
     let values = Values::resolve(&show.settings, &|name| std::env::var_os(name))?;
     let checked = Options::new(&values).map(|_| ExitCode::SUCCESS);
     if show.json {
