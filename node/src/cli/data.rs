@@ -15,7 +15,7 @@ pub const FLAGS: Known = Known {
     plain: &["--json", "--tls", "-x", "--help", "-h"],
 };
 
-const FLAGS_HELP: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON; \
+const FLAGS_HELP: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON\n         \
                           -x   the last argument from standard input, to its last byte\n         \
                           --connect HOST:PORT   another peer; --dir DIR   the one of that directory\n         \
                           --token TOKEN, --password-file FILE   log in; --tls, --tls-ca FILE   encrypt\n         \
