@@ -1,5 +1,6 @@
 //! What is fixed for a network, and what a peer may choose.
 
+use crate::canonical::{self, CanonicalError};
 use crate::ids::{NetworkId, PeerId};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
@@ -46,7 +47,7 @@ pub enum GenesisError {
     #[error("the genesis record is not signed by the founder that it names")]
     Signature,
     #[error("the genesis record is damaged: {0}")]
-    Damaged(String),
+    Damaged(#[from] CanonicalError),
 }
 
 impl Genesis {
@@ -56,19 +57,7 @@ impl Genesis {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        ciborium::into_writer(self, &mut bytes).expect("writing to memory does not fail");
-        bytes
-    }
-
-    /// Reads and checks a record. Errors: damaged, of another format, or out of range.
-    pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
-        let genesis: Self = ciborium::from_reader(bytes).map_err(|e| GenesisError::Damaged(e.to_string()))?;
-        if genesis.encode() != bytes {
-            return Err(GenesisError::Damaged("it is not in its canonical form".into()));
-        }
-        genesis.validate()?;
-        Ok(genesis)
+        canonical::encode(self)
     }
 
     pub fn validate(&self) -> Result<(), GenesisError> {

@@ -48,9 +48,9 @@ impl SignedGenesis {
 
     /// Errors: damaged, of another format, out of range, or not signed by the founder that it names.
     pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
-        let Wire(record, signature) = canonical::decode(bytes, SIGNED_GENESIS_MAX)
-            .map_err(|error| GenesisError::Damaged(error.to_string()))?;
-        let genesis = Genesis::decode(&record)?;
+        let Wire(record, signature) = canonical::decode(bytes, SIGNED_GENESIS_MAX)?;
+        let genesis: Genesis = canonical::decode(&record, SIGNED_GENESIS_MAX)?;
+        genesis.validate()?;
         if !verify(&genesis.founder, Purpose::Genesis, &record, &signature) {
             return Err(GenesisError::Signature);
         }
