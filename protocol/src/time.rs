@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use starling_crdt::wire::{Malformed, array_shaped};
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 pub use std::time::Duration;
 
 /// Microseconds on a clock that never goes back; where it begins means nothing.
@@ -21,13 +21,6 @@ impl Add<Duration> for Time {
     type Output = Time;
     fn add(self, span: Duration) -> Time {
         Time(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
-    }
-}
-
-impl Sub<Time> for Time {
-    type Output = Duration;
-    fn sub(self, earlier: Time) -> Duration {
-        self.since(earlier)
     }
 }
 

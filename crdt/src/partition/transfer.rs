@@ -35,16 +35,6 @@ pub struct Piece {
 array_shaped!(Piece: snapshot, index, count, context, fingerprint, stamp, cells, deferred);
 
 impl Piece {
-    /// Its place among how many.
-    pub fn place(&self) -> (u32, u32) {
-        (self.index, self.count)
-    }
-
-    /// The snapshot it is a part of: pieces of different snapshots do not fit together.
-    pub fn snapshot(&self) -> u64 {
-        self.snapshot
-    }
-
     /// The cells in this piece, with their live versions, in the order of storage.
     pub fn cells(&self) -> &[(Cell, Vec<Version>)] {
         &self.cells
@@ -53,10 +43,6 @@ impl Piece {
     /// The removals in this piece that wait for dots which the sender has not seen.
     pub fn deferred(&self) -> &[(Target, Context)] {
         &self.deferred
-    }
-
-    fn waits(&self) -> impl Iterator<Item = (&Target, &Context)> {
-        self.deferred.iter().map(|(target, dots)| (target, dots))
     }
 
     /// About how many bytes it takes in memory.
@@ -209,7 +195,8 @@ impl<'a> Snapshot<'a> {
                 all.push(version);
             }
         }
-        let deferred: BTreeMap<_, _> = pieces.iter().flat_map(Piece::waits).collect();
+        let deferred = pieces.iter().flat_map(Piece::deferred).map(|(target, dots)| (target, dots));
+        let deferred: BTreeMap<_, _> = deferred.collect();
         let waiting = |dots: &&Context| dots.intersect(&first.context).is_empty();
         let sound = (sum == first.fingerprint || mutated!(Unstaged))
             && deferred.len() == pieces.iter().map(|piece| piece.deferred.len()).sum::<usize>()

@@ -268,10 +268,10 @@ impl Net {
     pub fn run_until(&mut self, what: &str, most: Duration, is_so: impl Fn(&Net) -> bool) -> Duration {
         let begin = self.now;
         while !is_so(self) {
-            assert!(self.now - begin < most, "{what}: not so after {most:?}");
+            assert!(self.now.since(begin) < most, "{what}: not so after {most:?}");
             self.run(Duration::from_millis(1));
         }
-        self.now - begin
+        self.now.since(begin)
     }
 
     /// One event, or one timeout. False, and `until`, if there is none before.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 fn next_ping(alone: &mut Alone) -> (PeerId, u64) {
     loop {
         let at = alone.peer.next_timeout().expect("there is always a next period");
-        let said = alone.run(at - alone.now);
+        let said = alone.run(at.since(alone.now));
         if let [ping, ..] = pings(&said)[..] {
             return ping;
         }

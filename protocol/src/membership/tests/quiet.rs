@@ -40,7 +40,7 @@ fn the_neighbour_is_pinged_once_in_three_periods_and_one_at_random_every_thirty_
     let neighbour = alone.peer.neighbour().expect("it is not alone");
     let (its, of_others): (Vec<(Time, PeerId)>, Vec<_>) =
         pinged.into_iter().partition(|(_, to)| *to == neighbour);
-    let gaps: BTreeSet<Duration> = its.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    let gaps: BTreeSet<Duration> = its.windows(2).map(|two| two[1].0.since(two[0].0)).collect();
     assert!(gaps.iter().all(|gap| *gap <= QUIET), "{gaps:?}");
     assert!((200..=210).contains(&its.len()), "{}", its.len());
     let others: BTreeSet<PeerId> = of_others.iter().map(|(_, to)| *to).collect();
@@ -141,7 +141,7 @@ fn who_is_busy_watches_its_neighbour_all_the_same() {
             net.act(watcher, |peer, _, _| peer.rumors.add(Rumor::About(id(99))));
             net.run(millis(100));
             // Its periods have begun anew when it became busy.
-            assert!(net.now - begun < QUIET + PERIOD * 2, "not within a quiet probe and its answer");
+            assert!(net.now.since(begun) < QUIET + PERIOD * 2, "not within a quiet probe and its answer");
         }
     });
 }
