@@ -242,7 +242,7 @@ impl Context {
 }
 
 /// The first 64 bits of a hash.
-pub(crate) fn first_u64(hash: &blake3::Hash) -> u64 {
+pub fn first_u64(hash: &blake3::Hash) -> u64 {
     let bytes = hash.as_bytes();
     u64::from_be_bytes(std::array::from_fn(|i| bytes[i]))
 }

@@ -9,6 +9,7 @@
 use crate::ids::{PartitionId, PeerId};
 use crate::log2::{LOG2_POINT, log2};
 use crate::member::{Health, Record, Step};
+use starling_crdt::context::first_u64;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
@@ -217,12 +218,6 @@ fn distance(partition: PartitionId, peer: PeerId) -> u64 {
     let mut drawn = blake3::Hasher::new();
     drawn.update(&partition.to_be_bytes()).update(&peer.0);
     (64 << LOG2_POINT) - log2(first_u64(&drawn.finalize()))
-}
-
-fn first_u64(hash: &blake3::Hash) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hash.as_bytes()[..8]);
-    u64::from_be_bytes(bytes)
 }
 
 /// What of a key decides its partition. As in Redis Cluster: what stands between the first `{` and the

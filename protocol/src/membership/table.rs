@@ -4,6 +4,7 @@ use crate::ids::PeerId;
 use crate::member::{Health, Record, Standing, Step, View, Voucher};
 use crate::time::{Duration, Time};
 use serde_bytes::ByteBuf;
+use starling_crdt::context::first_u64;
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -358,7 +359,7 @@ impl Table {
             for (id, standing) in left {
                 hasher.update(&id.0).update(&standing.version.to_be_bytes());
             }
-            first_u64(hasher)
+            first_u64(&hasher.finalize())
         });
         self.digest.set(Some(digest));
         digest
@@ -394,7 +395,7 @@ pub fn view_hash<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
         hasher.update(&[record.standing.step as u8]).update(&record.weight.to_be_bytes());
         hasher.update(&(record.zone.len() as u64).to_be_bytes()).update(record.zone.as_bytes());
     }
-    first_u64(hasher)
+    first_u64(&hasher.finalize())
 }
 
 fn lives(record: &Record) -> bool {
@@ -438,10 +439,4 @@ fn description(record: &Record) -> impl Ord + '_ {
 
 fn is_gone(record: &Record) -> bool {
     record.standing.step == Step::Left && record.health == Health::Dead
-}
-
-fn first_u64(hasher: blake3::Hasher) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    u64::from_be_bytes(bytes)
 }

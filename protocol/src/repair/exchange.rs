@@ -6,7 +6,7 @@ use crate::member::View;
 use crate::message::{Held, Repair as Message};
 use crate::store::Question;
 use crate::time::{Duration, Time};
-use starling_crdt::{Context, RANGES_MAX};
+use starling_crdt::context::{Context, RANGES_MAX, first_u64};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Contexts = Vec<(PartitionId, Context)>;
@@ -417,6 +417,5 @@ pub(super) fn hash(contexts: &[(PartitionId, Context)]) -> u64 {
         hasher.update(&partition.to_be_bytes());
         hasher.update(&context.hash().to_be_bytes());
     }
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    first_u64(&hasher.finalize())
 }
