@@ -387,7 +387,7 @@ impl Membership {
 
     /// The record of a peer, this one or another.
     pub fn get(&self, peer: PeerId) -> Option<&Record> {
-        if peer == self.me().id { Some(self.me()) } else { self.table.other(peer) }
+        self.table.get(peer)
     }
 
     /// Whether this peer is a member or was one: who has left and was forgotten may still hold what it

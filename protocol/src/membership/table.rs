@@ -128,6 +128,11 @@ impl Table {
         self.forget_cached(true);
     }
 
+    /// The record of a peer, this one or another.
+    pub fn get(&self, peer: PeerId) -> Option<&Record> {
+        if peer == self.me.id { Some(&self.me) } else { self.other(peer) }
+    }
+
     /// Another peer of the table.
     pub fn other(&self, peer: PeerId) -> Option<&Record> {
         self.members.get(&peer).map(|member| &member.record)
@@ -197,8 +202,7 @@ impl Table {
 
     /// How far a peer is known to have come, be it out of the table.
     pub fn standing(&self, peer: PeerId) -> Option<Standing> {
-        let known = if peer == self.me.id { Some(&self.me) } else { self.other(peer) };
-        known.map(|record| record.standing).or_else(|| Some(self.forgotten.get(&peer)?.standing))
+        self.get(peer).map(|record| record.standing).or_else(|| Some(self.forgotten.get(&peer)?.standing))
     }
 
     /// True if just this is kept of a forgotten peer.
@@ -218,8 +222,7 @@ impl Table {
 
     /// False if no honest peer can have got there: see `LEAP_MAX`.
     pub fn is_plausible(&self, from: PeerId, claim: &Record) -> bool {
-        let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
-        let incarnation = known.map_or(0, |record| record.incarnation);
+        let incarnation = self.get(claim.id).map_or(0, |record| record.incarnation);
         let version = self.standing(claim.id).map_or(0, |standing| standing.version);
         from == claim.id
             || (claim.incarnation <= incarnation.saturating_add(LEAP_MAX)
@@ -229,8 +232,7 @@ impl Table {
     /// False if what is known already, of this peer or another, stands against all of the claim, or if there is no room
     /// for its subject: whether or not it is true, it changes nothing.
     pub fn is_news(&self, claim: &Record) -> bool {
-        let known = if claim.id == self.me.id { Some(&self.me) } else { self.other(claim.id) };
-        let Some(known) = known else {
+        let Some(known) = self.get(claim.id) else {
             let last = self.forgotten.get(&claim.id);
             return last.is_none_or(|last| claim.standing > last.standing)
                 && (is_gone(claim) || !self.is_full());
