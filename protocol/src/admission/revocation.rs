@@ -141,14 +141,14 @@ fn name_of(certificate: &Certificate) -> Name {
 /// Who stands for a revocation, and how near to the founder. The lower, the more it counts: anybody below has it from
 /// one above that it was let in at all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
+struct Rank {
     /// Certificates between the founder and the signer: none, if the founder itself has signed.
     depth: usize,
     /// The peer that the founder has let in and through which the signer came in. `None`: the founder has signed.
     branch: Option<PeerId>,
 }
 
-impl Standing {
+impl Rank {
     fn of(revocation: &Revocation) -> Self {
         let mut from_above = revocation.chain.certificates().rev().peekable();
         let first = from_above.peek().filter(|first| first.issuer != revocation.signer);
@@ -180,8 +180,8 @@ impl Revocations {
     /// as near to the founder. Errors: it is none; `Full` or `FullOfTokens`, if others stay instead.
     pub fn insert(&mut self, genesis: &SignedGenesis, found: Revocation) -> Result<bool, RevocationError> {
         let name = found.name(genesis)?;
-        let known = self.0.get(&name).map(Standing::of);
-        if known.is_some_and(|known| known <= Standing::of(&found)) {
+        let known = self.0.get(&name).map(Rank::of);
+        if known.is_some_and(|known| known <= Rank::of(&found)) {
             return Ok(false);
         }
         let is_token = found.token.is_some();
@@ -210,7 +210,7 @@ impl Revocations {
         }
         let mut branches = BTreeMap::<Option<PeerId>, (usize, Last)>::new();
         for (name, revocation) in alike {
-            let Standing { depth, branch } = Standing::of(revocation);
+            let Rank { depth, branch } = Rank::of(revocation);
             let this = (depth, lot(name), name);
             let (many, last) = branches.entry(branch).or_insert((0, this));
             *many += 1;
@@ -223,7 +223,7 @@ impl Revocations {
     /// Whether this very revocation is among them, or one of the same that stands as near to the founder.
     pub fn holds(&self, genesis: &SignedGenesis, revocation: &Revocation) -> bool {
         let known = revocation.name(genesis).ok().and_then(|name| self.0.get(&name));
-        known.is_some_and(|known| Standing::of(known) == Standing::of(revocation))
+        known.is_some_and(|known| Rank::of(known) == Rank::of(revocation))
     }
 
     /// The revocation of the chain's own certificate, or of one that it stands on.
@@ -261,7 +261,7 @@ impl Revocations {
     pub fn digest(&self) -> ByteArray<32> {
         let mut hasher = blake3::Hasher::new();
         for ((issuer, serial), revocation) in &self.0 {
-            let Standing { depth, branch } = Standing::of(revocation);
+            let Rank { depth, branch } = Rank::of(revocation);
             hasher.update(&issuer.0).update(serial.as_ref()).update(&[depth as u8]);
             hasher.update(&branch.map_or([0; 32], |branch| branch.0));
         }
