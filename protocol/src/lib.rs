@@ -7,7 +7,7 @@
 //! Rooms: `membership` (who is alive), `placement` (who owns what), `coordinator` (open operations),
 //! `replica` (the other end of them), `repair` (who lacks what I hold), `scan` (walking over all keys). None imports
 //! another; only `peer` knows them all, and it routes between them. `admission` (who may be a peer, and which clients
-//! may do what) is pure functions that `node` calls itself.
+//! may do what) is pure functions that `node` calls, and `membership` where a record shows certificates.
 //!
 //! Comments of all crates cite these rules by name. Each prevents a schedule of crashes, cuts and changes of owners in
 //! which an acknowledged event is lost or a deleted value comes back:
