@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use starling_protocol::admission::certificate::Chain;
 use starling_protocol::admission::revocation::{Revocation, Revocations};
-use starling_protocol::config::{GENESIS_FORMAT, Genesis};
+use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::signature::{NumberedKey, Signer};
 use std::sync::LazyLock;
@@ -19,17 +19,8 @@ const SIGNED: [&[u8]; 4] = [
 
 static HOME: LazyLock<SignedGenesis> = LazyLock::new(|| {
     let founder = NumberedKey::new(0);
-    let genesis = Genesis {
-        format: GENESIS_FORMAT,
-        name: "home".into(),
-        created_ms: 1,
-        nonce: Default::default(),
-        founder: founder.peer(),
-        partitions: 16,
-        n: 3,
-        r: 2,
-        w: 2,
-    };
+    let made_up = Genesis::made_up(founder.peer());
+    let genesis = Genesis { name: "home".into(), created_ms: 1, partitions: 16, ..made_up };
     SignedGenesis::sign(genesis, &founder).expect("it is in range")
 });
 

@@ -186,25 +186,6 @@ fn write_and_remove(path: &Path, saved: Saved, remove_after: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_protocol::member::{Health, Standing};
-
-    fn record(n: u64) -> Record {
-        Record {
-            id: PeerId::numbered(n),
-            incarnation: n,
-            health: Health::Alive,
-            standing: Standing { version: 1, step: Step::Member },
-            life: n,
-            started_ms: n,
-            name: format!("p{n}"),
-            addresses: vec!["/ip4/10.0.0.1/tcp/1".into()],
-            zone: String::new(),
-            weight: 100,
-            signature: None,
-            certificates: Default::default(),
-            voucher: None,
-        }
-    }
 
     #[tokio::test]
     async fn the_newest_table_is_there_after_stopping() {
@@ -214,11 +195,11 @@ mod tests {
         fs::write(&mark, b"").unwrap();
         let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, mark.clone());
         for n in 1..=100 {
-            saver.save(vec![record(n)]);
+            saver.save(vec![Record::numbered(n)]);
             tokio::task::yield_now().await;
         }
         saver.finish().await;
-        assert_eq!(load(&directory), Saved { store: 7, records: vec![record(100)] });
+        assert_eq!(load(&directory), Saved { store: 7, records: vec![Record::numbered(100)] });
         assert!(!mark.exists());
     }
 
@@ -230,20 +211,20 @@ mod tests {
         fs::create_dir(&in_the_way).unwrap();
         let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, home.path().join("mark"));
         // Both by the caller, since it is this peer's own step, and in the background.
-        saver.save(vec![record(1)]);
+        saver.save(vec![Record::numbered(1)]);
         tokio::time::sleep(PAUSE / 2).await;
         assert_eq!(load(&directory), Saved::default());
         fs::remove_dir(&in_the_way).unwrap();
         tokio::time::sleep(PAUSE).await;
-        assert_eq!(load(&directory).records, [record(1)]);
+        assert_eq!(load(&directory).records, [Record::numbered(1)]);
 
         fs::create_dir(&in_the_way).unwrap();
-        saver.save(vec![record(1), record(2)]);
+        saver.save(vec![Record::numbered(1), Record::numbered(2)]);
         tokio::time::sleep(PAUSE / 2).await;
-        assert_eq!(load(&directory).records, [record(1)]);
+        assert_eq!(load(&directory).records, [Record::numbered(1)]);
         fs::remove_dir(&in_the_way).unwrap();
         saver.finish().await;
-        assert_eq!(load(&directory).records, [record(1), record(2)], "a stop tries once more");
+        assert_eq!(load(&directory).records, [1, 2].map(Record::numbered), "a stop tries once more");
     }
 
     #[tokio::test]
@@ -260,7 +241,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
         let mut saver = Saver::start(&directory, PeerId::numbered(1), 7, home.path().join("mark"));
-        let mut table = vec![record(1), record(2)];
+        let mut table = vec![Record::numbered(1), Record::numbered(2)];
         for step in [Step::Joining, Step::Arriving, Step::Member] {
             table[0].standing.step = step;
             saver.save(table.clone());
@@ -279,9 +260,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::open(home.path()).unwrap();
         let path = home.path().join(FILE);
-        let insane = Record { name: "x".repeat(1000), ..record(2) };
-        write(&path, Saved { store: 7, records: vec![record(1), insane] }).unwrap();
-        assert_eq!(load(&directory).records, [record(1)]);
+        let insane = Record { name: "x".repeat(1000), ..Record::numbered(2) };
+        write(&path, Saved { store: 7, records: vec![Record::numbered(1), insane] }).unwrap();
+        assert_eq!(load(&directory).records, [Record::numbered(1)]);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         assert_eq!(load(&directory), Saved::default());

@@ -173,18 +173,16 @@ impl FaultHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_protocol::config::GENESIS_FORMAT;
 
     fn facts() -> Facts {
-        let (format, name, nonce, founder) =
-            (GENESIS_FORMAT, String::new(), Default::default(), PeerId::numbered(1));
+        let founder = PeerId::numbered(1);
         Facts {
             peer: founder,
             peer_id: String::new(),
             name: "p1".into(),
             resp: SocketAddr::from(([127, 0, 0, 1], 0)),
             listen: Vec::new(),
-            genesis: Genesis { format, name, created_ms: 0, nonce, founder, partitions: 1, n: 1, r: 1, w: 1 },
+            genesis: Genesis::made_up(founder),
             dir: PathBuf::new(),
             started: SystemTime::UNIX_EPOCH,
         }

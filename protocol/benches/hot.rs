@@ -6,11 +6,11 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Command, Memory, Replica};
-use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{PeerId, RequestId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Health, Record, Standing, Step};
+use starling_protocol::member::Record;
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Message};
 use starling_protocol::peer::{Peer, Start};
@@ -26,24 +26,6 @@ const KEYS: u64 = 1000;
 /// 2026-01-01, so that stamps look like stamps.
 const WALL_MS: u64 = 1_767_225_600_000;
 
-fn member(i: u64) -> Record {
-    Record {
-        id: PeerId::numbered(i),
-        incarnation: 1,
-        health: Health::Alive,
-        standing: Standing { version: 1, step: Step::Member },
-        life: i,
-        started_ms: i,
-        name: format!("p{i}"),
-        addresses: vec![format!("/memory/{i}")],
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
-    }
-}
-
 /// Three members with N=3, R=W=2, that deliver to each other at once.
 struct Trio {
     peers: Vec<(PeerId, Peer, Replica, Memory)>,
@@ -55,12 +37,10 @@ struct Trio {
 
 impl Trio {
     fn new() -> Self {
-        let (founder, nonce) = (PeerId::numbered(1), Default::default());
-        let (format, name, created_ms) = (GENESIS_FORMAT, "bench".to_owned(), WALL_MS);
-        let genesis = Genesis { format, name, created_ms, nonce, founder, partitions: 256, n: 3, r: 2, w: 2 };
+        let genesis = Genesis::made_up(PeerId::numbered(1));
         let peer = |i: u64| {
-            let Record { id, name, zone, weight, addresses, .. } = member(i);
-            let (life, config, table) = (i + 10, Config::default(), (1..=3).map(member).collect());
+            let Record { id, name, zone, weight, addresses, .. } = Record::numbered(i);
+            let (life, config, table) = (i + 10, Config::default(), (1..=3).map(Record::numbered).collect());
             let (genesis, seed, founding, fresh) = (genesis.clone(), i, false, false);
             let start = Start {
                 id,
@@ -192,7 +172,7 @@ fn steps(c: &mut Criterion) {
 fn placement(c: &mut Criterion) {
     for peers in [3, 50] {
         let (few, all): (Vec<_>, Vec<_>) =
-            ((1..peers).map(member).collect(), (1..=peers).map(member).collect());
+            ((1..peers).map(Record::numbered).collect(), (1..=peers).map(Record::numbered).collect());
         let mut placement = Placement::new(256, 3);
         placement.update(few.iter());
         c.bench_function(&format!("placement: one peer joins {peers}, and leaves"), |b| {

@@ -51,6 +51,21 @@ pub enum GenesisError {
 }
 
 impl Genesis {
+    /// A made-up network, for tests and simulations.
+    pub fn made_up(founder: PeerId) -> Self {
+        Self {
+            format: GENESIS_FORMAT,
+            name: "test".into(),
+            created_ms: 0,
+            nonce: ByteArray::default(),
+            founder,
+            partitions: 256,
+            n: 3,
+            r: 2,
+            w: 2,
+        }
+    }
+
     /// The id of the network: blake3 of the record's CBOR.
     pub fn network_id(&self) -> NetworkId {
         NetworkId(*blake3::hash(&self.encode()).as_bytes())

@@ -61,24 +61,12 @@ impl SignedGenesis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::GENESIS_FORMAT;
     use crate::signature::NumberedKey;
     use proptest::prelude::*;
-    use serde_bytes::ByteArray;
     use std::sync::LazyLock;
 
     fn genesis(founder: &NumberedKey) -> Genesis {
-        Genesis {
-            format: GENESIS_FORMAT,
-            name: "home".into(),
-            created_ms: 1,
-            nonce: ByteArray::new([2; 16]),
-            founder: founder.peer(),
-            partitions: 256,
-            n: 3,
-            r: 2,
-            w: 2,
-        }
+        Genesis::made_up(founder.peer())
     }
 
     fn signed() -> SignedGenesis {

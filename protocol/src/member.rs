@@ -97,6 +97,25 @@ fn is_empty(bytes: &ByteBuf) -> bool {
 }
 
 impl Record {
+    /// A made-up member, for tests and simulations.
+    pub fn numbered(n: u64) -> Self {
+        Self {
+            id: PeerId::numbered(n),
+            incarnation: 1,
+            health: Health::Alive,
+            standing: Standing { version: 1, step: Step::Member },
+            life: n,
+            started_ms: n,
+            name: format!("p{n}"),
+            addresses: vec![format!("/memory/{n}")],
+            zone: String::new(),
+            weight: 100,
+            signature: None,
+            certificates: ByteBuf::new(),
+            voucher: None,
+        }
+    }
+
     /// Checks bounds. A record that breaks one is dropped whole.
     pub fn is_sane(&self) -> bool {
         is_plain(&self.name, NAME_MAX)

@@ -2,13 +2,13 @@
 //! counted instead: after a cut one half had let a peer in, and the other had taken more steps without that one
 //! (simulator, lite 1022652).
 
-use serde_bytes::{ByteArray, ByteBuf};
+use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Command, Dot, Event, Reply, Stamp};
-use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{OpId, PeerId, RequestId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Health, Record, Standing, Step, View};
+use starling_protocol::member::{Record, Standing, Step, View};
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Gossip, GossipBody, Message};
 use starling_protocol::peer::{Peer, Start};
@@ -24,21 +24,7 @@ fn theirs() -> View {
 }
 
 fn record(number: u64, version: u64) -> Record {
-    Record {
-        id: PeerId::numbered(number),
-        incarnation: 1,
-        health: Health::Alive,
-        standing: Standing { version, step: Step::Member },
-        life: number,
-        started_ms: 0,
-        name: format!("p{number}"),
-        addresses: vec![format!("/memory/{number}")],
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
-    }
+    Record { standing: Standing { version, step: Step::Member }, ..Record::numbered(number) }
 }
 
 /// One of two owners of everything. Both have to answer a read, and keep a write.
@@ -53,18 +39,7 @@ impl One {
 
     fn of(number: u64, table: Vec<Record>) -> Self {
         let id = PeerId::numbered(number);
-        let (name, nonce) = ("test".into(), ByteArray::default());
-        let genesis = Genesis {
-            format: GENESIS_FORMAT,
-            name,
-            created_ms: NOW.wall_ms,
-            nonce,
-            founder: id,
-            partitions: 8,
-            n: 2,
-            r: 2,
-            w: 2,
-        };
+        let genesis = Genesis { partitions: 8, n: 2, ..Genesis::made_up(id) };
         let start = Start {
             id,
             name: format!("p{number}"),

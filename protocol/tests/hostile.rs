@@ -1,12 +1,12 @@
 //! A member that floods this peer: what it holds for it stays bounded, and others are served.
 
-use serde_bytes::{ByteArray, ByteBuf};
+use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Cell, Command, Dot, Event, Field, Stamp};
-use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{OpId, PeerId, RequestId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Health, Record, Standing, Step, View};
+use starling_protocol::member::{Record, Standing, Step, View};
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Gossip, GossipBody, Message, Refusal};
 use starling_protocol::peer::{Peer, Start};
@@ -20,17 +20,7 @@ const FLOODER: PeerId = PeerId([9; 32]);
 
 fn founder() -> Peer {
     let id = PeerId::numbered(1);
-    let genesis = Genesis {
-        format: GENESIS_FORMAT,
-        name: "test".into(),
-        created_ms: NOW.wall_ms,
-        nonce: ByteArray::default(),
-        founder: id,
-        partitions: 8,
-        n: 1,
-        r: 1,
-        w: 1,
-    };
+    let genesis = Genesis { n: 1, r: 1, w: 1, ..Genesis::made_up(id) };
     let start = Start {
         id,
         name: "p1".into(),
@@ -86,21 +76,8 @@ fn flood(peer: &mut Peer, hints: u64) -> (usize, usize) {
 
 /// Tells who it is, as every member does first.
 fn introduce(peer: &mut Peer) {
-    let record = Record {
-        id: FLOODER,
-        incarnation: 1,
-        health: Health::Alive,
-        standing: Standing { version: 1, step: Step::Waiting },
-        life: 9,
-        started_ms: 0,
-        name: "p9".into(),
-        addresses: vec!["/memory/9".into()],
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
-    };
+    let standing = Standing { version: 1, step: Step::Waiting };
+    let record = Record { id: FLOODER, standing, ..Record::numbered(9) };
     let (view, accusations) = (View::default(), Vec::new());
     let gossip = Gossip { view, records: vec![record], accusations, sent: None, body: GossipBody::Update };
     peer.handle(NOW, Input::Received { from: FLOODER, message: Message::Gossip(gossip) }).count();

@@ -43,24 +43,13 @@ mod tests {
     use super::*;
     use crate::transport::Keys;
     use starling_protocol::admission::certificate::{Role, Serial, Terms};
-    use starling_protocol::config::{GENESIS_FORMAT, Genesis};
+    use starling_protocol::config::Genesis;
     use starling_protocol::genesis::SignedGenesis;
 
     #[test]
     fn of_one_that_shows_ever_more_certificates_some_are_remembered() {
         let (founder, peer) = (Keys::generate(), Keys::generate());
-        let genesis = Genesis {
-            format: GENESIS_FORMAT,
-            name: "home".into(),
-            created_ms: 0,
-            nonce: Default::default(),
-            founder: founder.peer(),
-            partitions: 8,
-            n: 1,
-            r: 1,
-            w: 1,
-        };
-        let genesis = SignedGenesis::sign(genesis, &founder).unwrap();
+        let genesis = SignedGenesis::sign(Genesis::made_up(founder.peer()), &founder).unwrap();
         let below = |chain: &Chain, by: &Keys, n: u8| {
             let terms = Terms {
                 role: Role::Storage,

@@ -12,7 +12,7 @@ use starling_protocol::admission::wire::{Opening, Refused, Reply, Verdict};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::OpId;
-use starling_protocol::member::{Health, Record, Standing, Step, View};
+use starling_protocol::member::{Record, View};
 use starling_protocol::message::{Call, Class, FRAME_MAX, Gossip, GossipBody, Repair, WIRE_VERSION};
 use starling_protocol::signature::{NumberedKey, Signer};
 use std::collections::VecDeque;
@@ -28,19 +28,8 @@ const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 fn genesis(name: &str) -> SignedGenesis {
-    let nonce = ByteArray::new([1; 16]);
     let founder = NumberedKey::new(1);
-    let genesis = Genesis {
-        format: 1,
-        name: name.into(),
-        created_ms: 0,
-        nonce,
-        founder: founder.peer(),
-        partitions: 16,
-        n: 3,
-        r: 2,
-        w: 2,
-    };
+    let genesis = Genesis { name: name.into(), ..Genesis::made_up(founder.peer()) };
     SignedGenesis::sign(genesis, &founder).unwrap()
 }
 
@@ -980,21 +969,7 @@ async fn a_revocation_spreads_and_parts_the_revoked_peer_from_all() {
 #[tokio::test]
 async fn what_a_peer_says_of_itself_under_another_certificate_than_it_has_shown_is_not_heard() {
     let (mut a, b) = pair(TCP).await;
-    let record = |certificates: ByteBuf| Record {
-        id: b.me,
-        incarnation: 1,
-        health: Health::Alive,
-        standing: Standing { version: 1, step: Step::Member },
-        life: 1,
-        started_ms: 0,
-        name: "b".into(),
-        addresses: Vec::new(),
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates,
-        voucher: None,
-    };
+    let record = |certificates: ByteBuf| Record { id: b.me, certificates, ..Record::numbered(1) };
     let (shown, other) = (b.admission.own_chain(), ByteBuf::from(chain("test", b.me, terms()).encode()));
     let of_another = Record { id: a.me, ..record(other.clone()) };
     for (said, heard) in [

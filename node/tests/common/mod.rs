@@ -2,11 +2,11 @@
 //! Commands run on one replica in memory; a second one stands for the rest of the world.
 #![allow(dead_code)] // Each test program uses its own part.
 
-use serde_bytes::{ByteArray, ByteBuf};
+use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Command, Memory, PartitionId, Replica};
 use starling_node::peer_handle::{ClientRequest, Facts, FaultHandle, PeerHandle};
 use starling_node::resp;
-use starling_protocol::config::{GENESIS_FORMAT, Genesis};
+use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Health, Step};
 use starling_protocol::request::*;
@@ -138,17 +138,8 @@ fn partition(key: &[u8]) -> PartitionId {
 }
 
 fn facts(resp: SocketAddr) -> Facts {
-    let genesis = Genesis {
-        format: GENESIS_FORMAT,
-        name: "testnet".into(),
-        created_ms: 0,
-        nonce: ByteArray::default(),
-        founder: PeerId::numbered(1),
-        partitions: PARTITIONS,
-        n: 3,
-        r: 2,
-        w: 2,
-    };
+    let genesis =
+        Genesis { name: "testnet".into(), partitions: PARTITIONS, ..Genesis::made_up(PeerId::numbered(1)) };
     Facts {
         peer: PeerId::numbered(1),
         peer_id: starling_node::transport::peer_text(&PeerId::numbered(1)),

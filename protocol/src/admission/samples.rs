@@ -1,7 +1,7 @@
 //! A network of numbered keys, founded by key 0, for the tests.
 
 use super::certificate::{CLOCK_TOLERANCE_MS, Chain, Role, Terms};
-use crate::config::{GENESIS_FORMAT, Genesis};
+use crate::config::Genesis;
 use crate::genesis::SignedGenesis;
 use crate::ids::PeerId;
 use crate::signature::{NumberedKey, Signer};
@@ -16,18 +16,7 @@ pub fn key(n: u64) -> NumberedKey {
 
 pub fn genesis() -> SignedGenesis {
     let founder = key(0);
-    let genesis = Genesis {
-        format: GENESIS_FORMAT,
-        name: "home".into(),
-        created_ms: 1,
-        nonce: ByteArray::new([2; 16]),
-        founder: founder.peer(),
-        partitions: 16,
-        n: 3,
-        r: 2,
-        w: 2,
-    };
-    SignedGenesis::sign(genesis, &founder).unwrap()
+    SignedGenesis::sign(Genesis::made_up(founder.peer()), &founder).unwrap()
 }
 
 /// Another serial each time.

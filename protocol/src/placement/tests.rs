@@ -6,21 +6,7 @@ const Q: u16 = 256;
 const N: u8 = 3;
 
 fn record(n: u64, step: Step) -> Record {
-    Record {
-        id: PeerId::numbered(n),
-        incarnation: 1,
-        health: Health::Alive,
-        standing: Standing { version: 1, step },
-        life: n,
-        started_ms: 0,
-        name: format!("p{n}"),
-        addresses: Vec::new(),
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
-    }
+    Record { standing: Standing { version: 1, step }, ..Record::numbered(n) }
 }
 
 fn members(count: u64) -> Vec<Record> {

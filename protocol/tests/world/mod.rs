@@ -2,7 +2,7 @@
 
 use serde_bytes::ByteBuf;
 use starling_crdt::{Actor, Command, Memory, Replica, Reply, Storage};
-use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PeerId, RequestId, StoreId};
 use starling_protocol::input::Input;
@@ -90,11 +90,9 @@ pub struct World {
 
 impl World {
     pub fn new(partitions: u16, n: u8, r: u8, w: u8, seed: u64) -> Self {
-        let founder = PeerId::numbered(1);
-        let (format, name, created_ms, nonce) =
-            (GENESIS_FORMAT, "test".to_owned(), EPOCH_MS, Default::default());
+        let genesis = Genesis::made_up(PeerId::numbered(1));
         Self {
-            genesis: Genesis { format, name, created_ms, nonce, founder, partitions, n, r, w },
+            genesis: Genesis { partitions, n, r, w, ..genesis },
             config: Config::default(),
             now: Time(0),
             nodes: Vec::new(),

@@ -12,7 +12,7 @@ use super::plan::{Fault, Plan};
 use super::schedule::Scheduled;
 use super::watch::Before;
 use starling_crdt::{Context, Replica};
-use starling_protocol::config::{Config, GENESIS_FORMAT, Genesis};
+use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::{Effect, Notice};
 use starling_protocol::ids::{PartitionId, PeerId, StoreId};
 use starling_protocol::input::Input;
@@ -210,11 +210,10 @@ pub struct World {
 impl World {
     pub fn new(plan: Plan, aloud: bool) -> Self {
         let seed = plan.seed;
-        let (format, name, created_ms) = (GENESIS_FORMAT, "simulated".to_owned(), EPOCH_MS);
         let (partitions, n, r, w) = (plan.partitions, plan.n, plan.r, plan.w);
-        let (nonce, founder) = (Default::default(), PeerId::numbered(1));
+        let genesis = Genesis::made_up(PeerId::numbered(1));
         Self {
-            genesis: Genesis { format, name, created_ms, nonce, founder, partitions, n, r, w },
+            genesis: Genesis { partitions, n, r, w, ..genesis },
             config: Config {
                 repair_batch: plan.repair_batch,
                 scrub_batch: plan.scrub_batch,

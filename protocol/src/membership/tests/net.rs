@@ -71,19 +71,11 @@ fn pair(a: usize, b: usize) -> (usize, usize) {
 
 pub fn record(host: usize, life: u64) -> Record {
     Record {
-        id: id(host),
-        incarnation: 1,
-        health: Health::Alive,
         standing: Standing { version: 0, step: Step::Waiting },
         life,
         started_ms: life,
-        name: format!("p{}", host + 1),
         addresses: vec![format!("/ip4/127.0.0.1/tcp/{}", 7000 + host)],
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
+        ..Record::numbered(host as u64 + 1)
     }
 }
 

@@ -271,18 +271,10 @@ fn latency(a: usize, b: usize) -> Duration {
 fn record(index: usize) -> Record {
     Record {
         id: id(index),
-        incarnation: 1,
-        health: Health::Alive,
         standing: Standing { version: 3, step: Step::Member },
-        life: index as u64 + 1,
         started_ms: 0,
-        name: format!("p{}", index + 1),
         // Of the length of a real one.
         addresses: vec![format!("/ip4/10.0.{}.{}/tcp/47400", index / 250, index % 250)],
-        zone: String::new(),
-        weight: 100,
-        signature: None,
-        certificates: Default::default(),
-        voucher: None,
+        ..Record::numbered(index as u64 + 1)
     }
 }
