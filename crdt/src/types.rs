@@ -8,9 +8,6 @@ mod key;
 mod register;
 mod set;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use key::exists;
 
 use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
@@ -248,4 +245,40 @@ fn live(slice: &Slice, field: &Field) -> Context {
 /// A count as a reply.
 fn int(count: usize) -> Reply {
     Reply::Int(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, Cell, Dot, Event, Field, Stamp, Target};
+
+    /// The same event is refused with the same words, whoever works out that it is too large.
+    #[test]
+    fn a_removal_that_is_too_large_copies_no_context() {
+        let context: Context = (1..1_000).map(|counter| Dot::new(Actor(u64::MAX), counter << 38)).collect();
+        let issuer = Issuer { key: b"k", actor: Actor(1), next: 1, floor: 0, context: &context };
+        let mut accepted = 0;
+        for count in (1_200..=1_800).step_by(200) {
+            let names: Vec<_> = (0..count).map(|i| ByteBuf::from(format!("{i:0900}"))).collect();
+            let target = |name: &ByteBuf| Target::Cell(Cell::new(b"k", Field::Member(name.clone())));
+            let drops = names.iter().map(|name| (target(name), context.clone())).collect();
+            let event =
+                Event { dot: Dot::new(Actor(1), 1), stamp: Stamp::default(), puts: Vec::new(), drops };
+            for command in [Command::SRem { members: names.clone() }, Command::HDel { fields: names }] {
+                let change = command.change(&Slice::default(), &issuer);
+                if event.is_short() {
+                    accepted += 1;
+                    assert_eq!((change.reply, change.drops.len()), (Reply::Int(0), count));
+                } else {
+                    let refused = too_long("the change", event.size(), EVENT_MAX);
+                    assert_eq!(
+                        (change.reply, change.drops.len()),
+                        (Reply::Error(refused), 0),
+                        "{count} names"
+                    );
+                }
+            }
+        }
+        assert!((2..8).contains(&accepted), "{accepted}");
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{P, bytes};
+use common::{P, bytes, set};
 use starling_crdt::cell::Visit;
 use starling_crdt::{Actor, Command, Context, Event, Memory, Missing, Replica, Storage, StorageError};
 use std::cell::Cell;
@@ -69,10 +69,6 @@ impl Peer {
         let Counted { gets, scans, visited, puts, deletes, .. } = &self.disk;
         ([scans.get(), visited.get(), gets.get(), *puts, *deletes], out)
     }
-}
-
-fn set(value: &str) -> Command {
-    Command::Set { value: bytes(value) }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{P, Peer, bytes, for_seeds, pull};
+use common::{P, Peer, bytes, for_seeds, pull, set};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use starling_crdt::{Actor, Command, Context, Dot, Event, Field, Reply, Target};
@@ -115,7 +115,7 @@ impl Run {
             0..35 => self.execute(i, &Command::IncrBy { by: self.wall as i64 % 7 - 2 }),
             35..43 => self.execute(i, &Command::Del),
             // Zero, so that the value is that of the counters alone.
-            43..47 => self.execute(i, &Command::Set { value: bytes("0") }),
+            43..47 => self.execute(i, &set("0")),
             47..85 => self.deliver(),
             85..92 => {
                 let from = self.rng.random_range(0..self.peers.len());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{P, Step, bytes, mixed, pull, schedule};
+use common::{P, Step, bytes, mixed, pull, schedule, set};
 use proptest::prelude::*;
 use starling_crdt::cell::Visit;
 use starling_crdt::{
@@ -157,7 +157,7 @@ fn catch_up(crashing: &mut Crashing, other: &mut common::Peer) {
 #[test]
 fn a_transfer_that_is_not_committed_leaves_nothing() {
     let mut from = common::Peer::new(1);
-    from.execute("k", &Command::Set { value: bytes("v") }, 1);
+    from.execute("k", &set("v"), 1);
     let mut crashing = Crashing::new();
     assert!(crashing.replica.install(&mut crashing.disk, P, &from.snapshot(1)).unwrap());
     assert_eq!(crashing.replica.partitions().collect::<Vec<_>>(), [P]);
@@ -174,14 +174,14 @@ fn letting_go_keeps_the_own_counter_for_the_next_clean_start() {
     let mut peer = common::Peer::new(1);
     let mut other = common::Peer::new(2);
     for i in 0..5 {
-        let command = Command::Set { value: bytes(&i.to_string()) };
+        let command = set(&i.to_string());
         tell(&mut other, peer.execute("k", &command, 1).event);
     }
     let all = other.context().clone();
     assert!(peer.replica.let_go(&mut peer.disk, P, &all).unwrap());
     assert!(peer.replica.let_go(&mut peer.disk, P, &all).unwrap(), "again");
     let mut same = common::Peer::on(peer.disk.clone(), 1);
-    let event = same.execute("k", &Command::Set { value: bytes("later") }, 1).event.unwrap();
+    let event = same.execute("k", &set("later"), 1).event.unwrap();
     assert_eq!(event.dot.counter, 6);
     pull(&mut same, &mut other, 100);
     assert_eq!(same.replica.actor(), Actor(1));
@@ -196,7 +196,7 @@ fn all_partitions_are_there_after_a_restart() {
     let mut replica = Replica::open(&disk, Actor(1), 1).unwrap();
     let ids = [0, 1, 255, 256, 40_000, u16::MAX];
     for p in ids {
-        let command = Command::Set { value: bytes(&p.to_string()) };
+        let command = set(&p.to_string());
         replica.execute(&mut disk, p, b"k", &command, 1).unwrap();
     }
     assert!(replica.let_go(&mut disk, 255, &replica.context(255).clone()).unwrap());
@@ -226,11 +226,11 @@ fn a_broken_engine_is_an_error() {
     assert!(Replica::open(&Broken, Actor(1), 1).is_err());
     let mut replica = Replica::open(&Memory::default(), Actor(1), 1).unwrap();
     assert!(replica.execute(&mut Broken, P, b"k", &Command::Get, 1).is_err());
-    assert!(replica.execute(&mut Broken, P, b"k", &Command::Set { value: bytes("v") }, 1).is_err());
+    assert!(replica.execute(&mut Broken, P, b"k", &set("v"), 1).is_err());
     assert!(replica.read(&Broken, P, b"k", &Command::Get).is_err());
     assert!(replica.snapshot(&Broken, P, 1).is_err());
     assert!(replica.keys(&Broken, P, None, 1).is_err());
     assert!(replica.context(P).is_empty());
-    replica.execute(&mut Memory::default(), P, b"k", &Command::Set { value: bytes("v") }, 1).unwrap();
+    replica.execute(&mut Memory::default(), P, b"k", &set("v"), 1).unwrap();
     assert!(replica.scrub(&Broken, P, 1).is_err());
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Peer, bytes, cbor, pull};
+use common::{Peer, bytes, cbor, pull, set};
 use starling_crdt::cell::{FIELD_MAX, KEY_MAX, VALUE_MAX};
 use starling_crdt::command::REMOVED_AT_ONCE;
 use starling_crdt::{Command, Event, Reply};
@@ -53,7 +53,7 @@ fn to_the_end(peer: &mut Peer, key: &str, command: Command) -> (Vec<Event>, Repl
 #[test]
 fn a_key_with_many_elements_is_removed_in_parts() {
     let count = 2 * REMOVED_AT_ONCE + 1;
-    for (command, reply) in [(Command::Del, Reply::Int(1)), (Command::Set { value: bytes("v") }, Reply::Ok)] {
+    for (command, reply) in [(Command::Del, Reply::Int(1)), (set("v"), Reply::Ok)] {
         let (mut one, mut other) = (Peer::new(1), Peer::new(2));
         add(&mut one, "key", (0..count).map(|n| format!("{n:05}")));
         pull(&mut other, &mut one, usize::MAX);

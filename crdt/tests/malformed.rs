@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{P, Peer, bytes, cbor};
+use common::{P, Peer, bytes, cbor, set};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -95,7 +95,7 @@ fn full() -> Peer {
     let mut peer = Peer::new(1);
     assert!(unseen.dot < removal.dot && peer.apply(&removal));
     for i in 0..20 {
-        peer.execute(&format!("k{i}"), &Command::Set { value: bytes("value") }, 3);
+        peer.execute(&format!("k{i}"), &set("value"), 3);
         peer.execute("n", &Command::IncrBy { by: i }, 4);
     }
     peer
@@ -107,7 +107,7 @@ fn pieces_that_are_not_one_whole_snapshot_are_refused() {
     let pieces = from.snapshot(200);
     assert!(pieces.len() > 5);
     let mut later = full();
-    later.execute("more", &Command::Set { value: bytes("v") }, 9);
+    later.execute("more", &set("v"), 9);
     let mut mixed = pieces.clone();
     mixed[2] = later.snapshot(200)[2].clone();
     let mut swapped = pieces.clone();
@@ -168,13 +168,13 @@ fn a_context_does_not_grow_beyond_what_can_be_stored() {
     assert!(!peer.apply(&sample()), "no room");
     let more = forged(Context::from(Dot::new(Actor(8), 1)), vec![]).unwrap();
     assert!(!peer.install(&[more]), "no room");
-    let set = Command::Set { value: bytes("v") };
-    let refused = peer.execute("k", &set, 1);
+    let command = set("v");
+    let refused = peer.execute("k", &command, 1);
     assert!(matches!(refused.reply, Reply::Error(CommandError::Torn { .. })) && refused.event.is_none());
     let mut reopened = Peer::on(peer.disk.clone(), 2);
     assert_eq!(*reopened.context(), holes);
     assert!(reopened.apply(&other(3)), "a gap filled makes room");
-    assert!(reopened.execute("k", &set, 1).event.is_some());
+    assert!(reopened.execute("k", &command, 1).event.is_some());
     // The same for what a target waits for.
     let drops = |dots: &Context| vec![(Target::Key(Key::from("k")), dots.clone())];
     let event = |counter, dots| Event { drops: drops(dots), ..other(counter) };

@@ -16,6 +16,8 @@ pub const P: u16 = 513;
 pub struct Peer {
     pub replica: Replica,
     pub disk: Memory,
+    /// Its own clock, where a test does not say the time of each command.
+    pub wall_ms: u64,
 }
 
 impl Peer {
@@ -26,7 +28,7 @@ impl Peer {
     /// A new life on a disk.
     pub fn on(disk: Memory, actor: u64) -> Self {
         let replica = Replica::open(&disk, Actor(actor), actor).unwrap();
-        Self { replica, disk }
+        Self { replica, disk, wall_ms: 1_000 }
     }
 
     pub fn execute(&mut self, key: &str, command: &Command, wall_ms: u64) -> Executed {
@@ -90,6 +92,10 @@ pub fn bytes(text: &str) -> ByteBuf {
     ByteBuf::from(text)
 }
 
+pub fn set(value: &str) -> Command {
+    Command::Set { value: bytes(value) }
+}
+
 /// Runs `run` with every seed below `seeds`, on all cores.
 pub fn for_seeds(seeds: u64, run: impl Fn(u64) + Sync) {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
@@ -150,7 +156,7 @@ pub fn play(steps: &[Step]) -> (Vec<Peer>, Vec<Event>) {
 
 pub fn strings() -> BoxedStrategy<Command> {
     prop_oneof![
-        4 => "[ab]".prop_map(|value| Command::Set { value: bytes(&value) }),
+        4 => "[ab]".prop_map(|value| set(&value)),
         1 => Just(Command::Del),
     ]
     .boxed()
@@ -160,7 +166,7 @@ pub fn counters() -> BoxedStrategy<Command> {
     prop_oneof![
         6 => (-3_i64..9).prop_map(|by| Command::IncrBy { by }),
         2 => Just(Command::Del),
-        1 => Just(Command::Set { value: bytes("0") }),
+        1 => Just(set("0")),
     ]
     .boxed()
 }

@@ -1,35 +1,22 @@
-use super::{Answered, Issuer};
-use crate::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
-use crate::slice::{REPLY_MAX, SLICE_MAX};
-use crate::{
-    Actor, Cell, Command, CommandError, Context, Dot, Event, Executed, Field, Memory, Missing, Replica,
-    Reply, Scrubbed, Slice, Stamp, Target,
-};
+//! What commands answer and change, type by type, on one peer and on several that learn of each other.
+
+mod common;
+
+use common::{P, Peer, bytes, pull, set};
 use serde_bytes::ByteBuf;
-
-const P: u16 = 7;
-
-/// A replica with its disk.
-struct Peer {
-    replica: Replica,
-    disk: Memory,
-    wall: u64,
-}
+use starling_crdt::cell::{EVENT_MAX, FIELD_MAX, KEY_MAX, VALUE_MAX};
+use starling_crdt::slice::{REPLY_MAX, SLICE_MAX};
+use starling_crdt::{Actor, Answered, Command, CommandError, Event, Executed, Reply, Scrubbed};
 
 impl Peer {
-    fn new(actor: u64) -> Self {
-        let disk = Memory::default();
-        let replica = Replica::open(&disk, Actor(actor), actor).unwrap();
-        Self { replica, disk, wall: 1_000 }
-    }
-
-    fn execute(&mut self, key: &str, command: Command) -> Executed {
-        self.wall += 1;
-        self.replica.execute(&mut self.disk, P, key.as_bytes(), &command, self.wall).unwrap()
+    /// By a clock that goes on from one command to the next.
+    fn run(&mut self, key: &str, command: &Command) -> Executed {
+        self.wall_ms += 1;
+        self.execute(key, command, self.wall_ms)
     }
 
     fn ask(&mut self, key: &str, command: Command) -> Reply {
-        let reply = self.execute(key, command.clone()).reply;
+        let reply = self.run(key, &command).reply;
         if !command.writes() {
             assert_eq!(self.answer(key, &command).reply, reply);
         }
@@ -41,31 +28,14 @@ impl Peer {
     }
 
     fn event(&mut self, key: &str, command: Command) -> Event {
-        self.execute(key, command).event.expect("a change")
-    }
-
-    fn apply(&mut self, event: &Event) -> bool {
-        self.replica.apply(&mut self.disk, P, event).unwrap()
-    }
-
-    fn pull(&mut self, other: &mut Peer) {
-        let context = self.replica.context(P).clone();
-        match other.replica.missing(&other.disk, P, &context, usize::MAX).unwrap() {
-            Missing::Nothing => {}
-            Missing::Events { events, .. } => {
-                for event in events {
-                    assert!(self.apply(&event));
-                }
-            }
-            Missing::Cut => panic!("nothing was cut"),
-        }
+        self.run(key, &command).event.expect("a change")
     }
 }
 
 /// Both learn all that the other has.
 fn sync(a: &mut Peer, b: &mut Peer) {
-    a.pull(b);
-    b.pull(a);
+    pull(a, b, usize::MAX);
+    pull(b, a, usize::MAX);
     let (one, two) = (a.replica.summary(P), b.replica.summary(P));
     assert_eq!(one, two);
     for peer in [a, b] {
@@ -73,16 +43,8 @@ fn sync(a: &mut Peer, b: &mut Peer) {
     }
 }
 
-fn bytes(text: &str) -> ByteBuf {
-    ByteBuf::from(text)
-}
-
 fn many(texts: &[&str]) -> Vec<ByteBuf> {
     texts.iter().map(|text| bytes(text)).collect()
-}
-
-fn set(value: &str) -> Command {
-    Command::Set { value: bytes(value) }
 }
 
 fn incr(by: i64) -> Command {
@@ -130,7 +92,7 @@ fn a_string_is_read_as_written_until_it_is_deleted() {
 fn concurrent_strings_are_both_kept_and_the_later_is_shown() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
     a.ask("k", set("early"));
-    b.wall = 9_000;
+    b.wall_ms = 9_000;
     b.ask("k", set("late"));
     sync(&mut a, &mut b);
     for peer in [&a, &b] {
@@ -284,11 +246,11 @@ fn what_is_said_twice_is_an_event_twice() {
     let lost = [("s", sadd(&["x"])), ("s", srem(&["x"])), ("h", hdel), ("k", Command::Del)];
     for (key, command) in lost {
         a.ask(key, command.clone());
-        let again = a.execute(key, command).event.expect("an event of its own");
+        let again = a.run(key, &command).event.expect("an event of its own");
         assert!(b.apply(&again));
     }
     assert_eq!(b.ask("s", Command::SCard), Reply::Int(0));
-    b.pull(&mut a);
+    pull(&mut b, &mut a, usize::MAX);
     assert_eq!(b.ask("s", Command::SCard), Reply::Int(0), "the first addition comes late");
     assert_eq!(b.replica.summary(P), a.replica.summary(P));
 }
@@ -355,7 +317,7 @@ fn a_hash_holds_values_by_field() {
 fn concurrent_values_of_a_hash_field_are_counted_as_hidden() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
     a.ask("h", hset(&[("f", "a")]));
-    b.wall = 9_000;
+    b.wall_ms = 9_000;
     b.ask("h", hset(&[("f", "b")]));
     sync(&mut a, &mut b);
     let asked = Command::HGet { field: bytes("f") };
@@ -432,7 +394,7 @@ fn what_is_too_long_is_refused() {
     assert!(too_long(a.ask("k", sadd(&[&of(FIELD_MAX + 1)])), "the member"));
     assert!(too_long(a.ask("k", hset(&[(&of(FIELD_MAX + 1), "v")])), "the field"));
     let scan = Command::SScan { after: Some(bytes(&of(FIELD_MAX + 1))), limit: 1 };
-    assert!(too_long(a.execute("k", scan).reply, "the member"));
+    assert!(too_long(a.run("k", &scan).reply, "the member"));
     let (half, key) = (of(VALUE_MAX), of(KEY_MAX));
     assert!(too_long(a.ask("k", hset(&[("a", &half), ("b", &half), ("c", "v")])), "the command"));
     assert_eq!(a.ask(&key, hset(&[(&of(FIELD_MAX), &half)])), Reply::Int(1));
@@ -514,31 +476,6 @@ fn a_removal_of_too_many_names_is_refused_and_one_of_fewer_is_an_event_that_fits
     assert!(bytes.len() <= event.size() && bytes.len() > EVENT_MAX / 4, "{} bytes", bytes.len());
 }
 
-/// The same event is refused with the same words, whoever works out that it is too large.
-#[test]
-fn a_removal_that_is_too_large_copies_no_context() {
-    let context: Context = (1..1_000).map(|counter| Dot::new(Actor(u64::MAX), counter << 38)).collect();
-    let issuer = Issuer { key: b"k", actor: Actor(1), next: 1, floor: 0, context: &context };
-    let mut accepted = 0;
-    for count in (1_200..=1_800).step_by(200) {
-        let names: Vec<_> = (0..count).map(|i| ByteBuf::from(format!("{i:0900}"))).collect();
-        let target = |name: &ByteBuf| Target::Cell(Cell::new(b"k", Field::Member(name.clone())));
-        let drops = names.iter().map(|name| (target(name), context.clone())).collect();
-        let event = Event { dot: Dot::new(Actor(1), 1), stamp: Stamp::default(), puts: Vec::new(), drops };
-        for command in [Command::SRem { members: names.clone() }, Command::HDel { fields: names }] {
-            let change = command.change(&Slice::default(), &issuer);
-            if event.is_short() {
-                accepted += 1;
-                assert_eq!((change.reply, change.drops.len()), (Reply::Int(0), count));
-            } else {
-                let refused = super::too_long("the change", event.size(), EVENT_MAX);
-                assert_eq!((change.reply, change.drops.len()), (Reply::Error(refused), 0), "{count} names");
-            }
-        }
-    }
-    assert!((2..8).contains(&accepted), "{accepted}");
-}
-
 #[test]
 fn keys_are_listed_while_they_exist() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
@@ -549,7 +486,7 @@ fn keys_are_listed_while_they_exist() {
     a.ask("s", sadd(&["x", "y"]));
     sync(&mut a, &mut b);
     b.ask("n", Command::Del);
-    a.pull(&mut b);
+    pull(&mut a, &mut b, usize::MAX);
     let keys = |after: Option<&str>, limit| {
         let keys = a.replica.keys(&a.disk, P, after.map(str::as_bytes), limit).unwrap();
         keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
