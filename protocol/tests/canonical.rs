@@ -6,7 +6,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 use starling_crdt::{
     Actor, Cell, Command, Context, Dot, Event, Field, Memory, Piece, Replica, Stamp, Target,
 };
-use starling_protocol::admission::certificate::Refusal as Denial;
+use starling_protocol::admission::certificate;
 use starling_protocol::admission::invite::JoinRefusal;
 use starling_protocol::admission::wire::{self, JoinReply, JoinRequest, Opening, Refused, Reply, Verdict};
 use starling_protocol::ids::{OpId, PeerId};
@@ -281,7 +281,8 @@ fn has_one_spelling<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debu
 #[test]
 fn a_message_of_admission_has_one_spelling() {
     let (chain, revoked) = (ByteBuf::from([1; 30]), ByteArray::new([2; 32]));
-    let refused = || Refused { refusal: Denial::Revoked, revocation: Some(ByteBuf::from([3; 9])) };
+    let refused =
+        || Refused { refusal: certificate::Refusal::Revoked, revocation: Some(ByteBuf::from([3; 9])) };
     has_one_spelling(Opening::Hello { chain: chain.clone(), revoked });
     has_one_spelling(Opening::Digest { revoked, now_ms: 1 << 40 });
     has_one_spelling(Opening::Push { all: true });

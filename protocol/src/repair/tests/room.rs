@@ -9,10 +9,6 @@ fn low(map: &Fixed) -> Scene<'_> {
     Scene { is_low: true, ..scene(map) }
 }
 
-fn event(counter: u64) -> Event {
-    Event { dot: Dot::new(Actor(1), counter), stamp: Stamp(1), puts: Vec::new(), drops: Vec::new() }
-}
-
 fn puts(counter: u64, value: Option<ByteBuf>) -> Event {
     Event { puts: vec![(Cell { key: Key::from("k"), field: Field::Register }, value)], ..event(counter) }
 }
