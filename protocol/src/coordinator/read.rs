@@ -156,13 +156,16 @@ impl Read {
             return self.finish(scene);
         }
         let mut asked = false;
+        // Where the cells of others are enough, nobody is waited for who was asked before.
+        let is_short = self.slices.len() < self.need;
         for peer in lacking {
             if self.ballot.with(AnswerKind::Ok).contains(&peer) {
                 marked!(DigestDiffers);
                 let seat = Seat { peer, health: Health::Alive };
                 self.ask(scene, seat, None, Want::Cells);
+                asked = true;
             }
-            asked |= self.ballot.with(AnswerKind::Pending).contains(&peer);
+            asked |= is_short && self.ballot.with(AnswerKind::Pending).contains(&peer);
         }
         if asked { self.wait_in(scene) } else { self.drop_digests(scene) }
     }
@@ -271,7 +274,7 @@ impl Read {
         for peer in self.ballot.awaited() {
             self.cover(scene, peer);
         }
-        self.wait_in(scene)
+        if self.slices.len() < self.need { self.wait_in(scene) } else { self.judge(scene) }
     }
 
     fn deadline(&self, scene: &Scene<'_>) -> Time {

@@ -71,3 +71,24 @@ fn where_all_digests_agree_nobody_is_asked_for_cells() {
     let mut coordinator = read_of_three([&own, &own, &copy(&[1, 2], Some(1))]);
     assert_eq!(reply(&mut coordinator), Some(Reply::Bytes(ByteBuf::from("v"))));
 }
+
+/// It had a digest that differs, was asked for its cells, and fell silent.
+#[test]
+fn one_that_does_not_send_its_cells_is_not_waited_for_once_others_have_sent_enough() {
+    let (own, second) = (copy(&[1], Some(1)), copy(&[], None));
+    let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
+    let begin = Begin { r: 2, ..begin(Command::Get, owned_with(&[OTHER, THIRD], 1)) };
+    coordinator.read(Now::default(), begin);
+    let op = OpId(coordinator.last);
+    assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(OTHER), false)]);
+    coordinator.stored(Now::default(), op, Answer::Read { slice: Arc::new(own.clone()), digest: None });
+    let call = Call::ReadDigest { op, under: 1, digest: second.digest() };
+    coordinator.answered(Now::default(), PeerId::numbered(OTHER), call);
+    assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(OTHER), true)]);
+
+    let time = coordinator.next_timeout().expect("it has some patience");
+    coordinator.timeout(Now { time, ..Now::default() });
+    assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(THIRD), true)]);
+    answer(&mut coordinator, THIRD, &own);
+    assert_eq!(reply(&mut coordinator), Some(Reply::Bytes(ByteBuf::from("v"))));
+}
