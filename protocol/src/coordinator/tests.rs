@@ -549,7 +549,8 @@ fn where_owners_that_live_are_not_filled_stand_ins_that_hold_nothing_answer_no_r
         coordinator.answered(Now::default(), stand_in, answer);
     }
     let done = coordinator.drain();
-    assert!(matches!(done.last(), Some(Out::Done { result: Err(_), .. })), "{done:?}");
+    let Some(Out::Done { result: Err(Failure { hint, .. }), .. }) = done.last() else { panic!("{done:?}") };
+    assert!(hint.contains("it is being filled") && !hint.contains("overloaded"), "{hint}");
 }
 
 /// Somebody has left of whom we knew before: the owners are the same, and the number of steps is not.

@@ -8,7 +8,7 @@ use crate::ids::PeerId;
 use crate::member::Health;
 use crate::message::Refusal;
 use crate::request::{AnswerKind, Failure, FailureKind, Named, Role, Trace};
-use crate::seats::Seats;
+use crate::seats::{Seat, Seats};
 use crate::time::Time;
 
 pub(super) fn busy(limit: usize) -> Failure {
@@ -123,7 +123,7 @@ pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
     } else {
         "this peer's storage has not answered; it may or may not have taken effect".into()
     };
-    let hint = what_to_do(&write.seats, "--w");
+    let hint = what_to_do(&write.ballot, &write.seats, "--w");
     let trace = Some(of_write(write).trace(Some(&write.ballot), why.clone(), scene));
     let kind = if mutated!(DenyWrites) { FailureKind::Busy } else { FailureKind::Quorum };
     Failure { kind, why, state, hint, trace }
@@ -147,16 +147,23 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
 pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
     let why =
         format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need());
-    let hint = what_to_do(&read.seats, "--r");
+    let hint = what_to_do(&read.ballot, &read.seats, "--r");
     let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
 }
 
 /// Of one that too few copies have answered. `flag`: by which fewer are accepted.
-fn what_to_do(seats: &Seats, flag: &str) -> String {
+fn what_to_do(ballot: &Ballot, seats: &Seats, flag: &str) -> String {
     let fewer = format!("accept fewer copies ({flag} 1, or QUORUM)");
-    match seats.owners().iter().all(|seat| seat.health == Health::Alive) {
+    let owners = seats.owners();
+    let refused = ballot.with(AnswerKind::Refused);
+    let has_refused = |seat: &Seat| refused.contains(&seat.peer) && !ballot.awaits(seat.peer);
+    match owners.iter().all(|seat| seat.health == Health::Alive) {
         false => format!("{fewer}, or see STATUS for who is away"),
+        true if owners.iter().any(has_refused) => format!(
+            "an owner that is there has refused: it is being filled, or short of room or time; see `starling doctor` \
+             and the log there, or try again later; or {fewer}"
+        ),
         true => format!(
             "all who own it are there, so they or the way to them are overloaded: ask for less at once, or try again \
              shortly; or {fewer}"
