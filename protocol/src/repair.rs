@@ -143,7 +143,6 @@ enum Pending {
     },
     Scrub {
         partition: PartitionId,
-        gives_up: bool,
     },
     Filled {
         partition: PartitionId,
@@ -379,9 +378,7 @@ impl Repair {
             }
             (Pending::Learn { partition, from, .. }, _) => self.learned(scene, partition, from),
             (Pending::LetGo { partition }, answer) => self.let_go_tried(partition, answer),
-            (Pending::Scrub { partition, gives_up }, answer) => {
-                self.scrubbed(scene, partition, gives_up, answer)
-            }
+            (Pending::Scrub { partition }, answer) => self.scrubbed(scene, partition, answer),
             (Pending::Cut { partition }, Answer::Cut { left }) => self.ask_cut(partition, left),
             (Pending::Filled { partition }, _) => self.refilled(partition),
             _ => {}

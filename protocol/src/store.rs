@@ -76,13 +76,14 @@ pub enum Question {
         partition: PartitionId,
         below: Context,
     },
-    /// Look at the next stretch of a partition; damaged, it is given up at once (rule `cells-with-context`), if another
-    /// has it. What was asked before must be synced first: a copy acknowledged after this must not be one given up.
+    /// Look at the next stretch of a partition; damaged, it is given up at once (rule `cells-with-context`), if all of it
+    /// is `elsewhere` at that moment. What was asked before must be synced first: a copy acknowledged after this must not
+    /// be one given up.
     Scrub {
         partition: PartitionId,
         max_bytes: usize,
-        /// Another owner has all of it; else it may be the last copy, and stays as it is.
-        gives_up: bool,
+        /// What another owner has told that it holds. Beyond that it may be the last copy, and stays as it is.
+        elsewhere: Option<Context>,
     },
     /// What was given up has been filled again.
     Filled {
@@ -145,6 +146,8 @@ pub enum Answer {
         left: Context,
     },
     Scrubbed(Scrubbed),
+    /// It was damaged, and is given up.
+    GivenUp,
     Filled,
     /// What has come is remembered.
     Came,
@@ -206,7 +209,7 @@ impl Answer {
             Answer::Synced | Answer::Late | Answer::NoRoom => 0,
             Answer::Surveyed { .. } | Answer::Installed { .. } | Answer::LetGo { .. } => 0,
             Answer::Cut { .. } => 0,
-            Answer::Scrubbed(_) | Answer::Filled | Answer::Came | Answer::NotFilled => 0,
+            Answer::Scrubbed(_) | Answer::GivenUp | Answer::Filled | Answer::Came | Answer::NotFilled => 0,
         }
     }
 }
@@ -302,8 +305,8 @@ pub fn answer(
         Question::CutLog { partition, ref below } => {
             Answer::Cut { left: replica.cut_log(storage, partition, below)? }
         }
-        Question::Scrub { partition, max_bytes, gives_up } => {
-            Answer::Scrubbed(scrub(replica, storage, partition, max_bytes, gives_up)?)
+        Question::Scrub { partition, max_bytes, ref elsewhere } => {
+            scrub(replica, storage, partition, max_bytes, elsewhere.as_ref())?
         }
         Question::Filled { partition } => {
             replica.filled(storage, partition);
@@ -321,13 +324,15 @@ fn scrub(
     storage: &mut impl Storage,
     partition: PartitionId,
     max_bytes: usize,
-    gives_up: bool,
-) -> Result<Scrubbed, StorageError> {
+    elsewhere: Option<&Context>,
+) -> Result<Answer, StorageError> {
     let found = replica.scrub(storage, partition, max_bytes)?;
-    if found == Scrubbed::Damaged && gives_up {
+    let is_elsewhere = elsewhere.is_some_and(|held| held.contains_all(replica.context(partition)));
+    if found == Scrubbed::Damaged && is_elsewhere {
         replica.give_up(storage, partition)?;
+        return Ok(Answer::GivenUp);
     }
-    Ok(found)
+    Ok(Answer::Scrubbed(found))
 }
 
 /// Whatever was well-formed is in the context afterwards, new or not; what is not there was refused.

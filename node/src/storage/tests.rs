@@ -337,9 +337,10 @@ fn the_event_loop_leaves_large_keys_to_the_thread_which_does_all_of_it() {
         "what that one had seen went"
     );
     assert_eq!(store.execute(get(8)).0, Reply::Bytes(b"8".to_vec().into()));
-    store
-        .handle
-        .send(StoreId(4), Question::Scrub { partition: partition(1), max_bytes: usize::MAX, gives_up: true });
+    store.handle.send(
+        StoreId(4),
+        Question::Scrub { partition: partition(1), max_bytes: usize::MAX, elsewhere: None },
+    );
     assert_eq!(store.next(), (StoreId(4), Answer::Scrubbed(Scrubbed::Sound)));
     store.handle.close().unwrap();
 }
@@ -363,7 +364,7 @@ fn a_scrub_waits_for_the_sync_of_what_was_carried_out_at_once() {
     assert_eq!(store.handle.now(1, &set(1)), Some(vec!["executed"]));
     store
         .handle
-        .send(StoreId(2), Question::Scrub { partition: partition(1), max_bytes: 100, gives_up: true });
+        .send(StoreId(2), Question::Scrub { partition: partition(1), max_bytes: 100, elsewhere: None });
     assert_eq!(store.next(), (StoreId(1), Answer::Synced));
     assert!(matches!(store.next(), (StoreId(2), Answer::Scrubbed(_))));
     store.handle.close().unwrap();

@@ -6,7 +6,7 @@ use crate::ids::PartitionId;
 use crate::message::Repair as Message;
 use crate::store::{Answer, Question};
 use crate::time::Time;
-use starling_crdt::Scrubbed;
+use starling_crdt::{Context, Scrubbed};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the scrub is on its way through all that is held here.
@@ -33,44 +33,36 @@ impl Repair {
         let Some(partition) = later.or_else(|| self.holding.iter().find(fit)).copied() else { return };
         (self.scrub.at, self.scrub.waits) = (partition, true);
         self.in_doubt.insert(partition);
-        let (max_bytes, gives_up) = (self.config.scrub_batch, self.is_elsewhere(scene, partition));
-        let question = Question::Scrub { partition, max_bytes, gives_up };
-        self.ask_store(Pending::Scrub { partition, gives_up }, question);
+        let (max_bytes, elsewhere) = (self.config.scrub_batch, self.elsewhere(scene, partition));
+        let question = Question::Scrub { partition, max_bytes, elsewhere };
+        self.ask_store(Pending::Scrub { partition }, question);
     }
 
-    /// Whether another owner that can be reached has told, under the table that we have, that it holds all that we were
-    /// last seen to hold. Without one, a copy of which some cells are damaged is better than none.
-    fn is_elsewhere(&self, scene: &Scene<'_>, partition: PartitionId) -> bool {
-        let Some(mine) = self.mine.get(&partition) else { return false };
-        scene.map.seats(partition).owners().into_iter().any(|seat| {
-            let told = self.told(partition, seat.peer).filter(|told| told.filled);
-            let told = told.filter(|told| told.view.hash == scene.map.view().hash);
-            self.reachable(scene, seat.peer) && told.is_some_and(|told| told.context.contains_all(mine))
-        })
+    /// What another owner that can be reached has told that it holds, under the table that we have: all that we were last
+    /// seen to hold. Without one, a copy of which some cells are damaged is better than none.
+    fn elsewhere(&self, scene: &Scene<'_>, partition: PartitionId) -> Option<Context> {
+        let mine = self.mine.get(&partition)?;
+        let owners = scene.map.seats(partition).owners().into_iter();
+        let mut held = owners.filter(|seat| self.reachable(scene, seat.peer)).filter_map(|seat| {
+            let told = self.told(partition, seat.peer).filter(|told| told.filled)?;
+            (told.view.hash == scene.map.view().hash).then_some(&told.context)
+        });
+        held.find(|held| held.contains_all(mine)).cloned()
     }
 
-    pub(super) fn scrubbed(
-        &mut self,
-        scene: &Scene<'_>,
-        partition: PartitionId,
-        gives_up: bool,
-        answer: Answer,
-    ) {
+    pub(super) fn scrubbed(&mut self, scene: &Scene<'_>, partition: PartitionId, answer: Answer) {
         self.in_doubt.remove(&partition);
         self.scrub.waits = false;
         if answer != Answer::Scrubbed(Scrubbed::More) {
             self.scrub.at = partition.wrapping_add(1);
         }
-        if answer != Answer::Scrubbed(Scrubbed::Damaged) {
-            return;
-        }
-        if gives_up {
+        if answer == Answer::GivenUp {
             self.scrub.kept.remove(&partition);
             self.out.push(Out::Damaged { partition });
             self.released(partition);
             self.refilling.insert(partition);
             self.refill(scene);
-        } else if self.scrub.kept.insert(partition) {
+        } else if answer == Answer::Scrubbed(Scrubbed::Damaged) && self.scrub.kept.insert(partition) {
             self.out.push(Out::OnlyCopyDamaged { partition });
         }
     }

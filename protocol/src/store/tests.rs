@@ -267,7 +267,7 @@ fn more_removals_of_a_key_than_may_be_told_make_it_too_large() {
 }
 
 #[test]
-fn what_is_damaged_goes_only_where_that_is_asked_for() {
+fn what_is_damaged_goes_only_where_all_of_it_is_elsewhere_at_that_moment() {
     let mut store = Store::new(1);
     store.set("k", "value");
     let (row, mut value) = {
@@ -277,9 +277,16 @@ fn what_is_damaged_goes_only_where_that_is_asked_for() {
     };
     *value.last_mut().unwrap() ^= 1;
     store.rows.put(&row, &value);
-    for gives_up in [false, true] {
-        let scrub = Question::Scrub { partition: P, max_bytes: usize::MAX, gives_up };
-        assert_eq!(store.ask(scrub), Answer::Scrubbed(Scrubbed::Damaged));
+    let before = store.replica.context(P).clone();
+    store.set("l", "came after it was told what another has");
+    let all = store.replica.context(P).clone();
+    for (elsewhere, told) in [
+        (None, Answer::Scrubbed(Scrubbed::Damaged)),
+        (Some(before), Answer::Scrubbed(Scrubbed::Damaged)),
+        (Some(all), Answer::GivenUp),
+    ] {
+        let gives_up = told == Answer::GivenUp;
+        assert_eq!(store.ask(Question::Scrub { partition: P, max_bytes: usize::MAX, elsewhere }), told);
         assert_eq!(store.rows.get(&row).unwrap().is_none(), gives_up);
         assert_eq!(store.replica.given_up().contains(&P), gives_up);
     }

@@ -47,11 +47,12 @@ impl World {
         let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
         let rotten = self.rot(index, &question);
         // All at once, so that nothing damaged is read before.
-        let question = rotten.map_or(question, |partition| Question::Scrub {
-            partition,
-            max_bytes: usize::MAX,
-            gives_up: true,
-        });
+        let question = match question {
+            Question::Scrub { partition, elsewhere, .. } if rotten.is_some() => {
+                Question::Scrub { partition, max_bytes: usize::MAX, elsewhere }
+            }
+            question => question,
+        };
         let changed = changed.or(rotten);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
@@ -70,7 +71,7 @@ impl World {
         } else {
             told
         };
-        if rotten.is_some() || told == Answer::Scrubbed(Scrubbed::Damaged) {
+        if rotten.is_some() || matches!(told, Answer::GivenUp | Answer::Scrubbed(Scrubbed::Damaged)) {
             self.scrubbed(index, rotten, &told);
         }
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
@@ -97,13 +98,16 @@ impl World {
     /// Damages what is to be looked at, if that is due: the partition that is given up then. As with any disk that
     /// is lost, all that is on it must be elsewhere; and what was told before must have been synced.
     fn rot(&mut self, index: usize, question: &Question) -> Option<PartitionId> {
-        let Question::Scrub { partition, gives_up: true, .. } = question else { return None };
+        let Question::Scrub { partition, elsewhere: Some(held), .. } = question else { return None };
         let node = &self.nodes[index];
         if !node.rots || node.is_syncing || !node.waiting.is_empty() || !self.can_lose(index) {
             return None;
         }
         let node = &mut self.nodes[index];
         let replica = node.replica.as_mut()?;
+        if !held.contains_all(replica.context(*partition)) {
+            return None;
+        }
         // What the scrub has passed already would be seen in the next round only.
         let before = replica.scrub(&node.disk, *partition, usize::MAX).expect("memory does not fail");
         let rotten = node.disk.flip(*partition, &mut self.disks);
@@ -121,7 +125,7 @@ impl World {
 
     /// What is damaged is found, and nothing else is.
     fn scrubbed(&mut self, index: usize, rotten: Option<PartitionId>, told: &Answer) {
-        let Some(partition) = rotten.filter(|_| *told == Answer::Scrubbed(Scrubbed::Damaged)) else {
+        let Some(partition) = rotten.filter(|_| *told == Answer::GivenUp) else {
             return self.check(Err(format!("{rotten:?} was damaged, and the scrub says {told:?}")));
         };
         *self.nodes[index].let_go.entry(partition).or_default() += 1;

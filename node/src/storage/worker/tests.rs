@@ -105,7 +105,7 @@ fn kind(told: &Answer) -> &'static str {
         Answer::Late => "late",
         Answer::Read { .. } => "read",
         Answer::Contexts { .. } => "contexts",
-        Answer::Scrubbed(_) => "scrubbed",
+        Answer::Scrubbed(_) | Answer::GivenUp => "scrubbed",
         _ => "another",
     }
 }
@@ -174,7 +174,7 @@ fn nothing_leaves_that_was_read_after_a_change_before_that_is_synced() {
 
 #[test]
 fn what_was_asked_before_a_scrub_is_synced_before_it() {
-    let scrub = Question::Scrub { partition: 0, max_bytes: 100, gives_up: true };
+    let scrub = Question::Scrub { partition: 0, max_bytes: 100, elsewhere: None };
     let played = play(disk(), Durability::Synced, [set("a", 1), scrub, set("a", 1)]);
     let expected = "executed 1, commit, synced, synced 1, scrubbed 2, executed 3, commit, synced, synced 3";
     assert_eq!(played.journal.join(", "), expected);
@@ -247,7 +247,7 @@ fn a_thread_that_is_asked_all_the_time_syncs_when_it_is_due() {
     let (asks, asked) = mpsc::channel();
     let (journal, happened) = mpsc::channel();
     let disk = Disk { journal, ..disk() };
-    let scrub = Question::Scrub { partition: 0, max_bytes: 100, gives_up: true };
+    let scrub = Question::Scrub { partition: 0, max_bytes: 100, elsewhere: None };
     let questions = [set("a", 1), scrub].into_iter().chain((0..20_000).map(|_| read("a")));
     for (n, question) in (1..).zip(questions) {
         asks.send(vec![Ask { id: StoreId(n), question, size: 0 }]).unwrap();

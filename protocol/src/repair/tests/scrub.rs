@@ -18,34 +18,37 @@ pub(super) fn held(map: &Fixed, elsewhere: bool) -> Repair {
 pub(super) fn found_damaged(repair: &mut Repair, map: &Fixed) -> Vec<Out> {
     repair.scrub.next = Time(0);
     repair.scrub_next(&scene(map));
-    let ticket = repair.drain().iter().find_map(|out| match out {
-        Out::Store { ticket, question: Question::Scrub { .. } } => Some(*ticket),
+    let asked = repair.drain().into_iter().find_map(|out| match out {
+        Out::Store { ticket, question: Question::Scrub { elsewhere, .. } } => Some((ticket, elsewhere)),
         _ => None,
     });
-    let ticket = ticket.expect("what is held is looked at");
-    repair.stored(&scene(map), ticket, Answer::Scrubbed(Scrubbed::Damaged));
+    let (ticket, elsewhere) = asked.expect("what is held is looked at");
+    let kept = Answer::Scrubbed(Scrubbed::Damaged);
+    repair.stored(&scene(map), ticket, if elsewhere.is_some() { Answer::GivenUp } else { kept });
     repair.drain()
 }
 
-fn gives_up(repair: &mut Repair, map: &Fixed) -> Option<bool> {
+/// What is said to be elsewhere when the next stretch is looked at.
+fn elsewhere(repair: &mut Repair, map: &Fixed) -> Option<Context> {
     repair.scrub.next = Time(0);
     repair.scrub_next(&scene(map));
-    repair.drain().iter().find_map(|out| match out {
-        Out::Store { question: Question::Scrub { gives_up, .. }, .. } => Some(*gives_up),
+    let asked = repair.drain().into_iter().find_map(|out| match out {
+        Out::Store { question: Question::Scrub { elsewhere, .. }, .. } => Some(elsewhere),
         _ => None,
-    })
+    });
+    asked.expect("what is held is looked at")
 }
 
 #[test]
 fn what_is_damaged_is_given_up_only_where_another_owner_is_known_to_have_it() {
-    assert_eq!(gives_up(&mut held(&TWO, true), &TWO), Some(true));
-    assert_eq!(gives_up(&mut held(&TWO, false), &TWO), Some(false), "it lacks something");
-    assert_eq!(gives_up(&mut held(&ALONE, true), &ALONE), Some(false), "it owns nothing");
+    assert_eq!(elsewhere(&mut held(&TWO, true), &TWO), Some(seen(1)));
+    assert_eq!(elsewhere(&mut held(&TWO, false), &TWO), None, "it lacks something");
+    assert_eq!(elsewhere(&mut held(&ALONE, true), &ALONE), None, "it owns nothing");
 
     let mut repair = held(&TWO, true);
     let after = Fixed { steps: 2, ..TWO };
     repair.replanned(&scene(&after));
-    assert_eq!(gives_up(&mut repair, &after), Some(false), "owners have changed since");
+    assert_eq!(elsewhere(&mut repair, &after), None, "owners have changed since");
 }
 
 #[test]
