@@ -156,10 +156,16 @@ impl Repair {
         if has(&seats.old, from) {
             let is_whole = !self.is_told_unfilled(partition, from);
             *self.proven.entry(partition).or_default().entry(from).or_default() |= is_whole;
-            if self.is_proven(scene.me, &seats, scene.w) && self.came.remove(&partition) {
-                // That it is filled now, the next comparisons tell.
-                self.same.clear();
+            if self.is_proven(scene.me, &seats, scene.w) {
+                self.filled(partition);
             }
+        }
+    }
+
+    fn filled(&mut self, partition: PartitionId) {
+        if self.came.remove(&partition) {
+            // The next comparisons tell.
+            self.same.clear();
         }
     }
 
@@ -174,7 +180,12 @@ impl Repair {
         let (mut reweigh, mut ask) = (Vec::new(), BTreeMap::new());
         unproven.retain(|partition| {
             let seats = scene.map.seats(*partition);
-            let lacks = seats.owns(scene.me) && !self.is_proven(scene.me, &seats, scene.w);
+            let owns = seats.owns(scene.me);
+            let lacks = owns && !self.is_proven(scene.me, &seats, scene.w);
+            if owns && !lacks {
+                // One that was to prove it may have been forgotten.
+                self.filled(*partition);
+            }
             // Without room, what was missed would be sent in vain.
             if lacks && !self.conceals(scene, *partition) {
                 let others = self.unheard(scene, seats);

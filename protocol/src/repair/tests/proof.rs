@@ -247,3 +247,16 @@ fn one_that_is_to_be_filled_itself_is_not_asked_again_and_again_but_heard_when_i
     }
     assert!(is_proven(&repair, &after), "all three say that they have the same, and are whole");
 }
+
+#[test]
+fn one_that_lacked_nothing_but_the_word_of_those_that_are_forgotten_is_filled() {
+    let (after, last) = (Fixed { steps: 2, ..FOUR }, Fixed { steps: 3, ..TWO });
+    let mut repair = begun(&NONE);
+    repair.replanned(&scene(&after));
+    answered(&mut repair, &after, &Context::new());
+    hear(&mut repair, &after, OTHER, 1, 1);
+    assert!(!tells(&mut repair, &after, 1));
+    repair.replanned(&scene(&last));
+    tick(&mut repair, &last, 1);
+    assert!(tells(&mut repair, &last, 1));
+}
