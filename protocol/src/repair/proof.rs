@@ -119,6 +119,9 @@ impl Repair {
         let is_read = |partition: &PartitionId| has(&scene.map.seats(*partition).read, scene.me);
         if self.owned.is_none() {
             marked!(CameBefore if !self.came.is_empty());
+            // What comes by steps the last life may not have remembered: see `note_came`.
+            let comes = |p: &&PartitionId| !is_read(p) && !has(&scene.map.seats(**p).old, scene.me);
+            self.came.extend(owned.iter().filter(comes));
             self.coming_by_steps.extend(self.came.iter().filter(|partition| !is_read(partition)));
         }
         self.note_handed_over(scene);

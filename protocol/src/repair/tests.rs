@@ -7,7 +7,8 @@ const ME: u64 = 1;
 const OTHER: u64 = 2;
 const COMING: u64 = 3;
 
-/// One partition that two own, or four; while this peer leaves, a third comes for it.
+/// One partition that two own, or four; while this peer leaves, a third comes for it, and while the fourth does, this
+/// peer, if it owned nothing.
 struct Fixed {
     steps: u64,
     leaving: bool,
@@ -48,7 +49,11 @@ impl Map for Fixed {
             _ => &[ME, OTHER],
         };
         let old = seats(&own[usize::from(self.idle)..]);
-        let new = if self.leaving { seats(&[OTHER, COMING]) } else { old.clone() };
+        let new = match self {
+            Self { leaving: true, idle: true, .. } => seats(&[ME, OTHER, COMING]),
+            Self { leaving: true, .. } => seats(&[OTHER, COMING]),
+            _ => old.clone(),
+        };
         Seats { partition, view: self.view(), read: old.clone(), old, new, ..Seats::default() }
     }
 
@@ -70,7 +75,7 @@ fn scene(map: &Fixed) -> Scene<'_> {
 }
 
 fn scene_at(map: &Fixed, time: Time) -> Scene<'_> {
-    let step = if map.leaving { Step::Leaving } else { Step::Member };
+    let step = if map.leaving && !map.idle { Step::Leaving } else { Step::Member };
     let (now, me) = (Now { time, wall_ms: 0 }, PeerId::numbered(ME));
     Scene { now, me, step, w: 2, is_low: false, map }
 }

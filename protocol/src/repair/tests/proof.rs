@@ -248,6 +248,19 @@ fn one_that_is_to_be_filled_itself_is_not_asked_again_and_again_but_heard_when_i
     assert!(is_proven(&repair, &after), "all three say that they have the same, and are whole");
 }
 
+/// That it had not been, storage may not have been told: its table is not waited for where reads go to others anyway.
+#[test]
+fn one_that_comes_for_another_that_leaves_is_not_filled_after_a_start() {
+    let comes = Fixed { leaving: true, ..NONE };
+    let mut repair = begun(&comes);
+    assert!(!tells(&mut repair, &comes, 0));
+    for other in [OTHER, COMING, 4] {
+        hear(&mut repair, &comes, other, 1, 1);
+    }
+    assert!(tells(&mut repair, &comes, 1));
+    assert!(tells(&mut begun(&FOUR), &FOUR, 0), "what it owned all along it has");
+}
+
 #[test]
 fn one_that_lacked_nothing_but_the_word_of_those_that_are_forgotten_is_filled() {
     let (after, last) = (Fixed { steps: 2, ..FOUR }, Fixed { steps: 3, ..TWO });
