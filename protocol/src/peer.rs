@@ -75,6 +75,8 @@ pub struct Peer {
     /// The disk is nearly full.
     is_low: bool,
     leaving: Option<admin::Leaving>,
+    /// Since when nobody who is known here holds anything, if that is so.
+    out_since: Option<Time>,
     /// The member table is to be saved, once what has come to this peer by it is noted.
     unsaved: bool,
     /// This peer's own standing in the table that was saved last.
@@ -109,6 +111,7 @@ impl Peer {
             operations_max: limit,
             is_low: false,
             leaving: None,
+            out_since: None,
             unsaved: false,
             saved,
             placement: Placement::new(genesis.partitions, genesis.n),

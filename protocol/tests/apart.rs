@@ -14,7 +14,7 @@ use starling_protocol::message::{Call, Gossip, GossipBody, Message};
 use starling_protocol::peer::{Peer, Start};
 use starling_protocol::request::{Request, Response};
 use starling_protocol::store::{Answer, Question};
-use starling_protocol::time::{Now, Time};
+use starling_protocol::time::{Duration, Now, Time};
 use std::sync::Arc;
 
 const NOW: Now = Now { time: Time(1_000_000), wall_ms: 1_767_225_600_000 };
@@ -202,4 +202,36 @@ fn what_has_come_is_remembered_before_the_table_by_which_it_came() {
     let answers = vec![(asked.expect("storage is to remember what has come"), Answer::Came)];
     let noted: Vec<_> = one.peer.handle(NOW, Input::Stored { answers }).collect();
     assert!(saves(&noted), "{noted:?}");
+}
+
+fn standing(number: u64, version: u64, step: Step) -> Record {
+    Record { standing: Standing { version, step }, ..record(number, 1) }
+}
+
+/// What has become of it after so many seconds.
+fn step_after(one: &mut One, seconds: u64) -> Option<Step> {
+    let now = Now { time: NOW.time + Duration::from_secs(seconds), ..NOW };
+    drop(one.peer.handle(now, Input::Timeout));
+    let mut members = one.peer.members();
+    let step = members.next().map(|me| me.standing.step);
+    assert!(members.all(|other| other.health != Health::Dead), "others are there");
+    step
+}
+
+/// That one may have lost what it held, or have been told to leave.
+#[test]
+fn where_the_lowest_that_was_forgotten_does_not_go_on_the_next_does_after_a_while() {
+    let mut one = One::of(2, vec![standing(1, 5, Step::Left), standing(2, 5, Step::Left)]);
+    assert_eq!(step_after(&mut one, 9), Some(Step::Waiting));
+    assert_eq!(step_after(&mut one, 10), Some(Step::Member));
+}
+
+/// One with nothing that comes would else be the sole owner of what others hold.
+#[test]
+fn one_that_was_forgotten_goes_on_though_another_comes_which_waits_for_that() {
+    let records = || vec![standing(1, 1, Step::Joining), standing(2, 5, Step::Left)];
+    assert_eq!(step_after(&mut One::of(2, records()), 0), Some(Step::Member));
+    let mut comes = One::of(1, records());
+    assert_eq!(step_after(&mut comes, 9), Some(Step::Joining));
+    assert_ne!(step_after(&mut comes, 10), Some(Step::Joining), "nobody has gone on");
 }

@@ -109,6 +109,12 @@ impl Stage {
                 world.start(index, true);
                 String::new()
             }
+            ["lose", name] => {
+                let index = world.index(name);
+                world.lose_store(index);
+                world.start(index, true);
+                String::new()
+            }
             ["damage", name, key] => {
                 world.damage(world.index(name), key);
                 String::new()

@@ -4,17 +4,18 @@ use super::{Peer, atlas::Atlas};
 use crate::coordinator::{Begin, Candidate, Client, check_copies};
 use crate::effect::Effect;
 use crate::ids::{PartitionId, PeerId, RequestId};
-use crate::member::{Health, Record, Step};
+use crate::member::{Health, Record, Standing, Step};
 use crate::message::{Call, Message, Refusal};
 use crate::placement;
 use crate::request::{
     Failure, FailureKind, MemberView, Outcome, Request, Response, ScanCursor, SeatView, Status, Whereabouts,
 };
 use crate::seats::{Map, Seat, Seats};
-use crate::time::Now;
+use crate::time::{Duration, Now};
 use serde_bytes::ByteBuf;
 use starling_crdt::cell::KEY_MAX;
 use starling_crdt::{Command, CommandError, Reply};
+use std::collections::BTreeSet;
 
 /// Somebody asked this peer to leave, and waits.
 pub(super) struct Leaving {
@@ -26,6 +27,9 @@ const LEAVERS_MAX: usize = 64;
 /// The version of the standing of a peer that waits and has joined and stepped back once. Writes count on one that has
 /// come further, which has taken one step more at least.
 const STEPPED_BACK: u64 = 2;
+/// Where nobody holds anything, how long one waits for each that comes before it to go on. That one may have lost what
+/// it held, or have been told to leave, which it alone knows.
+const GO_ON_WAIT: Duration = Duration::from_secs(10);
 
 impl Peer {
     pub(super) fn requested(&mut self, now: Now, id: RequestId, request: Request) {
@@ -296,14 +300,26 @@ impl Peer {
     /// Repair has come to the end of a step. The last owners began to leave together, or one of those who were to stay
     /// has begun anew meanwhile: then nobody goes on, and `take_turn` says who steps back.
     pub(super) fn come_further(&mut self, now: Now, step: Step) {
-        if step != Step::Departing || self.too_few_remain().is_none() {
+        let may = match step {
+            Step::Arriving => !self.may_yet_be_filled(now),
+            Step::Departing => self.too_few_remain().is_none(),
+            _ => true,
+        };
+        if may {
             self.take_step(now, step);
         }
+    }
+
+    /// Nobody is there to fill a peer that comes, but one of those that wait may go on, and has what was written.
+    fn may_yet_be_filled(&self, now: Now) -> bool {
+        let out_since = self.out_since.filter(|_| !self.may_go_on().is_empty());
+        out_since.is_some_and(|since| now.time.since(since) < GO_ON_WAIT)
     }
 
     /// Changes of owners are made one at a time in the whole network: begins ours when it is our turn,
     /// steps back when another's comes first, and tells who waits when we have left.
     pub(super) fn take_turn(&mut self, now: Now) {
+        self.out_since = self.knows_no_owner().then(|| self.out_since.unwrap_or(now.time));
         // A step is saved at once, with the table: see `Repair::is_noting`.
         if self.repair.is_noting() {
             return;
@@ -314,7 +330,7 @@ impl Peer {
         let turn =
             keeps_none || placement::turn(self.membership.records()) == Some(self.me) || mutated!(IgnoreTurn);
         match here {
-            Step::Waiting if self.leaving.is_none() && self.goes_on() => self.take_step(now, Step::Member),
+            Step::Waiting if self.leaving.is_none() && self.goes_on(now) => self.take_step(now, Step::Member),
             Step::Waiting if self.leaving.is_none() && turn && !self.is_alone() => {
                 self.take_step(now, Step::Joining)
             }
@@ -350,17 +366,24 @@ impl Peer {
         self.membership.records().all(|r| r.id == me.id || !keeps_copies(r) && !is_first(r))
     }
 
-    /// Every peer that would keep copies was forgotten, or waits: the two sides of a cut have forgotten each other, and
-    /// have met. What was written is with these alone. The lowest that lives and has lost nothing goes on as a member;
-    /// the others hand over to it what they hold, and join it.
-    fn goes_on(&self) -> bool {
-        let is_out = |r: &Record| r.weight == 0 || matches!(r.standing.step, Step::Waiting | Step::Left);
+    /// Every peer that would keep copies was forgotten, or waits, or only comes: the two sides of a cut have forgotten
+    /// each other, and have met. What was written is with these alone. The lowest that lives and has lost nothing goes on
+    /// as a member; the others hand over to it what they hold, and join it.
+    fn goes_on(&self, now: Now) -> bool {
+        let before = self.may_go_on().iter().position(|peer| *peer == self.me);
+        let wait = before.and_then(|before| GO_ON_WAIT.checked_mul(before.try_into().ok()?));
+        let has_waited = |wait| self.out_since.is_some_and(|since| now.time.since(since) >= wait);
+        !self.amnesiac && wait.is_some_and(has_waited)
+    }
+
+    /// Those that live and were members once, as far as others know, where nobody holds anything.
+    fn may_go_on(&self) -> BTreeSet<PeerId> {
         let was_member = |r: &&Record| {
-            let is_back = r.standing.step == Step::Waiting && r.standing.version > 0 || r.was_forgotten();
+            let Standing { version, step } = r.standing;
+            let is_back = step == Step::Waiting && version > STEPPED_BACK || r.was_forgotten();
             r.weight > 0 && r.health != Health::Dead && is_back
         };
-        let lowest = self.membership.records().filter(was_member).map(|record| record.id).min();
-        !self.amnesiac && lowest == Some(self.me) && self.membership.records().all(is_out)
+        self.membership.records().filter(was_member).map(|record| record.id).collect()
     }
 
     /// One that is dead changes nothing any more, and steps back for nobody.

@@ -189,9 +189,14 @@ impl World {
 
     /// The disk is replaced by an empty one; the peer's key and the genesis record were kept elsewhere.
     pub fn wipe(&mut self, index: usize) {
+        self.lose_store(index);
+        self.nodes[index].table = Vec::new();
+    }
+
+    /// Its store is moved away; its member table stays.
+    pub fn lose_store(&mut self, index: usize) {
         self.nodes[index].disk = Memory::default();
         self.nodes[index].synced = Memory::default();
-        self.nodes[index].table = Vec::new();
     }
 
     /// One bit of a key's first cell is not what it was.
