@@ -22,11 +22,11 @@ pub(super) struct Read {
     pub ballot: Ballot,
     key: ByteBuf,
     command: Command,
-    need: usize,
-    r: u8,
-    w: u8,
+    pub need: usize,
+    pub r: u8,
+    pub w: u8,
     explain: bool,
-    began: Time,
+    pub began: Time,
     patience: Option<Time>,
     digests: BTreeMap<PeerId, u64>,
     slices: BTreeMap<PeerId, Arc<Slice>>,
@@ -283,24 +283,6 @@ impl Read {
 
     fn wait_in(&self, scene: &Scene<'_>) -> Next {
         Next::Wait(self.patience.unwrap_or(self.deadline(scene)).min(self.deadline(scene)))
-    }
-
-    // What the verdict is drawn from.
-
-    pub fn w(&self) -> u8 {
-        self.w
-    }
-
-    pub fn r(&self) -> u8 {
-        self.r
-    }
-
-    pub fn need(&self) -> usize {
-        self.need
-    }
-
-    pub fn began(&self) -> Time {
-        self.began
     }
 
     pub fn answers(&self) -> usize {

@@ -81,11 +81,11 @@ impl Story<'_> {
 }
 
 fn of_write(write: &Write) -> Story<'_> {
-    Story { seats: &write.seats, r: write.r(), w: write.w(), write: true, began: write.began() }
+    Story { seats: &write.seats, r: write.r, w: write.w, write: true, began: write.began }
 }
 
 fn of_read(read: &Read) -> Story<'_> {
-    Story { seats: &read.seats, r: read.r(), w: read.w(), write: false, began: read.began() }
+    Story { seats: &read.seats, r: read.r, w: read.w, write: false, began: read.began }
 }
 
 pub(super) fn forwarded(begin: &Begin, began: Time, is_undone: bool, scene: &Scene<'_>) -> Box<Trace> {
@@ -131,7 +131,7 @@ pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
 
 pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
     let differ = read.ballot.with(AnswerKind::Differs).len();
-    let mut verdict = format!("{} of {} answers needed came", read.answers(), read.need());
+    let mut verdict = format!("{} of {} answers needed came", read.answers(), read.need);
     verdict += &match differ {
         0 if read.answers() > 1 => " and agree".into(),
         0 => String::new(),
@@ -146,7 +146,7 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
 
 pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
     let why =
-        format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need());
+        format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need);
     let hint = what_to_do(&read.ballot, &read.seats, "--r");
     let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }

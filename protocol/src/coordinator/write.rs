@@ -18,10 +18,10 @@ pub(super) struct Write {
     pub seats: Seats,
     pub ballot: Ballot,
     quorum: Quorum,
-    r: u8,
-    w: u8,
+    pub r: u8,
+    pub w: u8,
     explain: bool,
-    began: Time,
+    pub began: Time,
     /// When silent owners get stand-ins; passed: the deadline comes next.
     patience: Option<Time>,
     issued: Option<Issued>,
@@ -216,20 +216,6 @@ impl Write {
 
     fn wait_in(&self, scene: &Scene<'_>) -> Next {
         Next::Wait(self.patience.unwrap_or(self.deadline(scene)).min(self.deadline(scene)))
-    }
-
-    // What the verdict is drawn from.
-
-    pub fn r(&self) -> u8 {
-        self.r
-    }
-
-    pub fn w(&self) -> u8 {
-        self.w
-    }
-
-    pub fn began(&self) -> Time {
-        self.began
     }
 
     pub fn tally(&self) -> (usize, usize) {
