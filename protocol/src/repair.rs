@@ -484,6 +484,11 @@ impl Repair {
         self.told.get(&partition)?.get(&peer)
     }
 
+    /// What it has told under the table that we have.
+    fn told_now(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> Option<&Told> {
+        self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash)
+    }
+
     fn reachable(&self, scene: &Scene<'_>, peer: PeerId) -> bool {
         peer != scene.me && scene.map.health(peer) != Health::Dead
     }

@@ -100,16 +100,14 @@ impl Repair {
         theirs: u64,
         contexts: Contexts,
     ) {
-        let is_same = hash(&contexts) == theirs;
-        if is_same && self.are_filled(&contexts) {
+        if hash(&contexts) != theirs {
+            return self.send_hashes(scene, from, contexts);
+        }
+        // Who compares by one hash is filled, though we may not be.
+        if self.are_filled(&contexts) {
             self.send(from, Message::Same { view: scene.map.view(), hash: theirs });
-            return self.note_same(scene, from, theirs, contexts);
         }
-        if is_same {
-            // Who compares by one hash is filled, though we are not.
-            return self.note_same(scene, from, theirs, contexts);
-        }
-        self.send_hashes(scene, from, contexts);
+        self.note_same(scene, from, theirs, contexts);
     }
 
     fn are_filled(&self, contexts: &Contexts) -> bool {

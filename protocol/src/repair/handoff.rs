@@ -2,7 +2,6 @@
 
 use super::{Out, Pending, Repair, Scene};
 use crate::ids::{PartitionId, PeerId};
-use crate::message::Repair as Message;
 use crate::store::{Answer, Question};
 use starling_crdt::Context;
 use std::collections::BTreeMap;
@@ -35,9 +34,7 @@ impl Repair {
                 }
             }
         }
-        for (to, partitions) in ask {
-            self.send(to, Message::Ask { partitions });
-        }
+        self.ask_each(ask);
     }
 
     /// Those behind the last that was looked at come first: else those of a higher number would wait for owners of the

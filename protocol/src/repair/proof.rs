@@ -192,7 +192,8 @@ impl Repair {
             // Without room, what was missed would be sent in vain.
             if lacks && !self.conceals(scene, *partition) {
                 let others = self.unheard(scene, seats);
-                if others.iter().any(|seat| self.has_told(scene, *partition, seat.peer)) {
+                // What one told before it became an owner proves nothing.
+                if others.iter().any(|seat| self.told_now(scene, *partition, seat.peer).is_some()) {
                     reweigh.push(*partition);
                 }
                 self.ask_owners(scene, *partition, &others, &mut ask);
@@ -229,11 +230,6 @@ impl Repair {
                 self.note_proof(scene, partition, seat.peer);
             }
         }
-    }
-
-    /// Whether it has told under the table that we have. What it told before it became an owner proves nothing.
-    fn has_told(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
-        self.told(partition, peer).is_some_and(|told| told.view.hash == scene.map.view().hash)
     }
 }
 

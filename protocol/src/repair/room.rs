@@ -108,7 +108,7 @@ impl Repair {
         if !scene.is_low || scene.map.owns(from, partition) || !scene.map.owns(scene.me, partition) {
             return;
         }
-        let told = self.told(partition, from).filter(|told| told.view.hash == scene.map.view().hash);
+        let told = self.told_now(scene, partition, from);
         let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return };
         if mine.intersect(&told.context).len() >= mine.len().div_ceil(2) {
             self.room.handed.insert(partition, scene.now.time);

@@ -3,7 +3,6 @@
 use super::settle::needed;
 use super::{Out, Pending, Repair, Scene};
 use crate::ids::PartitionId;
-use crate::message::Repair as Message;
 use crate::store::{Answer, Question};
 use crate::time::Time;
 use starling_crdt::{Context, Scrubbed};
@@ -44,8 +43,8 @@ impl Repair {
         let mine = self.mine.get(&partition)?;
         let owners = scene.map.seats(partition).owners().into_iter();
         let mut held = owners.filter(|seat| self.reachable(scene, seat.peer)).filter_map(|seat| {
-            let told = self.told(partition, seat.peer).filter(|told| told.filled)?;
-            (told.view.hash == scene.map.view().hash).then_some(&told.context)
+            let told = self.told_now(scene, partition, seat.peer).filter(|told| told.filled)?;
+            Some(&told.context)
         });
         held.find(|held| held.contains_all(mine)).cloned()
     }
@@ -87,9 +86,7 @@ impl Repair {
                 self.ask_owners(scene, partition, &others, &mut ask);
             }
         }
-        for (to, partitions) in ask {
-            self.send(to, Message::Ask { partitions });
-        }
+        self.ask_each(ask);
     }
 
     pub(super) fn refilled(&mut self, partition: PartitionId) {

@@ -54,7 +54,7 @@ impl Repair {
 
     /// Whether we have what a peer told last, under the table that we have.
     pub(super) fn has_all_of(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
-        let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
+        let told = self.told_now(scene, partition, peer);
         let (Some(told), Some(mine)) = (told, self.mine.get(&partition)) else { return false };
         mine.contains_all(&told.context)
     }
@@ -79,7 +79,7 @@ impl Repair {
     /// Ours must have been read since we know of our own leaving: what came before that, and went to others who do
     /// not stay, is handed over.
     fn has_all_of_ours(&self, scene: &Scene<'_>, partition: PartitionId, peer: PeerId) -> bool {
-        let told = self.told(partition, peer).filter(|told| told.view.hash == scene.map.view().hash);
+        let told = self.told_now(scene, partition, peer);
         let mine = self.mine.get(&partition).filter(|_| self.fresh.contains(&partition));
         told.zip(mine).is_some_and(|(told, mine)| told.context.contains_all(mine))
     }
@@ -108,6 +108,10 @@ impl Repair {
         if done {
             return self.out.push(Out::Step(step));
         }
+        self.ask_each(ask);
+    }
+
+    pub(super) fn ask_each(&mut self, ask: BTreeMap<PeerId, Vec<PartitionId>>) {
         for (to, partitions) in ask {
             self.send(to, Message::Ask { partitions });
         }
