@@ -26,7 +26,6 @@ impl Password {
 
     /// That of a file. Errors: as `read`.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        warn_if_open(path);
         read(path).map(|text| Self::of(text.as_bytes()))
     }
 }
@@ -72,7 +71,7 @@ pub fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// Not refused: where systems hand secrets to programs, and on file systems without modes, it cannot be closed.
-fn warn_if_open(path: &Path) {
+pub fn warn_if_open(path: &Path) {
     if !is_private(path) {
         tracing::warn!(path = %path.display(), "other users of this machine may read the password; chmod 600 ends that");
     }

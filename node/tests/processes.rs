@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -422,6 +422,25 @@ fn a_port_without_a_password_that_others_reach_is_warned_of() {
         let mut told = String::new();
         words.read_to_string(&mut told).unwrap();
         assert_eq!(told.contains("without a password"), is_told, "{told}");
+    }
+}
+
+#[test]
+fn a_password_file_that_others_can_read_is_warned_of() {
+    let home = Home::new();
+    let file = home.dir("password");
+    write_secret(&file, "correct horse\n");
+    for (mode, is_told) in [(0o644, true), (0o600, false)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let mut child = peer_command(&["up"], &home.dir("p1"), &["--password-file", file.to_str().unwrap()])
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut peer = Peer { child, ready: Value::Null };
+        peer.signal("TERM");
+        let told = peer.words();
+        assert_eq!(told.contains("may read the password"), is_told, "{told}");
     }
 }
 

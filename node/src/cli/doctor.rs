@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             findings.push(configuration(&options));
             findings.push(open_files(options.clone()));
             findings.extend(options.tls_cert.as_deref().map(client_certificate));
-            findings.extend(machine::examine(&options.dir, options.keep_free));
+            findings.extend(machine::examine(&options));
         }
         Err(error) => {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));

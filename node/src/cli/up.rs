@@ -98,6 +98,7 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
         options.password = Some(Password::load(&file)?);
         options.password_file = Some(file);
     }
+    options.password_file.as_deref().into_iter().for_each(password::warn_if_open);
     let keys = identity::load_or_create(&directory)?;
     let clients = bind(options.resp).await?;
     let resp = clients.local_addr().map_err(|error| cannot_bind(options.resp, &error))?;

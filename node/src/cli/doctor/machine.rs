@@ -1,6 +1,7 @@
 //! The disk, the clock and the certificate.
 
 use super::Finding;
+use crate::config::Options;
 use crate::directory::{in_shell, is_private};
 use crate::network::{self, wall_ms};
 use crate::space::Disk;
@@ -18,15 +19,21 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// A certificate that ends sooner is worth a word, in milliseconds.
 const SOON_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// `keep_free`: bytes of the disk, as a peer keeps them free.
-pub fn examine(dir: &Path, keep_free: u64) -> Vec<Finding> {
+pub fn examine(options: &Options) -> Vec<Finding> {
+    let mut findings = of_directory(&options.dir, options.keep_free);
+    findings.extend(options.password_file.as_deref().map(|file| secrecy(file, "the password")));
+    findings
+}
+
+fn of_directory(dir: &Path, keep_free: u64) -> Vec<Finding> {
     if !dir.exists() {
         let found = format!("{} does not exist yet", dir.display());
         return vec![Finding::warn("disk", found, "starling up, or starling join, creates it")];
     }
     let mut findings = vec![disk(dir)];
     findings.extend(Disk::of(dir).map(|disk| space_left(disk, keep_free)));
-    findings.extend(secrecy(dir));
+    let store = dir.join("store");
+    findings.extend(store.exists().then(|| secrecy(&store, "the data")));
     findings.extend(clock_and_certificate(dir));
     findings
 }
@@ -50,22 +57,17 @@ fn disk(dir: &Path) -> Finding {
     }
 }
 
-/// `None`: there is nothing yet to be read.
-fn secrecy(dir: &Path) -> Option<Finding> {
+fn secrecy(path: &Path, what: &str) -> Finding {
     const CHECK: &str = "secrecy";
-    let store = dir.join("store");
-    if !store.exists() {
-        return None;
-    }
-    let shown = store.display();
-    Some(match is_private(&store) {
+    let shown = path.display();
+    match is_private(path) {
         true => Finding::ok(CHECK, format!("{shown} is for its user alone")),
         false => Finding::warn(
             CHECK,
-            format!("other users of this machine can read the data in {shown}"),
-            format!("chmod 700 {}", in_shell(&store)),
+            format!("other users of this machine can read {what} in {shown}"),
+            format!("chmod {} {}", if path.is_dir() { 700 } else { 600 }, in_shell(path)),
         ),
-    })
+    }
 }
 
 fn time_sync(dir: &Path) -> io::Result<Duration> {
@@ -161,16 +163,17 @@ mod tests {
     fn data_that_others_can_read_is_told() {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(secrecy(home.path()), None);
-        let store = home.path().join("store");
+        let (store, password) = (home.path().join("store"), home.path().join("password"));
         fs::create_dir(&store).unwrap();
-        let found = |mode| {
-            fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
-            secrecy(home.path()).unwrap()
+        fs::write(&password, "correct horse").unwrap();
+        let found = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            secrecy(path, "the data")
         };
-        assert_eq!(found(0o700).verdict, Verdict::Ok);
-        assert_eq!(found(0o755).verdict, Verdict::Warn);
-        assert!(found(0o750).fix.unwrap().starts_with("chmod 700 "));
+        assert_eq!(found(&store, 0o700).verdict, Verdict::Ok);
+        assert_eq!(found(&store, 0o755).verdict, Verdict::Warn);
+        assert!(found(&store, 0o750).fix.unwrap().starts_with("chmod 700 "));
+        assert!(found(&password, 0o644).fix.unwrap().starts_with("chmod 600 "));
     }
 
     #[test]
