@@ -181,15 +181,29 @@ impl Directory {
     }
 
     /// What the peer that runs in the directory at this path says of itself, as it saved it. `None`: none runs there,
-    /// whatever one that was killed has left behind; or it is only starting, or cannot be read by this user.
-    pub fn running(path: &Path) -> Option<Vec<u8>> {
-        let said = fs::read(path.join(RUNNING)).ok()?;
-        // The lock is shared for a moment where nobody holds it.
-        let lock = File::open(path.join("lock")).ok()?;
-        match lock.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Some(said),
-            _ => None,
+    /// whatever one that was killed has left behind; or it is only starting. Errors: this user may not look.
+    pub fn running(path: &Path) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(path.join(RUNNING)) {
+            Ok(said) => Ok(Self::is_in_use(path)?.then_some(said)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            Err(_) => Ok(None),
         }
+    }
+
+    /// Whether a process has the directory at this path open. Errors: this user may not look.
+    pub fn is_in_use(path: &Path) -> io::Result<bool> {
+        match File::open(path.join("lock")) {
+            // It is shared for a moment where nobody holds it.
+            Ok(lock) => Ok(matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What `open` would refuse, of the directory at this path, whoever has it open now. Writes nothing.
+    pub fn examine(path: &Path) -> Result<(), DirectoryError> {
+        refuse_foreign(path)?;
+        has_format(path).map(drop)
     }
 
     /// What is in it was made as the umask of the user says: nobody else may come to it.
@@ -205,25 +219,30 @@ impl Directory {
 
     /// Checks the format, or writes it where nothing is stored yet.
     fn check_format(&self) -> Result<(), DirectoryError> {
-        let path = self.path.join("format");
-        let found = match read_small(&path) {
-            Ok(found) => found,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.write_format(&path),
-            Err(e) => return Err(io_error("read", &path)(e)),
-        };
-        if found.trim_end() == FORMAT {
+        if has_format(&self.path)? {
             return Ok(());
         }
-        let found = found.trim_end().escape_default().to_string();
-        Err(DirectoryError::Format { path: self.path.clone(), found })
+        let path = self.path.join("format");
+        write_atomically(&path, format!("{FORMAT}\n").as_bytes()).map_err(io_error("write", &path))
     }
+}
 
-    fn write_format(&self, path: &Path) -> Result<(), DirectoryError> {
-        if self.store().exists() {
-            return Err(DirectoryError::NoFormat { path: self.path.clone() });
+/// False: nothing is stored there yet. Errors: what is stored has another format, or none.
+fn has_format(directory: &Path) -> Result<bool, DirectoryError> {
+    let path = directory.join("format");
+    let found = match read_small(&path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && directory.join("store").exists() => {
+            return Err(DirectoryError::NoFormat { path: directory.to_path_buf() });
         }
-        write_atomically(path, format!("{FORMAT}\n").as_bytes()).map_err(io_error("write", path))
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(io_error("read", &path)(e)),
+    };
+    if found.trim_end() == FORMAT {
+        return Ok(true);
     }
+    let found = found.trim_end().escape_default().to_string();
+    Err(DirectoryError::Format { path: directory.to_path_buf(), found })
 }
 
 /// Any other error says nothing of whether it is there.

@@ -333,24 +333,26 @@ fn own_certificate(reach: &Reach, address: &str) -> Option<Trust> {
 
 /// A file that this user's own running peer names, if that peer is reached at this address.
 fn own_file(reach: &Reach, address: &str, what: &str) -> Option<String> {
-    let ready = own_peer(reach)?;
+    let ready = own_peer(reach).ok()??;
     let path = ready.get(what)?.as_str()?.to_owned();
     (reached_at(&ready)? == address).then_some(path)
 }
 
 /// The peer of this user that runs, by the file it leaves in its directory; else the usual port.
 pub fn default_address(reach: &Reach) -> String {
-    own_address(reach).unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string())
+    let usual = || SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).to_string();
+    own_address(reach).ok().flatten().unwrap_or_else(usual)
 }
 
-/// That of the peer of this user that runs.
-pub fn own_address(reach: &Reach) -> Option<String> {
-    reached_at(&own_peer(reach)?)
+/// That of the peer of this user that runs. Errors: this user may not look.
+pub fn own_address(reach: &Reach) -> io::Result<Option<String>> {
+    Ok(own_peer(reach)?.and_then(|ready| reached_at(&ready)))
 }
 
 /// Only while it runs: at the address of one that was killed somebody else may listen by now, for its password.
-fn own_peer(reach: &Reach) -> Option<serde_json::Value> {
-    serde_json::from_slice(&Directory::running(&reach.directory()?)?).ok()
+fn own_peer(reach: &Reach) -> io::Result<Option<serde_json::Value>> {
+    let said = reach.directory().map(|dir| Directory::running(&dir)).transpose()?.flatten();
+    Ok(said.and_then(|said| serde_json::from_slice(&said).ok()))
 }
 
 fn reached_at(ready: &serde_json::Value) -> Option<String> {

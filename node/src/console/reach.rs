@@ -105,8 +105,14 @@ impl Reach {
         if said(self.dir.as_ref(), "STARLING_DIR").is_none() {
             return Ok(default_address(self));
         }
-        own_address(self).ok_or_else(|| {
-            let dir = self.directory().unwrap_or_default();
+        let dir = self.directory().unwrap_or_default();
+        let address = own_address(self).map_err(|error| {
+            Error::new(format!("cannot look into {}", dir.display()))
+                .why(error)
+                .hint("run this as the user of the peer there; or name its address: --connect HOST:PORT")
+                .named("UNREACHABLE")
+        })?;
+        address.ok_or_else(|| {
             Error::new(format!("no peer runs in {}", dir.display()))
                 .why("a peer that runs says in peer.json there how it is reached")
                 .hint("start it: starling up --dir DIR; or name another: --connect HOST:PORT")
