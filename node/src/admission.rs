@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use clocks::ClockDifference;
-pub use files::{has_certificate, load_certificate, save_certificate};
+pub use files::{has_certificate, save_certificate};
 pub use tokens::TokenRecord;
 
 /// How long a certificate counts. Long, because a store whose peers all expire on one day is worse than

@@ -13,11 +13,17 @@ const SECRET_LEN: usize = 32;
 /// Reads the directory's key; the first time, makes one. Errors: the file is damaged or cannot be used.
 pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
     let path = directory.path().join(FILE);
-    let secret = match read_at_most(&path, SECRET_LEN + 1) {
-        Ok(secret) => secret,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
-        Err(error) => return Err(unusable(&path, "read", &error)),
-    };
+    let read = read_at_most(&path, SECRET_LEN + 1);
+    if read.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        create(&path)?;
+    }
+    load(directory.path())
+}
+
+/// Reads the directory's key. Errors: the file is missing or damaged, or cannot be used.
+pub fn load(directory: &Path) -> Result<Keys, Error> {
+    let path = directory.join(FILE);
+    let secret = read_at_most(&path, SECRET_LEN + 1).map_err(|error| unusable(&path, "read", &error))?;
     let Ok(secret) = secret.try_into() else {
         let hint = "restore the file from a backup; without it this directory belongs to no peer";
         return Err(Error::new(format!("the key {} is damaged", path.display()))
@@ -27,12 +33,11 @@ pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
     Ok(Keys::from_secret(secret))
 }
 
-fn create(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut secret = vec![0; SECRET_LEN];
+fn create(path: &Path) -> Result<(), Error> {
+    let mut secret = [0; SECRET_LEN];
     getrandom::fill(&mut secret)
         .map_err(|error| Error::new("cannot make a key: the system has no random numbers").why(error))?;
-    write_atomically(path, &secret).map_err(|error| unusable(path, "write", &error))?;
-    Ok(secret)
+    write_atomically(path, &secret).map_err(|error| unusable(path, "write", &error))
 }
 
 fn unusable(path: &Path, what: &str, error: &io::Error) -> Error {

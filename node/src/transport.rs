@@ -66,6 +66,7 @@ use starling_protocol::input::Input;
 use starling_protocol::message::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use swarm::{Behaviour, Extras};
@@ -281,6 +282,18 @@ async fn begin(
         early.push(event);
     }
     Ok(())
+}
+
+/// Whether a peer could listen at all of these now. Errors: it could not, at the first that is told.
+pub fn can_listen(addresses: &[Address]) -> Result<(), ListenError> {
+    addresses.iter().try_for_each(|address| {
+        let bound = match (address::tcp_socket(address), address::udp_socket(address)) {
+            (Some(socket), _) => TcpListener::bind(socket).map(drop),
+            (None, Some(socket)) => UdpSocket::bind(socket).map(drop),
+            (None, None) => return Err(ListenError::unsupported(address.clone())),
+        };
+        bound.map_err(|error| ListenError::new(address.clone(), &error))
+    })
 }
 
 impl ListenError {

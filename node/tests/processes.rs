@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -520,6 +520,36 @@ fn the_doctor_looks_at_the_rest_where_no_peer_runs() {
 }
 
 #[test]
+fn the_doctor_fails_what_no_peer_would_start_with() {
+    let home = Home::new();
+    Peer::up(&home.dir("p1")).stop();
+    let failed = |dir: &str, more: &[&str]| {
+        let mut command = starling();
+        command.env("STARLING_RESP", "127.0.0.1:0");
+        command.args(["doctor", "--json", "--dir"]).arg(home.dir(dir)).args(more);
+        let findings: Vec<Value> = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let failed = findings.iter().filter(|found| found["verdict"] == "fail");
+        failed.map(|found| format!("{} {}", found["check"], found["found"])).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(failed("p1", &[]), "");
+    let (taken, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let quic = format!("/ip4/127.0.0.1/udp/{}/quic-v1", udp.local_addr().unwrap().port());
+    let at = taken.local_addr().unwrap().to_string();
+    let said = failed("p1", &["--resp", &at]);
+    assert!(said.contains("clients at") && said.contains(&at) && !said.contains("peers"), "{said}");
+    for listen in [&at, &quic] {
+        let said = failed("p1", &["--listen", listen]);
+        assert!(said.contains("for other peers at") && !said.contains("clients"), "{said}");
+    }
+    fs::write(home.dir("p1").join("identity.key"), [7; 32]).unwrap();
+    let said = failed("p1", &[]);
+    assert!(said.contains("may not enter its network") && said.lines().count() == 1, "{said}");
+    fs::create_dir_all(home.dir("other").join("photos")).unwrap();
+    let said = failed("other", &[]);
+    assert!(said.contains("is no peer's") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
 fn the_doctor_finds_a_healthy_peer_healthy_and_says_what_is_wrong_with_another() {
     let home = Home::new();
     let first = Peer::start(peer_command(&["up"], &home.dir("p1"), &["--replicas", "1"]));
@@ -784,6 +814,10 @@ fn a_revoked_peer_reads_that_it_is_out_and_a_new_ticket_lets_it_in_again() {
     let (code, words) = refused(peer_command(&["up"], &home.dir("p2"), &[]));
     assert_eq!(code, Some(1));
     assert!(words.contains("revoked") && words.contains("starling invite"), "{words}");
+    let mut doctor = starling();
+    let found = doctor.args(["doctor", "--dir"]).arg(home.dir("p2")).output().unwrap().stdout;
+    let found = String::from_utf8(found).unwrap();
+    assert!(found.contains("fail  certificate") && found.contains("was revoked"), "{found}");
     let again = Peer::join(&home.dir("p2"), &first);
     again.ask_until(&["STATUS"], "2 of 2 alive");
 }
@@ -857,6 +891,12 @@ fn over_tls_other_machines_come_with_tokens_and_this_one_needs_to_be_told_nothin
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         (text(output.stdout), text(output.stderr))
     };
+    let (found, _) = run(&["doctor"], true);
+    assert!(
+        found.contains("ok    tls") && found.contains("clients at 0.0.0.0:"),
+        "as it was started: {found}"
+    );
+    assert!(found.contains("client.password is for its user alone"), "{found}");
     let ca = certificate.to_str().unwrap();
     let (token, _) = run(&["token", "create", "--prefix", "app/", "--allow", "read,write", "-q"], true);
     assert!(token.starts_with("stk1"), "{token}");

@@ -5,9 +5,11 @@ mod peers;
 
 use crate::config::{Options, Origin, SettingFlags, Values};
 use crate::console::{Place, Reach};
+use crate::directory::Directory;
 use crate::error::{Error, FAILURE, USAGE};
 use crate::network::wall_ms;
 use crate::open_files;
+use crate::password::Password;
 use crate::resp::tls;
 use crate::stdio;
 use anstyle::AnsiColor;
@@ -57,6 +59,11 @@ impl Finding {
     fn fail(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { verdict: Verdict::Fail, ..Self::warn(check, found, fix) }
     }
+
+    /// For this no peer starts.
+    fn of(check: &'static str, error: &Error) -> Self {
+        Self { fix: error.what_to_do().map(str::to_owned), ..Self::fail(check, error.line(), "") }
+    }
 }
 
 /// The exit code is 1 if a check has failed. Takes a few seconds at most.
@@ -64,11 +71,17 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
     let mut findings = Vec::new();
     match Options::new(&values) {
-        Ok(options) => {
+        Ok(mut options) => {
+            as_it_runs(&mut options, &values);
             findings.push(configuration(&options));
             findings.push(open_files(options.clone()));
             findings.extend(options.tls_cert.as_deref().map(client_certificate));
             findings.extend(machine::examine(&options));
+            // What another peer needs is no matter of these settings.
+            let is_at_rest = Directory::is_in_use(&options.dir).is_ok_and(|used| !used);
+            if is_at_rest && options.dir.exists() && !args.place.names_peer() {
+                findings.extend(machine::ports(&options));
+            }
         }
         Err(error) => {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
@@ -82,6 +95,27 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     }
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
+}
+
+/// A peer that runs there says with what it was started; a flag asks what would come of it.
+fn as_it_runs(options: &mut Options, values: &Values) {
+    let Ok(Some(ready)) = Directory::running(&options.dir) else { return };
+    let ready: serde_json::Value = serde_json::from_slice(&ready).unwrap_or_default();
+    let said = |key: &str, field: &str| {
+        let is_asked = matches!(values.value(key).origin, Origin::Flag(_));
+        ready.get(field).and_then(|text| text.as_str()).filter(|_| !is_asked)
+    };
+    if let Some(resp) = said("resp", "resp").and_then(|text| text.parse().ok()) {
+        // Whatever that is, it was accepted.
+        (options.resp, options.insecure_resp) = (resp, true);
+    }
+    if let Some(file) = said("password-file", "password_file").map(PathBuf::from) {
+        options.password = Password::load(&file).ok();
+        options.password_file = Some(file);
+    }
+    if let Some(certificate) = said("tls-cert", "tls_cert") {
+        options.tls_cert = Some(certificate.into());
+    }
 }
 
 /// What the peer says that runs: the one that is named, or else that of this directory.

@@ -16,6 +16,7 @@ use starling_protocol::admission::ticket::{Secret, Ticket, prefix_of};
 use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -58,7 +59,7 @@ pub async fn choose_network(
         }
         (None, Some(ticket)) => enter(options, directory, keys, ticket).await,
         (None, None) if options.join.is_empty() => {
-            refuse_half_joined(directory)?;
+            refuse_half_joined(directory.path())?;
             network::found(directory, keys, options.wishes.clone())
         }
         (None, None) => enter_without_ticket(options, directory, keys).await,
@@ -66,11 +67,10 @@ pub async fn choose_network(
 }
 
 /// With the certificate of one network, a peer could never enter another that it founds.
-fn refuse_half_joined(directory: &Directory) -> Result<(), Error> {
-    if !has_certificate(directory.path()) {
+pub fn refuse_half_joined(dir: &Path) -> Result<(), Error> {
+    if !has_certificate(dir) {
         return Ok(());
     }
-    let dir = directory.path();
     Err(Error::new(format!("a join of the peer in {} did not come to its end", dir.display()))
         .why("it has a certificate, and not the record of the network that it is for")
         .hint(format!(

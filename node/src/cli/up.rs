@@ -172,6 +172,11 @@ async fn bind(resp: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(resp).await.map_err(|error| cannot_bind(resp, &error))
 }
 
+/// Whether a peer could take clients there now. Errors: it could not.
+pub fn can_bind(resp: SocketAddr) -> Result<(), Error> {
+    std::net::TcpListener::bind(resp).map(drop).map_err(|error| cannot_bind(resp, &error))
+}
+
 fn cannot_bind(resp: SocketAddr, error: &io::Error) -> Error {
     let what = format!("cannot listen for clients at {resp}");
     if error.kind() != io::ErrorKind::AddrInUse {

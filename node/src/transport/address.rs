@@ -175,6 +175,14 @@ pub(super) fn tcp_socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
+/// The same of a QUIC address.
+pub(super) fn udp_socket(address: &Multiaddr) -> Option<SocketAddr> {
+    match address.iter().nth(1)? {
+        Protocol::Udp(port) if is_quic(address) => Some(SocketAddr::new(ip(address)?, port)),
+        _ => None,
+    }
+}
+
 /// Most addresses from outside, and most through relays, that others are told.
 const TOLD_MAX: usize = 4;
 

@@ -1,11 +1,17 @@
 //! The disk, the clock and the certificate.
 
+use super::super::entering::refuse_half_joined;
+use super::super::up;
 use super::Finding;
+use crate::admission::{Admission, to_oneself};
 use crate::config::Options;
-use crate::directory::{in_shell, is_private};
+use crate::directory::{Directory, in_shell, is_private};
+use crate::error::Error;
+use crate::identity;
 use crate::network::{self, wall_ms};
 use crate::space::Disk;
-use starling_protocol::admission::certificate::Refusal;
+use crate::transport;
+use starling_protocol::genesis::SignedGenesis;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,10 +25,25 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// A certificate that ends sooner is worth a word, in milliseconds.
 const SOON_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
+const CERTIFICATE: &str = "certificate";
+
 pub fn examine(options: &Options) -> Vec<Finding> {
     let mut findings = of_directory(&options.dir, options.keep_free);
     findings.extend(options.password_file.as_deref().map(|file| secrecy(file, "the password")));
     findings
+}
+
+/// Whether a peer that is started here finds its ports free. The kept ones it gives up where they are not.
+pub fn ports(options: &Options) -> Vec<Finding> {
+    const CHECK: &str = "ports";
+    let clients = up::can_bind(options.resp);
+    let peers = transport::can_listen(&options.listen).map_err(Error::from);
+    let taken: Vec<_> = [clients, peers]
+        .iter()
+        .filter_map(|found| found.as_ref().err())
+        .map(|error| Finding::of(CHECK, error))
+        .collect();
+    if taken.is_empty() { vec![Finding::ok(CHECK, "free for clients and for other peers")] } else { taken }
 }
 
 fn of_directory(dir: &Path, keep_free: u64) -> Vec<Finding> {
@@ -39,6 +60,9 @@ fn of_directory(dir: &Path, keep_free: u64) -> Vec<Finding> {
 }
 
 fn disk(dir: &Path) -> Finding {
+    if let Err(error) = Directory::examine(dir) {
+        return Finding::of("disk", &error.into());
+    }
     let shown = dir.display();
     match time_sync(dir) {
         Ok(took) if took < SLOW_SYNC => {
@@ -97,22 +121,32 @@ fn space_left(disk: Disk, keep_free: u64) -> Finding {
 }
 
 fn clock_and_certificate(dir: &Path) -> Vec<Finding> {
-    let fix = "restore the directory from a copy, or join again with a new ticket and another --dir";
     let genesis = match network::read_from(dir) {
         Ok(Some(genesis)) => genesis,
-        Ok(None) => return vec![Finding::ok("certificate", "this directory belongs to no network yet")],
-        Err(error) => return vec![Finding::fail("certificate", error.to_string(), fix)],
+        Ok(None) => {
+            let half = refuse_half_joined(dir).err().map(|error| Finding::of(CERTIFICATE, &error));
+            let none = || Finding::ok(CERTIFICATE, "this directory belongs to no network yet");
+            return vec![half.unwrap_or_else(none)];
+        }
+        Err(error) => return vec![Finding::of(CERTIFICATE, &error)],
     };
-    let chain = match crate::admission::load_certificate(dir) {
-        Ok(chain) => chain,
-        Err(error) => return vec![Finding::fail("certificate", error.to_string(), fix)],
+    let (now, created_ms) = (wall_ms(), genesis.genesis().created_ms);
+    let certificate = match not_after(dir, genesis) {
+        Ok(Some(until)) => certificate(until, now),
+        Ok(None) => Finding::ok(CERTIFICATE, "none; this peer is the founder, who needs none"),
+        Err(error) => Finding::of(CERTIFICATE, &error),
     };
-    let now = wall_ms();
-    let clock = clock(now, genesis.genesis().created_ms);
-    let Some(own) = chain.own() else {
-        return vec![clock, Finding::ok("certificate", "none; only the founder needs none")];
-    };
-    vec![clock, certificate(chain.verify(&genesis, own.subject, now).map(|grant| grant.not_after_ms), now)]
+    vec![clock(now, created_ms), certificate]
+}
+
+/// How long the certificate counts, with which a peer starts there. `None`: the founder's, who has none.
+/// Errors: none starts.
+fn not_after(dir: &Path, genesis: SignedGenesis) -> Result<Option<u64>, Error> {
+    let keys = identity::load(dir)?;
+    let founder = genesis.genesis().founder;
+    let admission = Admission::open(dir, keys, genesis)?;
+    let grant = admission.own_grant().map_err(|refusal| Error::new(to_oneself(refusal)))?;
+    Ok((admission.me() != founder).then_some(grant.not_after_ms))
 }
 
 fn clock(now_ms: u64, created_ms: u64) -> Finding {
@@ -126,19 +160,13 @@ fn clock(now_ms: u64, created_ms: u64) -> Finding {
     Finding::ok("clock", "not before the network was made")
 }
 
-fn certificate(valid_until: Result<u64, Refusal>, now_ms: u64) -> Finding {
-    let fix = "starling invite on a machine that is in, and the line that it prints here";
-    match valid_until {
-        Ok(until) if until.saturating_sub(now_ms) < SOON_MS => {
-            let days = until.saturating_sub(now_ms) / (24 * 60 * 60 * 1000);
-            Finding::warn("certificate", format!("it ends in {days} days"), fix)
-        }
-        Ok(_) => Finding::ok("certificate", "it leads to the founder and is valid"),
-        Err(Refusal::NotYetValid) => {
-            Finding::fail("certificate", "it is not valid yet by this machine's clock", "set the clock")
-        }
-        Err(refusal) => Finding::fail("certificate", crate::admission::to_oneself(refusal), fix),
+fn certificate(until_ms: u64, now_ms: u64) -> Finding {
+    let left = until_ms.saturating_sub(now_ms);
+    if left < SOON_MS {
+        let fix = "starling invite on a machine that is in, and the line that it prints here";
+        return Finding::warn(CERTIFICATE, format!("it ends in {} days", left / (24 * 60 * 60 * 1000)), fix);
     }
+    Finding::ok(CERTIFICATE, "it leads to the founder and is valid")
 }
 
 #[cfg(test)]
@@ -187,16 +215,14 @@ mod tests {
             (space_left(of_size(128 * MEBIBYTE, 1 << 30), 512 * MEBIBYTE), Verdict::Warn),
             (space_left(of_size(1, 1 << 40), 0), Verdict::Warn),
             (clock(1, 2), Verdict::Fail),
-            (certificate(Err(Refusal::Expired), 0), Verdict::Fail),
-            (certificate(Err(Refusal::NotYetValid), 0), Verdict::Fail),
-            (certificate(Ok(SOON_MS - 1), 0), Verdict::Warn),
+            (certificate(SOON_MS - 1, 0), Verdict::Warn),
         ];
         for (finding, verdict) in cases {
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.fix.is_some(), "{finding:?}");
         }
         for fine in
-            [space_left(of_size(LITTLE, 1 << 40), 512 * MEBIBYTE), clock(2, 2), certificate(Ok(SOON_MS), 0)]
+            [space_left(of_size(LITTLE, 1 << 40), 512 * MEBIBYTE), clock(2, 2), certificate(SOON_MS, 0)]
         {
             assert_eq!(fine.verdict, Verdict::Ok, "{fine:?}");
         }
