@@ -286,16 +286,23 @@ fn client(session: &mut Session, args: Arguments) -> Frame {
         // As it is.
         ("TRACKING", [_], Some("OFF")) | ("REPLY", [_], Some("ON")) => Frame::ok(),
         ("HELP", [], _) => help::lines("client"),
-        (
-            "KILL" | "PAUSE" | "UNPAUSE" | "UNBLOCK" | "REPLY" | "TRACKING" | "CACHING" | "TRACKINGINFO",
-            ..,
-        ) => Frame::error(refused::line(
-            &format!("CLIENT {word}"),
-            "is not built",
-            "CLIENT LIST shows who is connected",
-        )),
-        _ => unknown_subcommand("client", &word),
+        _ => unbuilt(&word).map_or_else(
+            || unknown_subcommand("client", &word),
+            |instead| Frame::error(refused::line(&format!("CLIENT {word}"), "is not built", instead)),
+        ),
     }
+}
+
+/// What to do instead of what `CLIENT` has elsewhere.
+fn unbuilt(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "KILL" => "CLIENT LIST shows who is connected",
+        "PAUSE" | "UNPAUSE" => "hold back the clients themselves",
+        "UNBLOCK" => "no command blocks here",
+        "REPLY" => "read the replies and drop them",
+        "TRACKING" | "CACHING" | "TRACKINGINFO" => "nobody is told of changes; read the keys again",
+        _ => return None,
+    })
 }
 
 /// Which clients are to be listed; `None`: all. Filters, and errors, as Redis has them.

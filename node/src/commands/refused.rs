@@ -286,9 +286,19 @@ const REFUSED: &[Refused] = &[
         instead: "STRLEN, SCARD or HLEN tell how large a key is, INFO memory what the peer takes",
     },
     Refused {
-        names: &["latency", "slowlog", "debug", "module", "lolwut"],
+        names: &["latency", "slowlog"],
         why: "not built yet",
-        instead: "INFO and STATUS show what there is; EXPLAIN shows how long a command takes",
+        instead: "EXPLAIN shows how long a command takes",
+    },
+    Refused {
+        names: &["module"],
+        why: "there are none, and none can be loaded",
+        instead: "COMMAND LIST lists what there is",
+    },
+    Refused {
+        names: &["debug", "lolwut"],
+        why: "not built yet",
+        instead: "INFO and STATUS show what there is",
     },
 ];
 
