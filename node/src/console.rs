@@ -176,7 +176,10 @@ impl Console {
             Ok(Line::Own(words)) => self.own(&words),
             Ok(Line::Command(call)) if call.is("quit") || call.is("exit") => Ok(Done::Quit),
             Ok(Line::Command(call)) if call.is("help") => help(&call).map(Done::Code),
-            Ok(Line::Command(call)) => self.command(&call, style).map(Done::Code),
+            Ok(Line::Command(call)) => {
+                let call = if self.json { call.in_json() } else { call };
+                self.command(&call, style).map(Done::Code)
+            }
             Err(why) => {
                 output::say_error(&why);
                 Ok(Done::Code(crate::error::USAGE))
@@ -197,7 +200,7 @@ impl Console {
             let began = Instant::now();
             let reached = there.as_mut().unwrap_or(&mut self.link).run(&call.words)?;
             let took = began.elapsed();
-            output::show(&reached, call, style, call.json || self.json)?;
+            output::show(&reached, call, style, call.json)?;
             if self.time {
                 stdio::say(format_args!("({})", millis(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))));
             }

@@ -382,6 +382,20 @@ fn who_asks_for_json_gets_it_whatever_fails() {
 }
 
 #[test]
+fn with_json_on_the_console_asks_as_a_command_with_that_flag() {
+    let peer = FakePeer::start();
+    for command in ["status", "where k", "explain get k", "invites"] {
+        let flag = piped(&peer, &[], &format!("{command} --json\n"));
+        let on = piped(&peer, &[], &format!(":json on\n{command}\n"));
+        let keys = |said: &Said| match serde_json::from_str(&said.out).unwrap() {
+            serde_json::Value::Object(found) => found.keys().cloned().collect::<Vec<_>>(),
+            other => panic!("{command}: {other}"),
+        };
+        assert_eq!(keys(&on), keys(&flag), "{command}");
+    }
+}
+
+#[test]
 fn hidden_values_are_noted_on_stderr() {
     let peer = FakePeer::start();
     once(&peer, &["set", "greeting", "hola"]);

@@ -38,7 +38,6 @@ impl Call {
         let value = |name| flags.iter().rfind(|(flag, _)| *flag == name).map(|(_, value)| value.as_str());
         let (r, w, wants_json) = (value("--r"), value("--w"), value("--json").is_some());
         let mut words = typed.clone();
-        let json = wants_json && !ask_for_json(&mut words);
         if r.or(w).is_some() {
             let name = typed.first().map(Vec::as_slice).unwrap_or_default();
             if commands::find(name).is_some() && !commands::takes_quorum(name) {
@@ -49,12 +48,24 @@ impl Call {
             }
             words.splice(0..0, [b"WITH".to_vec(), copies("--r", r)?, copies("--w", w)?]);
         }
-        Ok(Self { times: 1, at: None, words, json, wants_json, typed })
+        let call = Self { times: 1, at: None, words, json: false, wants_json: false, typed };
+        Ok(if wants_json { call.in_json() } else { call })
     }
 
     /// True if it is the command of that name, given in lower case.
     pub fn is(&self, name: &str) -> bool {
         self.typed.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// As with `--json`.
+    pub fn in_json(mut self) -> Self {
+        if !self.wants_json {
+            let mut command = self.words.split_off(self.words.len() - self.typed.len());
+            self.json = !ask_for_json(&mut command);
+            self.words.append(&mut command);
+            self.wants_json = true;
+        }
+        self
     }
 }
 
@@ -184,6 +195,7 @@ mod tests {
         assert_eq!(sent("where k --json"), "where k JSON");
         assert_eq!(sent("explain get k --json"), "explain JSON get k");
         assert_eq!(sent("explain --json get k"), "explain JSON get k");
+        assert_eq!(sent("explain get k --r 1 --json"), "WITH 1 - explain JSON get k");
         assert!(called("get k --json").json);
         assert!(!called("status --json").json);
     }

@@ -33,8 +33,9 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<
         (Frame::Error(line), _) if call.wants_json || json => stdio::bytes(error_json(line).as_bytes())?,
         (Frame::Error(line), _) => say_error(line),
         (frame, _) if json => stdio::bytes(value(frame).to_string().as_bytes())?,
-        (frame, Style::Typed) => stdio::bytes(typed(frame).as_bytes())?,
-        (frame, Style::Raw) => print_raw(frame)?,
+        (frame, Style::Typed) if !call.wants_json => stdio::bytes(typed(frame).as_bytes())?,
+        // JSON of the peer's own making, too.
+        (frame, _) => print_raw(frame)?,
     }
     if reached.hidden > 0 {
         let key = call.typed.get(1).map(|key| plain(&text_or_hex(key))).unwrap_or_default();
