@@ -212,12 +212,16 @@ impl Link {
                 .with_code(GIVEN_UP);
         }
         if error.kind() == io::ErrorKind::PermissionDenied {
+            let hint = match self.login.is_none() && self.reach.token().is_some() {
+                true => "ask for another: starling token create, at a peer of that network",
+                false => {
+                    "name the file that holds its password: --password-file FILE, or STARLING_PASSWORD_FILE; or log in \
+                     with a token: --token TOKEN; in the console: auth PASSWORD"
+                }
+            };
             return Error::new(format!("the peer at {} does not let this client in", self.address))
                 .why(error)
-                .hint(
-                    "name the file that holds its password: --password-file FILE, or STARLING_PASSWORD_FILE; or log in \
-                     with a token: --token TOKEN; in the console: auth PASSWORD",
-                );
+                .hint(hint);
         }
         if let Some((why, hint)) = tls::failed(error) {
             return Error::new(format!("no secure connection to {}", self.address)).why(why).hint(hint);
@@ -239,6 +243,11 @@ impl Link {
             return Error::new(format!("what answers at {} is no Starling peer", self.address))
                 .why(error)
                 .hint("name another address: --connect HOST:PORT");
+        }
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Error::new(format!("something answers at {}, but not as a client port", self.address))
+                .why("it has closed the connection; or it is a peer that was just stopping")
+                .hint("name the address that is under \"clients\" where the peer was started: --connect HOST:PORT");
         }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
@@ -286,9 +295,11 @@ pub fn ask_json<T: serde::de::DeserializeOwned>(
     words: &[&str],
 ) -> Result<(String, T), Error> {
     let strange = |why: &str| Error::new("the peer's answer makes no sense").why(why);
-    let text = match link.run(words)?.frame {
+    let frame = link.run(words)?.frame;
+    let code = exit_code(&frame);
+    let text = match frame {
         Frame::Bulk(text) => text,
-        ref frame @ Frame::Error(ref line) => return Err(Error::of_line(line).with_code(exit_code(frame))),
+        Frame::Error(line) => return Err(Error::of_line(&line).with_code(code)),
         _ => return Err(strange("it is of another version")),
     };
     let read = serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))?;
@@ -316,6 +327,16 @@ pub fn as_address(text: &str) -> Option<String> {
     let known = bare.parse::<IpAddr>().is_ok()
         || host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     (known && !host.is_empty()).then(|| text.to_owned())
+}
+
+/// The same, and a host alone, at the usual port.
+pub fn as_place(text: &str) -> Option<String> {
+    let host = || match text.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, DEFAULT_PORT).to_string()),
+        Err(_) if text.is_empty() => None,
+        Err(_) => as_address(&format!("{text}:{DEFAULT_PORT}")),
+    };
+    as_address(text).or_else(host)
 }
 
 /// The password of the file that was named, or else of this user's own running peer.
@@ -375,6 +396,12 @@ mod tests {
         assert_eq!(as_address("[::1]:7379").as_deref(), Some("[::1]:7379"));
         for text in ["p1", "", "host:", "host:99999", "a b:1", ":x"] {
             assert_eq!(as_address(text), None, "{text}");
+        }
+        assert_eq!(as_place("localhost").as_deref(), Some("localhost:7379"));
+        assert_eq!(as_place("::1").as_deref(), Some("[::1]:7379"));
+        assert_eq!(as_place("7380").as_deref(), Some("127.0.0.1:7380"));
+        for text in ["", "host:", "host:99999", "a b", ":x"] {
+            assert_eq!(as_place(text), None, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where a client connects, and who it says it is: the same flags and variables for every command.
 
-use super::link::{Link, as_address, default_address, own_address};
+use super::link::{Link, as_place, default_address, own_address};
+use crate::directory::in_shell;
 use crate::error::{Error, FAILURE};
 use crate::resp::tls::Trust;
 use clap::Parser;
@@ -24,7 +25,7 @@ pub struct Reach {
 /// What it has also where the settings of a peer stand beside it, which have a directory and a password of their own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Place {
-    /// The peer: host:port or a port; by default the one that runs here
+    /// The peer: host:port, a host or a port; by default the one that runs here
     #[arg(long, value_name = "ADDR", env = "STARLING_CONNECT", global = true)]
     pub connect: Option<String>,
     /// Log in with this token instead of the password
@@ -121,6 +122,16 @@ impl Reach {
         })
     }
 
+    /// The flags that say which peer, for a line that is to be typed next.
+    pub fn flags(&self) -> String {
+        let connect =
+            self.place.connect.as_ref().filter(|_| is_flag(self.place.connect.as_ref(), "STARLING_CONNECT"));
+        let dir = self.dir.as_ref().filter(|_| self.names_directory());
+        let flag = |name: &str, value: &Path| format!(" {name} {}", in_shell(value));
+        let flags = [connect.map(|at| flag("--connect", Path::new(at))), dir.map(|dir| flag("--dir", dir))];
+        flags.into_iter().flatten().collect()
+    }
+
     /// Its peer is meant by a flag.
     pub fn names_directory(&self) -> bool {
         is_flag(self.dir.as_ref(), "STARLING_DIR")
@@ -140,9 +151,9 @@ impl Reach {
     /// Nothing is sent yet. Errors: the address is none, or no peer runs where one is named.
     pub fn link(&self) -> Result<Link, Error> {
         let address = self.address()?;
-        let address = as_address(&address).ok_or_else(|| {
+        let address = as_place(&address).ok_or_else(|| {
             Error::usage(format!("{address:?} is not an address"))
-                .hint("write host:port or a port, such as 127.0.0.1:7379")
+                .hint("write host:port, a host or a port, such as 127.0.0.1:7379")
         })?;
         Ok(Link::to(address, self))
     }
