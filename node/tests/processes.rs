@@ -843,6 +843,8 @@ fn a_token_given_at_one_peer_counts_at_the_others_until_it_is_revoked() {
         words.starts_with("lets a client read and write keys that begin with app/ for 60 min"),
         "{words}"
     );
+    let (words, place) = words.split_once(" --connect ").unwrap();
+    assert_eq!(place, second.text("resp"), "where it can be taken back");
     let id = words.rsplit(' ').next().unwrap();
 
     assert_eq!(run(&["set", "app/greeting", "hello"], &first, Some(&token)).1, "OK");

@@ -8,6 +8,7 @@ use crate::stdio;
 use anstyle::AnsiColor;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
+use starling_protocol::admission::invite::USES_MAX;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -16,7 +17,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// How many machines it lets in
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=USES_MAX as i64))]
     uses: u16,
     /// How long it counts: 90s, 10m, 1h, 7d
     #[arg(long, value_name = "TIME", default_value = "1h")]
@@ -43,7 +44,7 @@ pub struct Args {
 impl Args {
     pub fn wants_json(&self) -> bool {
         match &self.command {
-            Some(Command::Revoke { json, .. }) => *json,
+            Some(Command::Revoke { json, .. } | Command::List { json }) => *json,
             None => self.json,
         }
     }
@@ -51,6 +52,13 @@ impl Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// As `starling invites`
+    #[command(hide = true)]
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// Let nobody else in by this ticket
     Revoke {
         /// As `starling invites` shows it
@@ -63,8 +71,12 @@ enum Command {
 
 /// The ticket goes to stdout, the words about it to stderr.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
-    if let Some(Command::Revoke { id, json }) = &args.command {
-        return data::once(&args.reach, &["invite", "revoke", id], *json);
+    match &args.command {
+        Some(Command::List { json }) => return data::once(&args.reach, &["invites"], *json),
+        Some(Command::Revoke { id, json }) => {
+            return data::once(&args.reach, &["invite", "revoke", id], *json);
+        }
+        None => {}
     }
     let uses = args.uses.to_string();
     let mut asked = vec!["invite", "uses", &uses, "ttl", &args.ttl, "role", &args.role, "json"];
@@ -82,7 +94,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         lines.lines().for_each(|line| stdio::say(format_args!("{colors}{line}{colors:#}")));
     }
     stdio::text(page.line())?;
-    stdio::say(page.words());
+    stdio::say(format_args!("{}{}", page.words(), args.reach.flags()));
     Ok(ExitCode::SUCCESS)
 }
 

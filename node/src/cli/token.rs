@@ -15,6 +15,9 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// As `starling tokens`
+    #[command(hide = true)]
+    List(data::Args),
     /// Give a token for some keys; its holder may use it at every peer
     Create(Create),
     /// Let a token count no more, at any peer
@@ -51,7 +54,7 @@ impl Args {
     pub fn wants_json(&self) -> bool {
         match &self.command {
             Command::Create(create) => create.json,
-            Command::Revoke { asked, .. } => asked.json,
+            Command::List(asked) | Command::Revoke { asked, .. } => asked.json,
         }
     }
 }
@@ -59,6 +62,7 @@ impl Args {
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     match args.command {
         Command::Create(create) => give(create),
+        Command::List(asked) => asked.run(&["tokens"]),
         Command::Revoke { id, asked } => asked.run(&["token", "revoke", &id]),
     }
 }
@@ -73,7 +77,7 @@ fn give(args: Create) -> Result<ExitCode, Error> {
     }
     stdio::text(&page.token)?;
     if !quiet {
-        stdio::say(page.words());
+        stdio::say(format_args!("{}{}", page.words(), reach.flags()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -85,7 +85,7 @@ impl InvitePage {
         format!("starling join {}", self.ticket)
     }
 
-    /// What to know about it, in one line.
+    /// What to know about it, in one line; a command is at its end.
     pub fn words(&self) -> String {
         let machines =
             if self.uses == 1 { "one machine".to_owned() } else { format!("{} machines", self.uses) };
@@ -173,7 +173,7 @@ fn uses(word: &[u8]) -> Result<u16, String> {
     if (1..=USES_MAX).contains(&uses) {
         Ok(uses)
     } else {
-        Err(format!("ERR USES must be from 1 to {USES_MAX}"))
+        Err(format!("ERR syntax error: USES must be from 1 to {USES_MAX}"))
     }
 }
 
@@ -181,7 +181,7 @@ fn role(word: &[u8]) -> Result<Role, String> {
     match upper(word).as_str() {
         "STORAGE" => Ok(Role::Storage),
         "CLIENT" => Ok(Role::Client),
-        _ => Err(format!("ERR ROLE must be storage or client, not '{}'", shown(word))),
+        _ => Err(format!("ERR syntax error: ROLE must be storage or client, not '{}'", shown(word))),
     }
 }
 
@@ -189,8 +189,12 @@ fn role(word: &[u8]) -> Result<Role, String> {
 pub(super) fn ttl(word: &[u8], most: Duration) -> Result<Duration, String> {
     let text = String::from_utf8_lossy(word).to_ascii_lowercase();
     let days = most.as_secs() / 86_400;
-    let refused =
-        || format!("ERR TTL must be like 90s, 10m, 1h or 7d, and at most {days}d, not '{}'", shown(word));
+    let refused = || {
+        format!(
+            "ERR syntax error: TTL must be like 90s, 10m, 1h or 7d, and at most {days}d, not '{}'",
+            shown(word)
+        )
+    };
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
     let (number, unit) = text.split_at(at);
     let seconds = match unit {

@@ -66,7 +66,7 @@ struct TokensLine {
 }
 
 impl TokenPage {
-    /// What to know about it, in one line.
+    /// What to know about it, in one line; a command is at its end.
     pub fn words(&self) -> String {
         let Self { id, prefix, allow, seconds, .. } = self;
         let keys =
@@ -124,14 +124,15 @@ fn asked(words: &[Vec<u8>]) -> Result<(Scope, Duration, Shape), String> {
             other => return Err(format!("ERR syntax error at '{}'; HELP TOKEN", shown(other.as_bytes()))),
         }
     }
-    let prefix = prefix.ok_or("ERR PREFIX is missing: the keys that it is for; '' means all keys")?;
+    let prefix =
+        prefix.ok_or("ERR syntax error: PREFIX is missing: the keys that it is for; '' means all keys")?;
     let (read, write) = allow;
     Ok((Scope { prefix, read, write }, time, shape))
 }
 
 fn prefix_of(word: &[u8]) -> Result<ByteBuf, String> {
     if word.len() > PREFIX_MAX {
-        return Err(format!("ERR PREFIX has {} bytes; the most is {PREFIX_MAX}", word.len()));
+        return Err(format!("ERR syntax error: PREFIX has {} bytes; the most is {PREFIX_MAX}", word.len()));
     }
     Ok(ByteBuf::from(word))
 }
@@ -143,7 +144,12 @@ fn verbs(word: &[u8]) -> Result<(bool, bool), String> {
         match verb {
             "READ" => read = true,
             "WRITE" => write = true,
-            _ => return Err(format!("ERR ALLOW is read, write or read,write, not '{}'", shown(word))),
+            _ => {
+                return Err(format!(
+                    "ERR syntax error: ALLOW is read, write or read,write, not '{}'",
+                    shown(word)
+                ));
+            }
         }
     }
     Ok((read, write))
