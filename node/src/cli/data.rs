@@ -63,6 +63,10 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     if let [first, topic @ ..] = words.as_slice()
         && first.eq_ignore_ascii_case(b"help")
     {
+        if flags.iter().any(|(flag, _)| *flag == "--json") {
+            return Err(Error::usage("help is for people, and not to be had as JSON")
+                .hint("for programs there is COMMAND DOCS: starling command docs get --json"));
+        }
         return help(topic);
     }
     refuse_lost(&words)?;
