@@ -8,6 +8,7 @@ use crate::render::json;
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
 use starling_crdt::Command;
+use starling_protocol::request::Trace;
 
 /// Most keys of one command that are explained.
 const KEYS_MAX: usize = 16;
@@ -44,11 +45,10 @@ pub async fn explain(session: &mut Session, mut args: Arguments) -> Frame {
 }
 
 async fn explain_one(session: &Session, spec: &Spec, key: ByteBuf, command: Command) -> ExplainPage {
+    let n = session.server.peer.facts().genesis.n;
+    let page = |trace: Option<&Trace>| ExplainPage::new(spec.name, &key, trace, n);
     match session.ask(key.clone(), command, true).await {
-        Ok(outcome) => ExplainPage::new(spec.name, &key, outcome.trace.as_deref())
-            .with_reply(&frame_of(outcome.reply), outcome.hidden),
-        Err(failure) => {
-            ExplainPage::new(spec.name, &key, failure.trace.as_deref()).with_error(failure_line(&failure))
-        }
+        Ok(outcome) => page(outcome.trace.as_deref()).with_reply(&frame_of(outcome.reply), outcome.hidden),
+        Err(failure) => page(failure.trace.as_deref()).with_error(failure_line(&failure)),
     }
 }

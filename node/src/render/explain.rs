@@ -22,6 +22,9 @@ pub struct ExplainPage {
     pub trace: Option<TracePage>,
     #[serde(skip)]
     shown: String,
+    /// The N of the network; there may be fewer members for now.
+    #[serde(skip)]
+    wished: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,7 +61,8 @@ pub struct AskedLine {
 }
 
 impl ExplainPage {
-    pub fn new(command: &str, key: &[u8], trace: Option<&Trace>) -> Self {
+    /// `wished`: how many copies the network is to keep.
+    pub fn new(command: &str, key: &[u8], trace: Option<&Trace>, wished: u8) -> Self {
         Self {
             command: command.into(),
             key: reply::text_or_hex(key),
@@ -67,6 +71,7 @@ impl ExplainPage {
             error: None,
             trace: trace.map(TracePage::new),
             shown: String::new(),
+            wished,
         }
     }
 
@@ -82,7 +87,7 @@ impl ExplainPage {
     pub fn text(&self) -> String {
         let mut text = String::new();
         if let Some(trace) = &self.trace {
-            trace.write(&plain(&self.key), &mut text);
+            trace.write(&plain(&self.key), self.wished, &mut text);
         }
         let mut line = |what: &str, said: &str| {
             let said = said.replace('\n', "\n             ");
@@ -127,19 +132,19 @@ impl TracePage {
         }
     }
 
-    fn write(&self, key: &str, text: &mut String) {
+    fn write(&self, key: &str, wished: u8, text: &mut String) {
         let owners = self.asked.iter().filter(|asked| asked.instead_of.is_none());
         let owners: Vec<_> = owners.map(|asked| plain(&asked.name)).collect();
         // Reads have no W, writes no R.
-        let copies =
-            [("N", self.n), ("R", self.r), ("W", self.w)].into_iter().filter(|(_, copies)| *copies > 0);
-        let copies: Vec<_> = copies.map(|(name, copies)| format!("{name}={copies}")).collect();
+        let quorums = [("R", self.r), ("W", self.w)].into_iter().filter(|(_, copies)| *copies > 0);
+        let quorums: String = quorums.map(|(name, copies)| format!(" {name}={copies}")).collect();
+        let fewer = if self.n < wished { format!(" ({} for now)", self.n) } else { String::new() };
         writeln!(
             text,
-            "{key} -> partition {} -> {}   {}   through {}, {}",
+            "{key} -> partition {} -> {}   N={}{fewer}{quorums}   through {}, {}",
             self.partition,
             if owners.is_empty() { "no owner".into() } else { owners.join(", ") },
-            copies.join(" "),
+            self.n.max(wished),
             plain(&self.coordinator.name),
             millis(self.took_us),
         )
