@@ -182,8 +182,7 @@ impl StatusPage {
 
     fn refusals_text(&self) -> String {
         let text = |line: &RefusalLine| {
-            let named = self.members.iter().find(|member| member.peer_id == line.peer_id);
-            let name = named.map_or_else(|| short(&line.peer_id), |member| plain(&member.name));
+            let name = self.called_by_id(&line.peer_id);
             format!("\n{name} does not let this peer in: {}", plain(&line.why))
         };
         let out = self.out.iter().map(|why| format!("\nthis peer is out of its network: {why}"));
@@ -288,8 +287,9 @@ impl WherePage {
 
     pub fn text(&self) -> String {
         let mut text = format!("{} -> partition {}\n", plain(&self.key), self.partition);
+        let all: Vec<_> = self.owners.iter().chain(&self.stand_ins).collect();
         let mut line = |what: &str, seats: &[Seat]| {
-            let names: Vec<_> = seats.iter().map(Seat::text).collect();
+            let names: Vec<_> = seats.iter().map(|seat| seat.text(&all)).collect();
             let names = if names.is_empty() { "none".into() } else { names.join(", ") };
             writeln!(text, "{what:<10} {names}").expect("writing to memory does not fail");
         };
@@ -310,11 +310,14 @@ impl Seat {
         }
     }
 
-    fn text(&self) -> String {
+    /// `all`: from whom it is to be told.
+    fn text(&self, all: &[&Seat]) -> String {
+        let named = all.iter().filter(|other| other.name == self.name).count();
+        let name = if named > 1 { with_id(&self.name, &self.peer_id) } else { plain(&self.name) };
         match (self.health.as_str(), self.step.as_str()) {
-            ("alive", "member") => plain(&self.name),
-            (health, "member") => format!("{} ({health})", plain(&self.name)),
-            (health, step) => format!("{} ({health}, {step})", plain(&self.name)),
+            ("alive", "member") => name,
+            (health, "member") => format!("{name} ({health})"),
+            (health, step) => format!("{name} ({health}, {step})"),
         }
     }
 }
@@ -335,6 +338,11 @@ pub fn short(peer_id: &str) -> String {
         Some((at, _)) if at > 0 => format!("…{}", &peer_id[at..]),
         _ => peer_id.into(),
     }
+}
+
+/// A member that shares its name with others.
+pub fn with_id(name: &str, peer_id: &str) -> String {
+    format!("{} {}", plain(name), short(peer_id))
 }
 
 /// Names and addresses come from other peers: what a terminal would obey is shown, not sent.

@@ -5,7 +5,7 @@ use super::session::Session;
 use super::{Arguments, BASE, Group, Kind, Run, Spec, call, list, shown, subcommand, upper};
 use crate::admission::{Admission, InviteLine, Revoked, Wish};
 use crate::network::wall_ms;
-use crate::render::json;
+use crate::render::{StatusPage, json, short};
 use crate::resp::frame::Frame;
 use crate::transport::{peer_text, ticket_addresses};
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,9 @@ struct InvitesLine {
     state: String,
     /// How long it still counts.
     seconds: u64,
+    /// What people call those that came in.
+    #[serde(skip)]
+    by: Vec<String>,
 }
 
 impl InvitePage {
@@ -235,8 +238,12 @@ async fn withdraw(admission: Arc<Admission>, args: &[Vec<u8>]) -> Frame {
 }
 
 async fn invites(session: &mut Session, args: Arguments) -> Frame {
-    let lines =
-        admission(session).map(|admission| admission.invites().iter().map(InvitesLine::new).collect());
+    let status = session.server.status().await.map(|status| StatusPage::new(&status));
+    let called = |peer_id: &String| {
+        status.as_ref().map_or_else(|_| short(peer_id), |status| status.called_by_id(peer_id))
+    };
+    let line = |line: &InviteLine| InvitesLine::new(line, called);
+    let lines = admission(session).map(|admission| admission.invites().iter().map(line).collect());
     list::answer::<InvitesLine>(
         session,
         ("INVITES", &args),
@@ -246,7 +253,8 @@ async fn invites(session: &mut Session, args: Arguments) -> Frame {
 }
 
 impl InvitesLine {
-    fn new(line: &InviteLine) -> Self {
+    fn new(line: &InviteLine, called: impl FnMut(&String) -> String) -> Self {
+        let taken: Vec<_> = line.taken.iter().map(peer_text).collect();
         let state = match line.state {
             State::Open => "open",
             State::Spent => "spent",
@@ -257,7 +265,8 @@ impl InvitesLine {
             id: id_text(&line.id),
             role: role_text(line.role).into(),
             uses: line.uses,
-            taken: line.taken.iter().map(peer_text).collect(),
+            by: taken.iter().map(called).collect(),
+            taken,
             state: state.into(),
             seconds: line.expires_ms.saturating_sub(wall_ms()) / 1000,
         }
@@ -269,9 +278,8 @@ impl list::Line for InvitesLine {
 
     fn row(&self) -> Vec<String> {
         let left = if self.state == "open" { duration_text(self.seconds) } else { String::new() };
-        let taken: Vec<_> = self.taken.iter().map(|peer| crate::render::short(peer)).collect();
-        let used = format!("{} of {}", taken.len(), self.uses);
-        vec![self.id.clone(), self.state.clone(), self.role.clone(), used, left, taken.join(" ")]
+        let used = format!("{} of {}", self.taken.len(), self.uses);
+        vec![self.id.clone(), self.state.clone(), self.role.clone(), used, left, self.by.join(", ")]
     }
 }
 

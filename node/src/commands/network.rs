@@ -5,14 +5,17 @@ use super::explain::explain;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Quorum, Session};
 use super::{Arguments, BASE, Group, Kind, ONE_KEY, Run, Spec, find, subcommand, unknown_subcommand, upper};
-use crate::render::{StatusPage, WherePage, json, reply};
+use crate::render::{StatusPage, WherePage, json, reply, with_id};
 use crate::resp::frame::Frame;
 use crate::transport::{parse_peer, peer_text};
 use starling_crdt::{Command, Reply, Sibling};
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::Step;
-use starling_protocol::request::{Request, Response, Status};
+use starling_protocol::request::{MemberView, Request, Response, Status};
 use std::collections::BTreeSet;
+
+/// Most members that are named where a word fits several.
+const NAMED_MAX: usize = 8;
 
 const OURS: Spec = Spec { group: Group::Network, ..BASE };
 
@@ -276,7 +279,14 @@ pub(super) fn resolve(status: &Status, word: &[u8]) -> Result<PeerId, String> {
     match without_left(status, found).iter().collect::<Vec<_>>().as_slice() {
         [id] => Ok(**id),
         [] => Err(format!("ERR no member is called '{}'; STATUS lists them", super::shown(word.as_bytes()))),
-        _ => Err(format!("ERR '{}' fits several members; use a peer id", super::shown(word.as_bytes()))),
+        several => {
+            let member = |id: &PeerId| status.members.iter().find(|member| member.id == *id);
+            let text = |member: &MemberView| with_id(&member.name, &peer_text(&member.id));
+            let several: Vec<_> =
+                several.iter().filter_map(|id| member(id)).take(NAMED_MAX).map(text).collect();
+            let (word, several) = (super::shown(word.as_bytes()), several.join(", "));
+            Err(format!("ERR '{word}' fits several members: {several}; use the id"))
+        }
     }
 }
 
@@ -327,7 +337,6 @@ mod tests {
     use super::*;
     use crate::render::tests as fixtures;
     use starling_protocol::member::Health;
-    use starling_protocol::request::MemberView;
 
     fn member(n: u64, name: &str, step: Step) -> MemberView {
         MemberView { name: name.into(), ..fixtures::member(n, Health::Alive, step) }
@@ -352,5 +361,8 @@ mod tests {
         assert_eq!(found("b"), Ok(PeerId::numbered(3)), "nobody else is called so");
         assert_eq!(found(".a"), Ok(PeerId::numbered(4)), "a name may begin so");
         assert!(found("...").unwrap_err().contains("no member is called"));
+        let members = vec![member(1, "a", Step::Member), member(2, "a", Step::Member)];
+        let line = resolve(&Status { members, ..fixtures::status() }, b"a").unwrap_err();
+        assert!(line.contains(&format!("a {short}, a …")), "{line}");
     }
 }

@@ -1,6 +1,6 @@
 //! Who keeps data, whether enough of them live, and who waits for whom.
 
-use super::{MemberLine, StatusPage, plain, short};
+use super::{MemberLine, StatusPage, plain, short, with_id};
 use crate::admission::Admission;
 use crate::resp::frame::quoted;
 use crate::transport::parse_peer;
@@ -62,8 +62,16 @@ impl StatusPage {
 
     /// Its name, and where others have that too, its id as STATUS shows it.
     pub fn called(&self, member: &MemberLine) -> String {
-        let name = plain(&member.name);
-        if self.has_name_alone(member) { name } else { format!("{name} {}", short(&member.peer_id)) }
+        if self.has_name_alone(member) {
+            return plain(&member.name);
+        }
+        with_id(&member.name, &member.peer_id)
+    }
+
+    /// The same of a peer that may be no member.
+    pub fn called_by_id(&self, peer_id: &str) -> String {
+        let member = self.members.iter().find(|member| member.peer_id == peer_id);
+        member.map_or_else(|| short(peer_id), |member| self.called(member))
     }
 
     fn has_name_alone(&self, member: &MemberLine) -> bool {
