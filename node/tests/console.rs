@@ -396,6 +396,30 @@ fn with_json_on_the_console_asks_as_a_command_with_that_flag() {
 }
 
 #[test]
+fn another_port_a_refused_word_and_a_command_of_another_name_are_told_as_what_they_are() {
+    let peer = FakePeer::start();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = other.local_addr().unwrap().to_string();
+    // As the port for other peers does with what it cannot read.
+    let closing = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    });
+    let said = once(&peer, &["get", "k", "--connect", &at]);
+    closing.join().unwrap();
+    assert!(said.err.contains("not as a client port") && said.err.contains("\"clients\""), "{}", said.err);
+    let said = once(&peer, &["token", "create", "--prefix", "a", "--allow", "wirte"]);
+    assert!(said.err.contains("not 'wirte'") && said.code == 2, "{}", said.err);
+    let said = once(&peer, &["invite", "--uses", "1001"]);
+    assert!(said.err.contains("1..=1000") && said.code == 2, "{}", said.err);
+    for (list, named) in [("invite", "invites"), ("token", "tokens")] {
+        assert_eq!(once(&peer, &[list, "list"]).err, once(&peer, &[named]).err);
+    }
+    let said = once(&peer, &["help", "get", "--json"]);
+    assert!(said.out.contains("COMMAND DOCS") && said.code == 2, "{}", said.out);
+}
+
+#[test]
 fn hidden_values_are_noted_on_stderr() {
     let peer = FakePeer::start();
     once(&peer, &["set", "greeting", "hola"]);

@@ -225,6 +225,18 @@ pub fn millis(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starling_protocol::ids::PeerId;
+
+    #[test]
+    fn the_n_of_the_network_is_told_where_there_are_fewer_members_for_now() {
+        let coordinator = Named { id: PeerId::numbered(1), name: "p1".into() };
+        let (asked, stand_ins, verdict) = (Vec::new(), Vec::new(), String::new());
+        let (partition, n, r, w, write, took_us) = (0, 1, 2, 0, false, 0);
+        let trace = Trace { partition, coordinator, n, r, w, write, asked, stand_ins, took_us, verdict };
+        let text = |wished| ExplainPage::new("get", b"k", Some(&trace), wished).text();
+        assert!(text(3).contains("   N=3 (1 for now) R=2   "), "{}", text(3));
+        assert!(text(1).contains("   N=1 R=2   "), "{}", text(1));
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_are_shown() {

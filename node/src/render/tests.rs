@@ -51,6 +51,21 @@ pub fn status() -> Status {
 }
 
 #[test]
+fn owners_of_one_name_are_told_apart() {
+    let seat = |peer_id: &str| Seat {
+        peer_id: peer_id.into(),
+        name: "a".into(),
+        health: "alive".into(),
+        step: "member".into(),
+    };
+    let owners = vec![seat("12D3KooWaaaaaaaa"), seat("12D3KooWbbbbbbbb")];
+    let mut page = WherePage { key: "k".into(), partition: 1, owners, stand_ins: Vec::new() };
+    assert!(page.text().contains("owners     a …aaaaaaaa, a …bbbbbbbb\n"), "{}", page.text());
+    page.owners.pop();
+    assert!(page.text().contains("owners     a\n"), "{}", page.text());
+}
+
+#[test]
 fn status_counts_those_who_have_not_left_and_reads_back_as_json() {
     let page = StatusPage::new(&status());
     assert_eq!((page.alive, page.all, page.name.as_str()), (2, 3, "p1"));
