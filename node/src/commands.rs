@@ -33,8 +33,9 @@ pub use network::may_follow as takes_quorum;
 pub use refused::unknown_beside;
 
 use crate::resp::frame::Frame;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use futures::future::BoxFuture;
-use serde_bytes::ByteBuf;
+use serde_bytes::{ByteArray, ByteBuf};
 use session::Session;
 use starling_crdt::{Command, Reply};
 use std::sync::LazyLock;
@@ -212,6 +213,16 @@ fn unknown_subcommand(of: &str, word: &str) -> Frame {
         "ERR unknown subcommand or wrong arguments at '{}'; usage: {usage}",
         shown(word.as_bytes())
     ))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The id of a ticket or a token, as `HEXLOWER` writes it. `None`: the word is none.
+fn parse_id<const N: usize>(word: &[u8]) -> Option<ByteArray<N>> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(word).ok()?;
+    bytes.try_into().ok().map(ByteArray::new)
 }
 
 /// A word of a client, fit to stand in an error line.

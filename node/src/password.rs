@@ -2,6 +2,7 @@
 
 use crate::directory::{Directory, is_private, make_private, read_text_at_most, write_atomically};
 use crate::error::Error;
+use data_encoding::HEXLOWER;
 use std::path::{Path, PathBuf};
 
 /// In the data directory: the password of a peer whose other clients have tokens.
@@ -49,8 +50,7 @@ pub fn make(directory: &Directory) -> Result<PathBuf, Error> {
     }
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::new("the system has no random numbers").why(error))?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_atomically(&path, format!("{text}\n").as_bytes())
+    write_atomically(&path, format!("{}\n", HEXLOWER.encode(&bytes)).as_bytes())
         .map_err(|error| Error::new(format!("cannot write {}", path.display())).why(error))?;
     Ok(path)
 }

@@ -3,7 +3,7 @@
 use super::{Arguments, Plan, Run, Spec, find, refused, shown};
 use crate::resp::frame::{Frame, Version};
 use serde_bytes::ByteBuf;
-use starling_crdt::{CommandError, Reply};
+use starling_crdt::{Command, CommandError, Reply};
 
 /// A command whose words have been checked.
 pub enum Prepared {
@@ -91,6 +91,23 @@ pub fn parsed<T: std::str::FromStr>(what: &str, word: &[u8]) -> Result<T, String
 pub fn key_and_rest(args: Arguments) -> (ByteBuf, Vec<ByteBuf>) {
     let mut words = args.into_iter().map(ByteBuf::from);
     (words.next().unwrap_or_default(), words.collect())
+}
+
+/// A command on one key; the words after it are its elements: members, or fields.
+pub fn on_elements(args: Arguments, command: fn(Vec<ByteBuf>) -> Command) -> Result<Plan, String> {
+    let (key, elements) = key_and_rest(args);
+    Ok(vec![(key, command(elements))])
+}
+
+/// The same of one element.
+pub fn on_element(args: Arguments, command: fn(ByteBuf) -> Command) -> Result<Plan, String> {
+    let (key, mut elements) = key_and_rest(args);
+    Ok(vec![(key, command(elements.pop().unwrap_or_default()))])
+}
+
+/// One command, on each key.
+pub fn on_each(keys: Arguments, command: Command) -> Result<Plan, String> {
+    Ok(keys.into_iter().map(|key| (key.into(), command.clone())).collect())
 }
 
 /// Words in pairs. `None`: one is left over.

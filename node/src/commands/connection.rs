@@ -1,7 +1,9 @@
 //! Commands about the connection itself.
 
 use super::session::{ClientFacts, Quorum, Session};
-use super::{Arguments, BASE, Group, Run, Spec, help, refused, shown, subcommand, unknown_subcommand, upper};
+use super::{
+    Arguments, BASE, Group, Run, Spec, help, refused, shown, subcommand, text, unknown_subcommand, upper,
+};
 use crate::resp::frame::{Frame, Version};
 use starling_protocol::admission::token::Token;
 use std::collections::BTreeSet;
@@ -340,10 +342,6 @@ fn check_name(name: &[u8]) -> Result<(), String> {
     Err(format!(
         "ERR a name is at most {NAME_MAX} characters, without spaces, newlines or special characters"
     ))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn clients(session: &Session, wanted: impl Fn(u64) -> bool) -> String {

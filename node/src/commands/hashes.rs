@@ -1,9 +1,8 @@
 //! Commands on hashes.
 
-use super::call::{all_ok, key_and_rest, only, pairs, wrong_arity_of};
+use super::call::{all_ok, key_and_rest, on_element, on_elements, only, pairs, wrong_arity_of};
 use super::elements::{self, Of, SCAN_CAVEAT};
 use super::{Arguments, BASE, Group, Kind, ONE_KEY, Plan, Run, Spec, random};
-use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
 
 const READ: Spec = Spec { group: Group::Hash, kind: Kind::Read, keys: ONE_KEY, ..BASE };
@@ -35,7 +34,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key field",
         summary: "Read a field of a hash",
         example: "hget user:1 name",
-        run: Run::Data { plan: |args| field(args, |field| Command::HGet { field }), combine: only },
+        run: Run::Data { plan: |args| on_element(args, |field| Command::HGet { field }), combine: only },
         ..READ
     },
     Spec {
@@ -44,7 +43,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key field [field ...]",
         summary: "Read several fields of a hash",
         example: "hmget user:1 name born",
-        run: Run::Data { plan: |args| fields(args, |fields| Command::HMGet { fields }), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |fields| Command::HMGet { fields }), combine: only },
         ..READ
     },
     Spec {
@@ -53,7 +52,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "All fields of a hash and their values",
         example: "hgetall user:1",
-        run: Run::Data { plan: |args| fields(args, |_| Command::HGetAll), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::HGetAll), combine: only },
         ..READ
     },
     Spec {
@@ -63,7 +62,7 @@ pub const SPECS: &[Spec] = &[
         summary: "Delete fields of a hash",
         caveat: "deletes what this peer has seen; a concurrent write survives",
         example: "hdel user:1 born",
-        run: Run::Data { plan: |args| fields(args, |fields| Command::HDel { fields }), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |fields| Command::HDel { fields }), combine: only },
         ..WRITE
     },
     Spec {
@@ -82,7 +81,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "The number of fields of a hash",
         example: "hlen user:1",
-        run: Run::Data { plan: |args| fields(args, |_| Command::HLen), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::HLen), combine: only },
         caveat: "a hash of more than 1 MiB is counted in pages: an estimate while others write",
         ..READ
     },
@@ -92,7 +91,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "The fields of a hash",
         example: "hkeys user:1",
-        run: Run::Data { plan: |args| fields(args, |_| Command::HKeys), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::HKeys), combine: only },
         ..READ
     },
     Spec {
@@ -101,7 +100,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "The values of a hash",
         example: "hvals user:1",
-        run: Run::Data { plan: |args| fields(args, |_| Command::HVals), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::HVals), combine: only },
         ..READ
     },
     Spec {
@@ -110,7 +109,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key field",
         summary: "Whether a hash has a field",
         example: "hexists user:1 name",
-        run: Run::Data { plan: |args| field(args, |field| Command::HExists { field }), combine: only },
+        run: Run::Data { plan: |args| on_element(args, |field| Command::HExists { field }), combine: only },
         ..READ
     },
     Spec {
@@ -119,7 +118,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key field",
         summary: "The length of a field's value in bytes",
         example: "hstrlen user:1 name",
-        run: Run::Data { plan: |args| field(args, |field| Command::HGet { field }), combine: length },
+        run: Run::Data { plan: |args| on_element(args, |field| Command::HGet { field }), combine: length },
         ..READ
     },
     Spec {
@@ -146,14 +145,4 @@ fn hset(args: Arguments, name: &str) -> Result<Plan, String> {
     let (key, words) = key_and_rest(args);
     let entries = pairs(words).ok_or_else(|| wrong_arity_of(name))?;
     Ok(vec![(key, Command::HSet { entries })])
-}
-
-fn fields(args: Arguments, command: fn(Vec<ByteBuf>) -> Command) -> Result<Plan, String> {
-    let (key, fields) = key_and_rest(args);
-    Ok(vec![(key, command(fields))])
-}
-
-fn field(args: Arguments, command: fn(ByteBuf) -> Command) -> Result<Plan, String> {
-    let (key, mut fields) = key_and_rest(args);
-    Ok(vec![(key, command(fields.pop().unwrap_or_default()))])
 }

@@ -1,6 +1,6 @@
 //! Commands on keys of any type, and scans.
 
-use super::call::{key_and_rest, only, sum};
+use super::call::{key_and_rest, on_each, only, sum};
 use super::cursors::Place;
 use super::failure::{failure_frame, mismatch};
 use super::session::{Session, frame_of};
@@ -38,7 +38,7 @@ const TTL: Spec = Spec {
     usage: "key",
     summary: "-1 if the key exists, -2 if not",
     caveat: "keys do not expire yet",
-    run: Run::Data { plan: exists, combine: ttl },
+    run: Run::Data { plan: |keys| on_each(keys, Command::Exists), combine: ttl },
     ..READ
 };
 
@@ -52,7 +52,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key [key ...]",
         summary: "How many of the keys exist",
         example: "exists greeting visits",
-        run: Run::Data { plan: exists, combine: sum },
+        run: Run::Data { plan: |keys| on_each(keys, Command::Exists), combine: sum },
         ..READ
     },
     Spec {
@@ -63,7 +63,7 @@ pub const SPECS: &[Spec] = &[
         summary: "How many of the keys exist; the same as EXISTS",
         caveat: "peers do not note when a key was last used",
         example: "touch greeting visits",
-        run: Run::Data { plan: exists, combine: sum },
+        run: Run::Data { plan: |keys| on_each(keys, Command::Exists), combine: sum },
         ..READ
     },
     Spec {
@@ -84,7 +84,7 @@ pub const SPECS: &[Spec] = &[
         name: "persist",
         summary: "0: no key has a time at which it ends",
         example: "persist greeting",
-        run: Run::Data { plan: exists, combine: persist },
+        run: Run::Data { plan: |keys| on_each(keys, Command::Exists), combine: persist },
         ..TTL
     },
     Spec {
@@ -117,10 +117,6 @@ pub const SPECS: &[Spec] = &[
 fn remove(args: Arguments) -> Result<Plan, String> {
     let keys: BTreeSet<_> = args.into_iter().map(ByteBuf::from).collect();
     Ok(keys.into_iter().map(|key| (key, Command::Del)).collect())
-}
-
-fn exists(args: Arguments) -> Result<Plan, String> {
-    Ok(args.into_iter().map(|key| (key.into(), Command::Exists)).collect())
 }
 
 fn ttl(replies: Vec<Reply>) -> Reply {

@@ -1,6 +1,6 @@
 //! Commands on sets.
 
-use super::call::{Combine, integer, key_and_rest, only};
+use super::call::{Combine, integer, on_each, on_element, on_elements, only};
 use super::elements::{self, Of, SCAN_CAVEAT};
 use super::{ALL_KEYS, Arguments, BASE, COUNTED_KEYS, Group, Kind, ONE_KEY, Plan, Run, Spec, random, upper};
 use serde_bytes::ByteBuf;
@@ -19,7 +19,7 @@ pub const SPECS: &[Spec] = &[
         summary: "Add members to a set",
         caveat: "of an add and a remove at the same time the add wins; the count is of members new to this peer",
         example: "sadd team ada grace",
-        run: Run::Data { plan: |args| members(args, |members| Command::SAdd { members }), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |members| Command::SAdd { members }), combine: only },
         ..WRITE
     },
     Spec {
@@ -29,7 +29,7 @@ pub const SPECS: &[Spec] = &[
         summary: "Remove members from a set",
         caveat: "removes what this peer has seen; a concurrent add survives",
         example: "srem team ada",
-        run: Run::Data { plan: |args| members(args, |members| Command::SRem { members }), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |members| Command::SRem { members }), combine: only },
         ..WRITE
     },
     Spec {
@@ -38,7 +38,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "All members of a set",
         example: "smembers team",
-        run: Run::Data { plan: |args| members(args, |_| Command::SMembers), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::SMembers), combine: only },
         ..READ
     },
     Spec {
@@ -47,7 +47,10 @@ pub const SPECS: &[Spec] = &[
         usage: "key member",
         summary: "Whether a member is in a set",
         example: "sismember team ada",
-        run: Run::Data { plan: sismember, combine: only },
+        run: Run::Data {
+            plan: |args| on_element(args, |member| Command::SIsMember { member }),
+            combine: only,
+        },
         ..READ
     },
     Spec {
@@ -57,7 +60,7 @@ pub const SPECS: &[Spec] = &[
         summary: "Whether each of several members is in a set",
         example: "smismember team ada bob",
         run: Run::Data {
-            plan: |args| members(args, |members| Command::SMIsMember { members }),
+            plan: |args| on_elements(args, |members| Command::SMIsMember { members }),
             combine: only,
         },
         ..READ
@@ -78,7 +81,7 @@ pub const SPECS: &[Spec] = &[
         usage: "key",
         summary: "The number of members of a set",
         example: "scard team",
-        run: Run::Data { plan: |args| members(args, |_| Command::SCard), combine: only },
+        run: Run::Data { plan: |args| on_elements(args, |_| Command::SCard), combine: only },
         caveat: "a set of more than 1 MiB is counted in pages: an estimate while others write",
         ..READ
     },
@@ -100,7 +103,7 @@ pub const SPECS: &[Spec] = &[
         summary: "The members of any of several sets",
         caveat: EACH_ON_ITS_OWN,
         example: "sunion team guests",
-        run: Run::Data { plan: whole, combine: union },
+        run: Run::Data { plan: |keys| on_each(keys, Command::SMembers), combine: union },
         ..READ
     },
     Spec {
@@ -111,7 +114,7 @@ pub const SPECS: &[Spec] = &[
         summary: "The members that several sets have in common",
         caveat: EACH_ON_ITS_OWN,
         example: "sinter team guests",
-        run: Run::Data { plan: whole, combine: intersection },
+        run: Run::Data { plan: |keys| on_each(keys, Command::SMembers), combine: intersection },
         ..READ
     },
     Spec {
@@ -133,15 +136,10 @@ pub const SPECS: &[Spec] = &[
         summary: "The members of the first set that no other has",
         caveat: EACH_ON_ITS_OWN,
         example: "sdiff team guests",
-        run: Run::Data { plan: whole, combine: difference },
+        run: Run::Data { plan: |keys| on_each(keys, Command::SMembers), combine: difference },
         ..READ
     },
 ];
-
-/// All members of each key.
-fn whole(args: Arguments) -> Result<Plan, String> {
-    Ok(args.into_iter().map(|key| (ByteBuf::from(key), Command::SMembers)).collect())
-}
 
 fn union(replies: Vec<Reply>) -> Reply {
     combined(replies, |all, other| all.extend(other))
@@ -174,7 +172,7 @@ fn intersection_size(mut args: Arguments) -> Result<(Plan, Combine), String> {
         Reply::Set(common) => Reply::Int(i64::try_from(common.len()).unwrap_or(i64::MAX).min(most)),
         other => other,
     };
-    Ok((whole(args)?, Combine::With(Box::new(combine))))
+    Ok((on_each(args, Command::SMembers)?, Combine::With(Box::new(combine))))
 }
 
 fn difference(replies: Vec<Reply>) -> Reply {
@@ -196,15 +194,6 @@ fn combined(replies: Vec<Reply>, with: fn(&mut BTreeSet<ByteBuf>, Vec<ByteBuf>))
         }
     }
     Reply::Set(result.unwrap_or_default().into_iter().collect())
-}
-
-fn members(args: Arguments, command: fn(Vec<ByteBuf>) -> Command) -> Result<Plan, String> {
-    let (key, members) = key_and_rest(args);
-    Ok(vec![(key, command(members))])
-}
-
-fn sismember(args: Arguments) -> Result<Plan, String> {
-    members(args, |mut members| Command::SIsMember { member: members.pop().unwrap_or_default() })
 }
 
 #[cfg(test)]

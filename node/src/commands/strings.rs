@@ -1,6 +1,6 @@
 //! Commands on strings and counters.
 
-use super::call::{Combine, all_ok, each, integer, key_and_rest, only, pairs, wrong_arity_of};
+use super::call::{Combine, all_ok, each, integer, key_and_rest, on_each, only, pairs, wrong_arity_of};
 use super::{ALL_KEYS, Arguments, BASE, Group, Keys, Kind, ONE_KEY, Plan, Run, Spec, refused, upper};
 use serde_bytes::ByteBuf;
 use starling_crdt::{Command, Reply};
@@ -49,7 +49,7 @@ pub const SPECS: &[Spec] = &[
         summary: "Read several strings",
         caveat: "each key is read on its own; there is no common moment",
         example: "mget greeting visits",
-        run: Run::Data { plan: mget, combine: each },
+        run: Run::Data { plan: |keys| on_each(keys, Command::Get), combine: each },
         ..READ
     },
     Spec {
@@ -150,10 +150,6 @@ fn refuse_option(option: &str) -> Result<(), String> {
         )),
         _ => Err("ERR syntax error; usage: SET key value [KEEPTTL]".into()),
     }
-}
-
-fn mget(args: Arguments) -> Result<Plan, String> {
-    Ok(args.into_iter().map(|key| (key.into(), Command::Get)).collect())
 }
 
 /// Of a key named twice the last value counts; the writes run at once, so only that one is sent.

@@ -116,3 +116,14 @@ fn a_key_named_twice_is_written_once() {
     let value = ByteBuf::from(b"2".to_vec());
     assert_eq!(call.plan, vec![(ByteBuf::from(b"a".to_vec()), Command::Set { value })]);
 }
+
+#[test]
+fn ids_are_read_as_they_are_shown() {
+    let id = ByteArray::new([0, 1, 2, 3, 0xfc, 0xfd, 0xfe, 0xff]);
+    for shown in ["00010203fcfdfeff", "00010203FCFDFEFF"] {
+        assert_eq!(parse_id(shown.as_bytes()), Some(id));
+    }
+    for text in ["", "00", "00010203fcfdfefg", "+0010203fcfdfeff", "00010203fcfdfeff00"] {
+        assert_eq!(parse_id::<8>(text.as_bytes()), None, "{text}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Replies for people, for scripts and as JSON.
 
 use crate::resp::frame::{Frame, quoted};
+use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
 /// As `redis-cli` prints replies on a terminal: `(integer) 5`, `"hello"`, `1) "ada"`.
@@ -115,7 +116,7 @@ fn map_value(entries: &[(Frame, Frame)]) -> Value {
 fn bytes_value(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
-        Err(_) => json!({ "hex": hex(bytes) }),
+        Err(_) => json!({ "hex": HEXLOWER.encode(bytes) }),
     }
 }
 
@@ -128,11 +129,7 @@ fn key_text(key: &Frame) -> String {
 
 /// A key as text, or `hex:` and its bytes.
 pub fn text_or_hex(bytes: &[u8]) -> String {
-    std::str::from_utf8(bytes).map_or_else(|_| format!("hex:{}", hex(bytes)), str::to_owned)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    std::str::from_utf8(bytes).map_or_else(|_| format!("hex:{}", HEXLOWER.encode(bytes)), str::to_owned)
 }
 
 #[cfg(test)]
