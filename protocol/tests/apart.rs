@@ -8,7 +8,7 @@ use starling_protocol::config::{Config, Genesis};
 use starling_protocol::effect::Effect;
 use starling_protocol::ids::{OpId, PeerId, RequestId};
 use starling_protocol::input::Input;
-use starling_protocol::member::{Record, Standing, Step, View};
+use starling_protocol::member::{Health, Record, Standing, Step, View};
 use starling_protocol::membership::signing::Unsigned;
 use starling_protocol::message::{Call, Gossip, GossipBody, Message};
 use starling_protocol::peer::{Peer, Start};
