@@ -129,7 +129,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     let stands_first = std::env::args().nth(1).is_some_and(|first| first.starts_with('-'));
     if error.kind() == ErrorKind::UnknownArgument && stands_first && data::FLAGS.find(&found).is_some() {
-        stdio::say(format_args!("\n  tip: flags follow the command: starling get greeting {found} .."));
+        stdio::say(format_args!("\n  tip: flags follow the command: starling get {found} .."));
     }
     ExitCode::from(if error.exit_code() == 0 { 0 } else { USAGE })
 }

@@ -141,12 +141,18 @@ fn the_last_argument_may_come_from_standard_input() {
         writing.join().unwrap();
         said(output)
     };
-    assert_eq!(given(&["set", "k", "-x"], b"a\xff\n".into()).out, "OK\n");
+    assert_eq!(given(&["set", "-x", "k"], b"a\xff\n".into()).out, "OK\n");
     assert_eq!(once(&peer, &["get", "k", "--json"]).out, "{\"hex\":\"61ff0a\"}\n");
     assert_eq!(given(&["set", "-x", "--w", "1", "--", "--k"], b"--json".into()).out, "OK\n");
     assert_eq!(once(&peer, &["get", "--", "--k"]).out, "--json\n");
-    let much = given(&["set", "k", "-x"], vec![b'x'; starling_crdt::cell::VALUE_MAX + 1]);
+    let much = given(&["set", "-x", "k"], vec![b'x'; starling_crdt::cell::VALUE_MAX + 1]);
     assert!(much.code == 2 && much.err.contains("has more than 8388608 bytes"), "{}", much.err);
+    let wrong = given(&["get", "-x", "k", "k"], vec![b'x'; starling_crdt::cell::VALUE_MAX + 1]);
+    assert!(wrong.err.contains("wrong number of arguments"), "before it is read: {}", wrong.err);
+    for word in ["-x", "-h"] {
+        assert_eq!(given(&["set", "k", word], b"unread".into()).out, "OK\n");
+        assert_eq!(once(&peer, &["get", "k"]).out, format!("{word}\n"));
+    }
 }
 
 #[test]
@@ -251,12 +257,10 @@ fn what_a_peer_that_was_killed_has_left_behind_tells_nobody_its_password() {
 fn a_flag_is_no_data_wherever_it_stands() {
     let peer = FakePeer::start();
     once(&peer, &["mset", "d1", "1", "prod", "2"]);
-    assert!(once(&peer, &["del", "d1", "--help"]).out.contains("usage    DEL key"));
+    assert!(once(&peer, &["del", "--help"]).out.contains("usage    DEL key"));
     for (args, what) in [
-        (
-            &["del", "prod", "--conect", "db.lan:7379"][..],
-            "del knows no flag --conect; did you mean --connect?",
-        ),
+        (&["del", "d1", "--help"][..], "--help stands alone: del --help"),
+        (&["del", "prod", "--conect", "db.lan:7379"], "del knows no flag --conect; did you mean --connect?"),
         (&["mset", "x", "1", "--w", "1", "y", "2"], "--w stands among what mset is about"),
         (
             &["hset", "user:1", "name", "bob", "--jsno", "x"],

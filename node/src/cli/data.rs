@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 pub const FLAGS: Known = Known {
     valued: &["--r", "--w", "--connect", "--dir", "--token", "--password-file", "--tls-ca"],
-    plain: &["--json", "--tls", "-x", "--help", "-h"],
+    plain: &["--json", "--tls", "-x", "--help"],
 };
 
 const FLAGS_HELP: &str = "flags    --r N  --w N   copies to read, to write; --json   the reply as JSON\n         \
-                          -x   the last argument from standard input, to its last byte\n         \
+                          -x   before the arguments: the last one from standard input, to its last byte\n         \
                           --connect HOST:PORT   another peer; --dir DIR   the one of that directory\n         \
                           --token TOKEN, --password-file FILE   log in; --tls, --tls-ca FILE   encrypt\n         \
                           they go first or last; what comes after -- is data\n\
@@ -74,10 +74,11 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, Error> {
     for (flag, value) in &flags {
         reach.set(flag, value);
     }
-    if flags.iter().any(|(flag, _)| *flag == "-x") {
+    let reads = flags.iter().any(|(flag, _)| *flag == "-x");
+    refuse_wrong_number(&words, usize::from(reads))?;
+    if reads {
         words.push(standard_input()?);
     }
-    refuse_wrong_number(&words)?;
     send(&reach, &Call::of(words, &flags).map_err(Error::usage)?)
 }
 
@@ -97,8 +98,8 @@ fn help(topic: &[Vec<u8>]) -> Result<ExitCode, Error> {
 /// As of `redis-cli -x`, but a newline at its end is part of it: what is kept is what was there.
 fn standard_input() -> Result<Vec<u8>, Error> {
     let mut value = Vec::new();
-    let limited = std::io::stdin().lock().take(VALUE_MAX as u64 + 1).read_to_end(&mut value);
-    limited.map_err(|error| Error::new("cannot read standard input").why(error))?;
+    let read = std::io::stdin().lock().take(VALUE_MAX as u64 + 1).read_to_end(&mut value);
+    read.map_err(|error| Error::new("cannot read standard input").why(error))?;
     if value.len() > VALUE_MAX {
         return Err(Error::usage(format!("standard input has more than {VALUE_MAX} bytes"))
             .why("a value has no more")
@@ -137,10 +138,11 @@ fn unknown(name: &[u8]) -> Error {
         .hint("starling --help lists the commands of this program, starling help those of the store")
 }
 
-/// Before anybody is asked: a flag with one dash that is no flag here would else be data.
-fn refuse_wrong_number(words: &[Vec<u8>]) -> Result<(), Error> {
+/// Before anything is read or anybody asked: a flag with one dash that is no flag here would else be data. `more` words
+/// are still to come.
+fn refuse_wrong_number(words: &[Vec<u8>], more: usize) -> Result<(), Error> {
     let spec = words.first().and_then(|name| commands::find(name));
-    let Some(spec) = spec.filter(|spec| !spec.accepts(words.len())) else { return Ok(()) };
+    let Some(spec) = spec.filter(|spec| !spec.accepts(words.len() + more)) else { return Ok(()) };
     let flags: Vec<_> = FLAGS.valued.iter().chain(FLAGS.plain).copied().collect();
     Err(Error::usage(format!("wrong number of arguments for {}", spec.name))
         .why(format!("it is used so: {}", spec.synopsis()))

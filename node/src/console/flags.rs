@@ -17,7 +17,7 @@ impl Known {
 }
 
 /// In the console.
-pub const OF_LINES: Known = Known { valued: &["--r", "--w"], plain: &["--json", "--help", "-h"] };
+pub const OF_LINES: Known = Known { valued: &["--r", "--w"], plain: &["--json", "--help"] };
 
 /// A flag and its value, which is empty where it has none.
 pub type Flag = (&'static str, String);
@@ -25,8 +25,14 @@ pub type Flag = (&'static str, String);
 /// The words without flags, and these in their order. What begins with two dashes is a flag, unless it is quoted or
 /// comes after `--`: one that is misspelt would else be data, and what follows it a key to remove. Flags stand before
 /// the arguments or behind them; among these one is never followed: it may be data that somebody else has written, and
-/// would tell where the token goes. `leave --help` becomes `help leave`.
+/// would tell where the token goes. With one dash there is `-x`, and only before the arguments. `leave --help` and
+/// `leave -h` become `help leave`; with more words that is refused, since nothing of what these ask for is done.
 pub fn take(words: Vec<Word>, known: &Known) -> Result<(Vec<Vec<u8>>, Vec<Flag>), String> {
+    if let [name, Word { bytes, quoted: false }] = words.as_slice()
+        && matches!(bytes.as_slice(), b"--help" | b"-h")
+    {
+        return Ok((vec![b"help".to_vec(), name.bytes.clone()], Vec::new()));
+    }
     let mut words = words.into_iter().peekable();
     let (mut kept, mut taken) = (Vec::from_iter(words.next().map(|word| word.bytes)), Vec::new());
     let name = kept.first().map(|name| text(name)).unwrap_or_default();
@@ -37,7 +43,8 @@ pub fn take(words: Vec<Word>, known: &Known) -> Result<(Vec<Vec<u8>>, Vec<Flag>)
             break;
         }
         let typed = text(&word.bytes);
-        if word.quoted || !is_flag(&typed, known) {
+        let short = kept.len() == 1 && known.plain.contains(&&*typed);
+        if word.quoted || !(short || typed.len() > 2 && typed.starts_with("--")) {
             if let Some(flag) = behind {
                 return Err(format!("{flag} stands among what {name} is about; flags go first or last"));
             }
@@ -48,6 +55,7 @@ pub fn take(words: Vec<Word>, known: &Known) -> Result<(Vec<Vec<u8>>, Vec<Flag>)
             typed.split_once('=').map_or((&*typed, None), |(flag, value)| (flag, Some(value)));
         let flag = known.find(flag).ok_or_else(|| unknown(&name, flag, known))?;
         let value = match value {
+            _ if flag == "--help" => return Err(format!("--help stands alone: {name} --help")),
             _ if known.plain.contains(&flag) && value.is_some() => {
                 return Err(format!("{flag} takes no value"));
             }
@@ -61,15 +69,7 @@ pub fn take(words: Vec<Word>, known: &Known) -> Result<(Vec<Vec<u8>>, Vec<Flag>)
         behind = behind.or((kept.len() > 1).then_some(flag));
         taken.push((flag, value));
     }
-    if taken.iter().any(|(flag, _)| ["--help", "-h"].contains(flag)) {
-        kept.truncate(1);
-        kept.insert(0, b"help".to_vec());
-    }
     Ok((kept, taken))
-}
-
-fn is_flag(word: &str, known: &Known) -> bool {
-    word.len() > 2 && word.starts_with("--") || known.plain.contains(&word)
 }
 
 fn unknown(name: &str, flag: &str, known: &Known) -> String {
@@ -121,9 +121,27 @@ mod tests {
 
     #[test]
     fn who_asks_for_help_gets_nothing_else() {
-        for line in ["del --help", "del d1 d2 --help", "del d1 -h", "del --help d1"] {
+        for line in ["del --help", "del -h"] {
             assert_eq!(taken(line).unwrap().0, "help del", "{line}");
         }
-        assert_eq!(taken("get \"--help\"").unwrap().0, "get --help");
+        for line in ["del d1 d2 --help", "del --help d1", "set --w 3 --help"] {
+            assert!(taken(line).unwrap_err().starts_with("--help stands alone: "), "{line}");
+        }
+        for line in ["get \"--help\"", "get -- --help"] {
+            assert_eq!(taken(line).unwrap().0, "get --help", "{line}");
+        }
+    }
+
+    #[test]
+    fn one_dash_is_data_but_for_a_flag_that_stands_before_the_arguments() {
+        let shell = Known { valued: &["--w"], plain: &["-x"] };
+        let taken = |line: &str| take(words::split(line.as_bytes()).unwrap(), &shell).unwrap();
+        for line in
+            ["set k -h", "set -h v", "set k -x", "set \"-x\" v", "get \"-h\"", "set -- -x -h", "incrby k -5"]
+        {
+            assert_eq!(taken(line).1, [], "{line}");
+        }
+        let (words, flags) = taken("set -x --w 1 -- -x");
+        assert_eq!((words, flags[0].0), (vec![b"set".to_vec(), b"-x".to_vec()], "-x"));
     }
 }
