@@ -930,7 +930,7 @@ fn a_token_that_was_revoked_or_has_expired_ends_also_where_it_is_in_use() {
     assert!(all.text("TOKENS").contains("open"));
     assert_eq!(all.call(&format!("TOKEN REVOKE {id}")), Frame::ok());
     // Nobody has asked: it is told all the same, and its place is free.
-    assert_eq!(client.rest(), "-NOAUTH the token was revoked; AUTH with another\r\n");
+    assert_eq!(client.rest(), "-NOAUTH the token was revoked; connect again with another\r\n");
     let mut client = Client::of(&peer);
     assert_eq!(client.error(&format!("AUTH {token}")), "WRONGPASS the token was revoked");
     assert!(all.text("TOKENS").contains("revoked"));
@@ -939,7 +939,7 @@ fn a_token_that_was_revoked_or_has_expired_ends_also_where_it_is_in_use() {
     let short = admission.give_token(scope("", true, false), Duration::from_millis(300)).unwrap().text();
     let mut client = Client::of(&peer);
     assert_eq!(client.call(&format!("AUTH {short}")), Frame::ok());
-    assert_eq!(client.rest(), "-NOAUTH the token has expired; AUTH with another\r\n");
+    assert_eq!(client.rest(), "-NOAUTH the token has expired; connect again with another\r\n");
     let mut client = Client::of(&peer);
     assert_eq!(client.error(&format!("AUTH {short}")), "WRONGPASS the token has expired");
     // By the token itself, as one does who finds it somewhere.
@@ -972,7 +972,7 @@ fn a_token_that_ends_under_a_pipeline_is_told_in_its_place_and_ends_the_connecti
     admission.revoke_token(&given).unwrap();
     // It may come before the peer has looked, or after: what is read is the same.
     let _ = client.0.write_all(&b"GET k\r\n".repeat(100));
-    assert_eq!(client.rest(), "-NOAUTH the token was revoked; AUTH with another\r\n");
+    assert_eq!(client.rest(), "-NOAUTH the token was revoked; connect again with another\r\n");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Session {
     /// The connection ends with it, so that its place is free for others. Returns the line for why.
     fn token_ended(&mut self, why: TokenError) -> String {
         (self.access, self.closing) = (Access::Nothing, true);
-        format!("NOAUTH {why}; AUTH with another")
+        format!("NOAUTH {why}; connect again with another")
     }
 
     /// Whether this key may be told of: scans meet all keys.

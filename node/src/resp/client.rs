@@ -157,7 +157,7 @@ impl Client {
 fn refused(line: &str) -> io::Error {
     let denied = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     match line.split(' ').next().unwrap_or_default() {
-        "NOAUTH" => match line.strip_suffix("; AUTH with another") {
+        "NOAUTH" => match line.strip_suffix("; connect again with another") {
             // A token that was good a moment ago.
             Some(ended) => denied(ended.strip_prefix("NOAUTH ").unwrap_or(ended)),
             None => denied("it wants a password"),
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn whose_token_ends_while_it_comes_reads_that_and_no_wish_for_a_password() {
         let said = |line| refused(line).to_string();
-        assert_eq!(said("NOAUTH the token was revoked; AUTH with another"), "the token was revoked");
+        assert_eq!(said("NOAUTH the token was revoked; connect again with another"), "the token was revoked");
         assert_eq!(said("NOAUTH Authentication required."), "it wants a password");
     }
 }
