@@ -88,11 +88,12 @@ impl Link {
     }
 
     /// Sends a command, connecting first if need be. A connection that was idle may have been closed by a
-    /// peer that restarted: then it is made again, but a command is never sent twice by itself.
+    /// peer that restarted, or whose last word was that a token has ended: then it is made again, but a command is
+    /// never sent twice by itself.
     pub fn run<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Result<Reached, Error> {
-        if let Some(client) = &mut self.client
-            && self.patience.shortened(OPENING, || client.call(&["PING"])).is_err()
-        {
+        let ping =
+            self.client.as_mut().map(|client| self.patience.shortened(OPENING, || client.call(&["PING"])));
+        if !matches!(ping, Some(Ok(Frame::Simple(pong))) if pong == "PONG") {
             self.client = None;
         }
         let client = match &mut self.client {
@@ -387,6 +388,7 @@ fn reached_at(ready: &serde_json::Value) -> Option<String> {
 mod tests {
     use super::super::reach::Place;
     use super::*;
+    use std::io::{Read, Write};
 
     #[test]
     fn addresses_are_read_in_their_short_forms() {
@@ -427,6 +429,33 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("takes connections, but does not answer"), "{text}");
         assert!(text.contains("paused") && !text.contains("starling up"), "{text}");
+    }
+
+    /// It is told unasked, and is no answer to what is asked next.
+    #[test]
+    fn a_connection_whose_token_has_ended_meanwhile_takes_no_command() {
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = peer.local_addr().unwrap().to_string();
+        let serving = std::thread::spawn(move || {
+            let ended = "-NOAUTH the token was revoked; connect again with another\r\n";
+            for answers in [&["+OK\r\n", "+OK\r\n", "+OK\r\n", ":1\r\n", ended][..], &[ended]] {
+                let (mut stream, _) = peer.accept().unwrap();
+                for answer in answers {
+                    // The last line of a connection is not waited for.
+                    if *answer != ended {
+                        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                    }
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        let mut link = Link::to(at, &Reach::default());
+        assert_eq!(link.run(&["INCR", "k"]).unwrap().frame, Frame::Int(1));
+        let error = link.run(&["INCR", "k"]).unwrap_err();
+        assert!(error.is_named("NOAUTH") && error.to_string().contains("was revoked"), "{error}");
+        serving.join().unwrap();
     }
 
     #[test]
