@@ -69,6 +69,7 @@ impl Finding {
 /// The exit code is 1 if a check has failed. Takes a few seconds at most.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
     let values = Values::resolve(&args.settings, &|name| std::env::var_os(name))?;
+    let (told, answers_at) = running(&values, args.place.clone())?;
     let mut findings = Vec::new();
     match Options::new(&values) {
         Ok(mut options) => {
@@ -80,14 +81,14 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             // What another peer needs is no matter of these settings.
             let is_at_rest = Directory::is_in_use(&options.dir).is_ok_and(|used| !used);
             if is_at_rest && options.dir.exists() && !args.place.names_peer() {
-                findings.extend(machine::ports(&options));
+                findings.extend(machine::ports(&options, answers_at.as_deref()));
             }
         }
         Err(error) => {
             findings.push(Finding::fail("configuration", error.to_string(), "starling config show"));
         }
     }
-    findings.extend(running(&values, args.place)?);
+    findings.extend(told);
     if args.json {
         stdio::text(crate::render::json(&findings))?;
     } else {
@@ -118,8 +119,9 @@ fn as_it_runs(options: &mut Options, values: &Values) {
     }
 }
 
-/// What the peer says that runs: the one that is named, or else that of this directory.
-fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
+/// What the peer says that runs: the one that is named, or else that of this directory, or at the usual port. If it
+/// answers, also where.
+fn running(values: &Values, place: Place) -> Result<(Vec<Finding>, Option<String>), Error> {
     let path = |key| values.text(key).map(PathBuf::from);
     let dir = path("dir").filter(|_| match values.value("dir").origin {
         Origin::Flag(_) => true,
@@ -129,11 +131,14 @@ fn running(values: &Values, place: Place) -> Result<Vec<Finding>, Error> {
     });
     let reach = Reach { place, dir, password_file: path("password-file") };
     match reach.link() {
-        Ok(link) => Ok(peers::examine(link)),
+        Ok(mut link) => {
+            let told = peers::examine(&mut link);
+            Ok((told, link.is_connected().then(|| link.address().to_owned())))
+        }
         Err(error) if error.code() == USAGE => Err(error),
         Err(error) => {
             let fix = error.what_to_do().unwrap_or("starling up");
-            Ok(vec![Finding::warn("peer", error.line(), fix)])
+            Ok((vec![Finding::warn("peer", error.line(), fix)], None))
         }
     }
 }

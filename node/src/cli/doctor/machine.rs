@@ -2,7 +2,7 @@
 
 use super::super::entering::refuse_half_joined;
 use super::super::up;
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::admission::{Admission, to_oneself};
 use crate::config::Options;
 use crate::directory::{Directory, in_shell, is_private};
@@ -33,15 +33,19 @@ pub fn examine(options: &Options) -> Vec<Finding> {
     findings
 }
 
-/// Whether a peer that is started here finds its ports free. The kept ones it gives up where they are not.
-pub fn ports(options: &Options) -> Vec<Finding> {
+/// Whether a peer that is started here finds its ports free. The kept ones it gives up where they are not. A peer of
+/// another directory that has them, and answers where clients come, is no failure: it may be the one that is wanted.
+pub fn ports(options: &Options, answers_at: Option<&str>) -> Vec<Finding> {
     const CHECK: &str = "ports";
     let clients = up::can_bind(options.resp);
     let peers = transport::can_listen(&options.listen).map_err(Error::from);
+    let port = format!(":{}", options.resp.port());
+    let verdict =
+        if answers_at.is_some_and(|at| at.ends_with(&port)) { Verdict::Warn } else { Verdict::Fail };
     let taken: Vec<_> = [clients, peers]
         .iter()
         .filter_map(|found| found.as_ref().err())
-        .map(|error| Finding::of(CHECK, error))
+        .map(|error| Finding { verdict, ..Finding::of(CHECK, error) })
         .collect();
     if taken.is_empty() { vec![Finding::ok(CHECK, "free for clients and for other peers")] } else { taken }
 }
@@ -171,8 +175,8 @@ fn certificate(until_ms: u64, now_ms: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::config::{SettingFlags, Values};
 
     fn of_size(free: u64, total: u64) -> Disk {
         Disk { free, total }
@@ -202,6 +206,24 @@ mod tests {
         assert_eq!(found(&store, 0o755).verdict, Verdict::Warn);
         assert!(found(&store, 0o750).fix.unwrap().starts_with("chmod 700 "));
         assert!(found(&password, 0o644).fix.unwrap().starts_with("chmod 600 "));
+    }
+
+    #[test]
+    fn ports_of_a_peer_that_answers_are_a_warning_and_those_of_others_a_failure() {
+        let (home, taken) =
+            (tempfile::tempdir().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let at = taken.local_addr().unwrap().to_string();
+        let mut flags = SettingFlags::default();
+        let dir = home.path().display().to_string();
+        for (key, text) in [("dir", &*dir), ("resp", &at), ("listen", "127.0.0.1:0")] {
+            flags.add(key, [text.to_owned()]);
+        }
+        let options = Options::new(&Values::resolve(&flags, &|_| None).unwrap()).unwrap();
+        let verdict = |answers_at| ports(&options, answers_at)[0].verdict;
+        assert_eq!(verdict(Some(&at)), Verdict::Warn);
+        assert_eq!((verdict(Some("127.0.0.1:1")), verdict(None)), (Verdict::Fail, Verdict::Fail));
+        drop(taken);
+        assert_eq!(verdict(None), Verdict::Ok);
     }
 
     #[test]

@@ -19,11 +19,11 @@ const CLOCKS_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most other peers that are tried.
 const TRIED_MAX: usize = 32;
 
-pub fn examine(mut link: Link) -> Vec<Finding> {
+pub fn examine(link: &mut Link) -> Vec<Finding> {
     let address = link.address().to_owned();
     let status = match link.status() {
         Ok(status) => status,
-        Err(error) => return vec![unasked(&link, &error)],
+        Err(error) => return vec![unasked(link, &error)],
     };
     let peer = Finding::ok("peer", format!("{} answers at {address}", plain(&status.name)));
     vec![peer, network(&status), clocks(status.clock.as_ref()), reachable(&status), reaches(&status)]
