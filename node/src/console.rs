@@ -125,10 +125,7 @@ fn help(call: &Call) -> Result<u8, Error> {
 /// An address, or the name of a peer of the testnet.
 fn resolved(address: &str, testnet: Option<&Testnet>) -> Result<String, Error> {
     match (link::as_address(address), testnet) {
-        (None, None) => link::as_place(address).ok_or_else(|| {
-            Error::usage(format!("{address:?} is not an address"))
-                .hint("write host:port, a host or a port, such as 127.0.0.1:7379")
-        }),
+        (None, None) => link::as_place(address),
         (Some(address), _) => Ok(address),
         (None, Some(testnet)) => {
             testnet.address_of(address).map_err(|why| Error::new(why).hint(":status lists the peers"))

@@ -12,6 +12,7 @@ use crate::resp::tls::{self, Trust};
 use starling_protocol::admission::token::Token;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -317,27 +318,31 @@ fn hidden(notes: &[(Frame, Frame)]) -> i64 {
 
 /// `host:port`, `:port` or a port alone, as an address. `None`: none of these.
 pub fn as_address(text: &str) -> Option<String> {
-    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+    let local = |port: NonZeroU16| SocketAddr::from((Ipv4Addr::LOCALHOST, port.get())).to_string();
     let port = text.strip_prefix(':').unwrap_or(text);
-    if let Ok(port) = port.parse::<u16>() {
+    if let Ok(port) = port.parse() {
         return Some(local(port));
     }
     let (host, port) = text.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
+    port.parse::<NonZeroU16>().ok()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let known = bare.parse::<IpAddr>().is_ok()
-        || host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    (known && !host.is_empty()).then(|| text.to_owned())
+    // Digits alone are a port that is mistyped.
+    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        && !host.bytes().all(|b| b.is_ascii_digit());
+    (bare.parse::<IpAddr>().is_ok() || is_name).then(|| text.to_owned())
 }
 
 /// The same, and a host alone, at the usual port.
-pub fn as_place(text: &str) -> Option<String> {
+pub fn as_place(text: &str) -> Result<String, Error> {
     let host = || match text.parse::<IpAddr>() {
         Ok(ip) => Some(SocketAddr::new(ip, DEFAULT_PORT).to_string()),
         Err(_) if text.is_empty() => None,
         Err(_) => as_address(&format!("{text}:{DEFAULT_PORT}")),
     };
-    as_address(text).or_else(host)
+    as_address(text).or_else(host).ok_or_else(|| {
+        Error::usage(format!("{text:?} is not an address"))
+            .hint("write host:port, a host or a port (1 to 65535), such as 127.0.0.1:7379")
+    })
 }
 
 /// The password of the file that was named, or else of this user's own running peer.
@@ -396,14 +401,14 @@ mod tests {
         assert_eq!(as_address(":7379").as_deref(), Some("127.0.0.1:7379"));
         assert_eq!(as_address("db1.lan:7379").as_deref(), Some("db1.lan:7379"));
         assert_eq!(as_address("[::1]:7379").as_deref(), Some("[::1]:7379"));
-        for text in ["p1", "", "host:", "host:99999", "a b:1", ":x"] {
+        for text in ["p1", "", "host:", "host:99999", "host:0", "0", "a b:1", ":x", "73:80"] {
             assert_eq!(as_address(text), None, "{text}");
         }
-        assert_eq!(as_place("localhost").as_deref(), Some("localhost:7379"));
-        assert_eq!(as_place("::1").as_deref(), Some("[::1]:7379"));
-        assert_eq!(as_place("7380").as_deref(), Some("127.0.0.1:7380"));
-        for text in ["", "host:", "host:99999", "a b", ":x"] {
-            assert_eq!(as_place(text), None, "{text}");
+        assert_eq!(as_place("localhost").unwrap(), "localhost:7379");
+        assert_eq!(as_place("::1").unwrap(), "[::1]:7379");
+        assert_eq!(as_place("7380").unwrap(), "127.0.0.1:7380");
+        for text in ["", "host:", "host:99999", "a b", ":x", "73790", "0"] {
+            assert!(as_place(text).unwrap_err().to_string().contains("1 to 65535"), "{text}");
         }
     }
 

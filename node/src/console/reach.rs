@@ -150,12 +150,7 @@ impl Reach {
 
     /// Nothing is sent yet. Errors: the address is none, or no peer runs where one is named.
     pub fn link(&self) -> Result<Link, Error> {
-        let address = self.address()?;
-        let address = as_place(&address).ok_or_else(|| {
-            Error::usage(format!("{address:?} is not an address"))
-                .hint("write host:port, a host or a port, such as 127.0.0.1:7379")
-        })?;
-        Ok(Link::to(address, self))
+        Ok(Link::to(as_place(&self.address()?)?, self))
     }
 }
 
