@@ -44,7 +44,7 @@ async fn write_frames(stream: Stream, number: u64, link: &Link, class: Class) ->
     let mut batch = Vec::new();
     loop {
         match outbox.take(number, &mut batch) {
-            Taken::Frames(_) => {
+            Taken::Frames => {
                 stream.write_all(&batch).await?;
                 batch.clear();
                 batch.shrink_to(KEPT_BYTES);
