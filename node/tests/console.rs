@@ -342,6 +342,12 @@ fn status_where_and_explain_are_text_or_json() {
     let found: serde_json::Value = serde_json::from_str(&once(&peer, &["where", "k", "--json"]).out).unwrap();
     assert_eq!(found["owners"][2]["name"], "p3");
     assert!(once(&peer, &["explain", "get", "k"]).out.contains("verdict"));
+    let json = |args: &[&str]| -> serde_json::Value { serde_json::from_str(&once(&peer, args).out).unwrap() };
+    let found = json(&["info", "server", "clients", "--json"]);
+    assert_eq!((&found["redis_mode"], &found["connected_clients"]), (&"standalone".into(), &"1".into()));
+    let found = json(&["client", "list", "--json"]);
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["resp"]), (1, &"3".into()));
+    assert_eq!(json(&["client", "info", "--json"])["lib-name"], "starling-console");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::render::reply::{raw, text_or_hex, typed, value};
 use crate::resp::frame::Frame;
 use crate::stdio;
 use anstyle::AnsiColor;
+use serde_json::Value;
 
 /// Exit codes by the first word of an error line; they follow `etcdctl` and the rest of this program.
 pub fn exit_code(frame: &Frame) -> u8 {
@@ -32,7 +33,7 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<
     match (&reached.frame, style) {
         (Frame::Error(line), _) if call.wants_json || json => stdio::bytes(error_json(line).as_bytes())?,
         (Frame::Error(line), _) => say_error(line),
-        (frame, _) if json => stdio::bytes(value(frame).to_string().as_bytes())?,
+        (frame, _) if json => stdio::bytes(as_json(frame, call).to_string().as_bytes())?,
         (frame, Style::Typed) if !call.wants_json => stdio::bytes(typed(frame).as_bytes())?,
         // JSON of the peer's own making, too.
         (frame, _) => print_raw(frame)?,
@@ -46,12 +47,29 @@ pub fn show(reached: &Reached, call: &Call, style: Style, json: bool) -> Result<
     Ok(())
 }
 
+/// As objects also what Redis made for programs before there was JSON: a fact a line, or a client a line.
+fn as_json(frame: &Frame, call: &Call) -> Value {
+    match frame {
+        Frame::Verbatim(page) if call.is("info") => object(page.lines(), ':'),
+        Frame::Verbatim(page) if call.is("client") => {
+            let mut clients = page.lines().map(|line| object(line.split(' '), '='));
+            let is_list = call.typed.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"list"));
+            if is_list { clients.collect() } else { clients.next().unwrap_or_default() }
+        }
+        frame => value(frame),
+    }
+}
+
+fn object<'a>(facts: impl Iterator<Item = &'a str>, between: char) -> Value {
+    facts.filter_map(|fact| fact.split_once(between)).collect()
+}
+
 /// So that a program that asked for JSON gets a line of it for each command, whatever came of it.
 pub fn error_json(line: &str) -> String {
     serde_json::json!({ "error": error_value(line) }).to_string()
 }
 
-pub fn error_value(line: &str) -> serde_json::Value {
+pub fn error_value(line: &str) -> Value {
     let (code, text) = line.split_once(' ').unwrap_or((line, ""));
     serde_json::json!({ "code": code, "text": text })
 }
