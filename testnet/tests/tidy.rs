@@ -101,6 +101,25 @@ fn rules_that_are_cited_are_defined_and_the_other_way_round() {
     assert_eq!(cited, defined);
 }
 
+#[test]
+fn tests_and_files_that_the_readme_names_are_there() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("it can be read");
+    let folders =
+        ["crdt", "protocol", "node", "testnet"].map(|name| [format!("{name}/src"), format!("{name}/tests")]);
+    let all = files(&folders.concat());
+    let is_there = |test: &str| all.iter().any(|(_, text)| text.contains(&format!("fn {test}(")));
+    // What stands in blocks is typed by somebody.
+    let prose = readme.split("```").step_by(2);
+    for name in prose.flat_map(|text| text.split('`').skip(1).step_by(2)).filter(|name| !name.contains(' ')) {
+        let is_test = name.contains('_') && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+        assert!(!is_test || is_there(name), "README names the test {name}, and there is none");
+        let is_script = name.ends_with(".txt");
+        let path = root().join(if is_script { "protocol/tests/scenarios" } else { "" }).join(name);
+        let is_file = is_script || name.contains('/');
+        assert!(!is_file || path.exists(), "README names {name}, and it is not there");
+    }
+}
+
 /// The names behind "(rule" and "(rules", up to the bracket that closes.
 fn cited(text: &str) -> impl Iterator<Item = &str> {
     let citations = text.split("(rule").skip(1).filter_map(|rest| rest.split(')').next());
@@ -128,12 +147,12 @@ fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 /// Every source file as it is, with its path from the root.
-fn files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+fn files(folders: &[impl AsRef<Path>]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for folder in folders {
-        collect(Path::new(folder), &mut found);
+        collect(folder.as_ref(), &mut found);
     }
-    assert!(found.len() > 3, "no sources found in {folders:?}");
+    assert!(found.len() > 3, "no sources found");
     found
 }
 
