@@ -152,8 +152,12 @@ fn more_clients_than_open_files_are_refused_and_the_others_go_on() {
     let value = "x".repeat(4 * 1024 * 1024);
     for (i, stream) in served.iter_mut().enumerate() {
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "*3\r\n$3\r\nSET\r\n$2\r\nk{}\r\n${}\r\n{value}\r\n", i % 8, value.len()).unwrap();
-        assert_eq!(line_of(stream), "+OK\r\n", "client {i}");
+        let set = format!("*3\r\n$3\r\nSET\r\n$2\r\nk{}\r\n${}\r\n{value}", i % 8, value.len());
+        // On a busy machine one may be late.
+        ask_until(stream, &set, |reply| {
+            assert!(reply == "+OK\r\n" || reply.starts_with("-QUORUM "), "client {i}: {reply}");
+            reply == "+OK\r\n"
+        });
     }
 }
 
@@ -178,7 +182,7 @@ fn ask_until(stream: &mut TcpStream, line: &str, is_it: impl Fn(&str) -> bool) -
         if is_it(&reply) {
             return reply;
         }
-        assert!(begun.elapsed() < DEADLINE, "{line} gives {reply:?}");
+        assert!(begun.elapsed() < DEADLINE, "{line:.80} gives {reply:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
