@@ -1,7 +1,11 @@
+use super::invites::terms;
 use super::*;
 use crate::directory::Directory;
 use crate::network::{self, Wishes};
-use starling_protocol::admission::ticket::proof;
+use starling_protocol::admission::certificate::{CLOCK_TOLERANCE_MS, Role, Terms};
+use starling_protocol::admission::invite::{JoinRefusal, State};
+use starling_protocol::admission::ticket::{InviteId, Secret, prefix_of, proof};
+use starling_protocol::admission::wire::{JoinReply, JoinRequest};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
