@@ -130,6 +130,8 @@ marks! {
     RemovedUnseen,
     /// Contexts were read under an earlier table, and are read again.
     ContextsAgain,
+    /// A damaged partition is kept, as more has come to it than another has told to have.
+    DamageKept,
     /// A damaged partition is filled again.
     FilledAgain,
     /// A peer starts again that was not filled yet with what had come to it.

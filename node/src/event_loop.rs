@@ -444,8 +444,8 @@ fn log(notice: Notice) {
         Notice::OnlyCopyDamaged { partition } => {
             tracing::error!(
                 partition,
-                "what is stored of a partition is not what was written, and no other peer is known to have all of it: \
-                 it is kept as it is, and what it answers may be wrong. Start the other peers that keep copies of it: \
+                "what is stored of a partition is not what was written, and no other peer that can be reached has \
+                 a whole copy: it is kept as it is, and what it answers may be wrong. Start the other peers that keep copies of it: \
                  then the copy here is filled again from theirs. Where there are none, read what can be read and \
                  write it anew, or go back to a backup of the directory. See to the disk, and to the memory"
             );

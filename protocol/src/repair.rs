@@ -57,7 +57,7 @@ pub enum Out {
     Damaged {
         partition: PartitionId,
     },
-    /// A partition is damaged, and no other owner is known to have all of it: it stays as it is.
+    /// A partition is damaged, and no other owner that can be reached has a whole copy: it stays as it is.
     OnlyCopyDamaged {
         partition: PartitionId,
     },

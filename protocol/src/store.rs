@@ -332,6 +332,7 @@ fn scrub(
         replica.give_up(storage, partition)?;
         return Ok(Answer::GivenUp);
     }
+    marked!(DamageKept if found == Scrubbed::Damaged && elsewhere.is_some());
     Ok(Answer::Scrubbed(found))
 }
 

@@ -13,7 +13,7 @@ pub enum Scrubbed {
     /// All of the partition has been looked at, and is what was written.
     Sound,
     /// What is stored is not what was written: the replica of this partition must be given up as a whole
-    /// and refilled (rule `cells-with-context`).
+    /// and refilled (rule `cells-with-context`). Until then every call says so at once.
     Damaged,
 }
 
@@ -27,6 +27,8 @@ pub(super) struct Scrub {
     /// What the rows of the last key that was counted begin with.
     last: Vec<u8>,
     found: Found,
+    /// Something was wrong, and is for as long as the partition is kept.
+    is_damaged: bool,
 }
 
 /// What a partition's meta row says of its cells.
@@ -85,6 +87,10 @@ impl Partition {
     pub fn scrub(&mut self, s: &(impl Storage + ?Sized), max_bytes: usize) -> Result<Scrubbed, StorageError> {
         let (first, to) = rows::all(self.id, Kind::Cells);
         let mut scrub = self.scrub.take().unwrap_or_default();
+        if scrub.is_damaged {
+            self.scrub = Some(scrub);
+            return Ok(Scrubbed::Damaged);
+        }
         let from = if scrub.upto.is_empty() { first } else { std::mem::take(&mut scrub.upto) };
         let (mut sound, mut bytes) = (true, 0);
         s.scan(&from, &to, &mut |row, value| {
@@ -101,7 +107,11 @@ impl Partition {
             return Ok(Scrubbed::More);
         }
         let meta = Found { fingerprint: self.fingerprint, keys: self.keys, cells: self.cells };
-        Ok(if sound && scrub.found == meta { Scrubbed::Sound } else { Scrubbed::Damaged })
+        if sound && scrub.found == meta {
+            return Ok(Scrubbed::Sound);
+        }
+        self.scrub = Some(Scrub { is_damaged: true, ..Scrub::default() });
+        Ok(Scrubbed::Damaged)
     }
 }
 

@@ -297,6 +297,7 @@ impl Repair {
     fn consider(&mut self, scene: &Scene<'_>, partition: PartitionId, from: PeerId) {
         self.note_proof(scene, partition, from);
         self.note_handed(scene, partition, from);
+        self.scrub_kept(scene, partition);
         if self.foreign.contains(&partition) {
             self.let_go(scene, partition);
         } else {

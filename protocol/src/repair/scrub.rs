@@ -6,7 +6,8 @@ use crate::ids::PartitionId;
 use crate::store::{Answer, Question};
 use crate::time::Time;
 use starling_crdt::{Context, Scrubbed};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Where the scrub is on its way through all that is held here.
 #[derive(Default)]
@@ -14,8 +15,9 @@ pub(super) struct Round {
     at: PartitionId,
     pub(super) next: Time,
     waits: bool,
-    /// Partitions that are damaged, and were kept, as nobody else is known to have all of them.
-    kept: BTreeSet<PartitionId>,
+    /// Partitions that are damaged, and were kept, as nobody else was known to have all of them at that moment; and
+    /// whether it was said that nobody has a whole copy.
+    kept: BTreeMap<PartitionId, bool>,
 }
 
 impl Repair {
@@ -25,16 +27,51 @@ impl Repair {
             return;
         }
         self.scrub.next = scene.now.time + self.config.scrub_pause;
+        self.seek_copies(scene);
         let fit = |p: &&PartitionId| {
             scene.map.owns(scene.me, **p) && !self.in_doubt.contains(p) && !self.refilling.contains(p)
         };
         let later = self.holding.range(self.scrub.at..).find(fit);
         let Some(partition) = later.or_else(|| self.holding.iter().find(fit)).copied() else { return };
         (self.scrub.at, self.scrub.waits) = (partition, true);
+        let elsewhere = self.elsewhere(scene, partition);
+        self.ask_scrub(partition, elsewhere);
+    }
+
+    fn ask_scrub(&mut self, partition: PartitionId, elsewhere: Option<Context>) {
         self.in_doubt.insert(partition);
-        let (max_bytes, elsewhere) = (self.config.scrub_batch, self.elsewhere(scene, partition));
-        let question = Question::Scrub { partition, max_bytes, elsewhere };
+        let question = Question::Scrub { partition, max_bytes: self.config.scrub_batch, elsewhere };
         self.ask_store(Pending::Scrub { partition }, question);
+    }
+
+    /// Another has told what it holds. Where that is all of a copy here that is damaged, this is the moment to give it up:
+    /// while writes go on, what was told is behind soon.
+    pub(super) fn scrub_kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        if !self.scrub.kept.contains_key(&partition) || self.in_doubt.contains(&partition) {
+            return;
+        }
+        if let Some(held) = self.elsewhere(scene, partition) {
+            self.ask_scrub(partition, Some(held));
+        }
+    }
+
+    /// Asks the other owners anew what they hold of what is damaged here and was kept. Where none has a whole copy, that is
+    /// said, once.
+    fn seek_copies(&mut self, scene: &Scene<'_>) {
+        self.scrub.kept.retain(|partition, _| scene.map.owns(scene.me, *partition));
+        let mut ask = BTreeMap::new();
+        for (partition, is_said) in self.scrub.kept.clone() {
+            let mut others = scene.map.seats(partition).owners();
+            others.retain(|seat| seat.peer != scene.me);
+            self.ask_owners(scene, partition, &others, &mut ask);
+            let is_unfilled = |peer| self.told_now(scene, partition, peer).is_some_and(|told| !told.filled);
+            let mut reached = others.iter().filter(|seat| self.reachable(scene, seat.peer));
+            if !is_said && reached.all(|seat| is_unfilled(seat.peer)) {
+                self.scrub.kept.insert(partition, true);
+                self.out.push(Out::OnlyCopyDamaged { partition });
+            }
+        }
+        self.ask_each(ask);
     }
 
     /// What another owner that can be reached has told that it holds, under the table that we have: all that we were last
@@ -51,18 +88,24 @@ impl Repair {
 
     pub(super) fn scrubbed(&mut self, scene: &Scene<'_>, partition: PartitionId, answer: Answer) {
         self.in_doubt.remove(&partition);
-        self.scrub.waits = false;
-        if answer != Answer::Scrubbed(Scrubbed::More) {
-            self.scrub.at = partition.wrapping_add(1);
+        if partition == self.scrub.at {
+            self.scrub.waits = false;
+            let is_through = answer != Answer::Scrubbed(Scrubbed::More);
+            self.scrub.at = partition.wrapping_add(is_through.into());
         }
+        if answer == Answer::Scrubbed(Scrubbed::Damaged) {
+            if let Entry::Vacant(entry) = self.scrub.kept.entry(partition) {
+                entry.insert(false);
+                self.seek_copies(scene);
+            }
+            return;
+        }
+        self.scrub.kept.remove(&partition);
         if answer == Answer::GivenUp {
-            self.scrub.kept.remove(&partition);
             self.out.push(Out::Damaged { partition });
             self.released(partition);
             self.refilling.insert(partition);
             self.refill(scene);
-        } else if answer == Answer::Scrubbed(Scrubbed::Damaged) && self.scrub.kept.insert(partition) {
-            self.out.push(Out::OnlyCopyDamaged { partition });
         }
     }
 

@@ -42,17 +42,18 @@ impl Disk {
         }
     }
 
-    /// Flips a bit of some cell of a partition, as if it had been written so. False: there is none.
-    pub fn flip(&mut self, partition: PartitionId, chance: &mut Chance) -> bool {
+    /// Flips a bit of some cell of a partition, as if it had been written so. Tells what was there, if there is any.
+    pub fn flip(&mut self, partition: PartitionId, chance: &mut Chance) -> Option<(Vec<u8>, Vec<u8>)> {
         let is_cell =
             |(row, _): &(&[u8], &[u8])| row.starts_with(&[&partition.to_be_bytes()[..], &[1]].concat());
         let cells: Vec<_> = self.rows.rows().filter(is_cell).collect();
-        let Some((row, value)) = chance.pick(&cells) else { return false };
-        let (row, mut value) = (row.to_vec(), value.to_vec());
+        let (row, value) = chance.pick(&cells)?;
+        let before = (row.to_vec(), value.to_vec());
+        let (row, mut value) = before.clone();
         let at = usize::try_from(chance.below(value.len() as u64)).unwrap_or(0);
         value[at] ^= 1 << chance.below(8);
         self.put(&row, &value);
-        true
+        Some(before)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::chance::{Chance, Concern};
 use super::plan::Fault;
-use super::world::{Event, World};
+use super::world::{Event, Node, World};
 use starling_protocol::ids::RequestId;
 use starling_protocol::input::Input;
 use starling_protocol::member::Step;
@@ -219,9 +219,10 @@ impl World {
         filled && safe
     }
 
-    /// Nothing that was damaged there waits to be filled again.
+    /// Nothing that was damaged there waits to be given up, or to be filled again.
     pub fn is_whole(&self, index: usize) -> bool {
-        self.nodes[index].replica.as_ref().is_none_or(|replica| replica.given_up().is_empty())
+        let Node { replica, kept_damaged, .. } = &self.nodes[index];
+        kept_damaged.is_none() && replica.as_ref().is_none_or(|replica| replica.given_up().is_empty())
     }
 
     /// Of a peer that runs, in its own eyes.

@@ -55,6 +55,7 @@ impl World {
             far_ms: 0,
             disk_fails: false,
             rots: false,
+            kept_damaged: None,
             is_frozen: false,
         });
         index
@@ -114,7 +115,7 @@ impl World {
         });
         let node = &mut self.nodes[index];
         (node.peer, node.replica, node.wake, node.paused_until) = (None, None, None, Time(0));
-        (node.is_syncing, node.dirty) = (false, Default::default());
+        (node.is_syncing, node.dirty, node.kept_damaged) = (false, Default::default(), None);
         node.questions.clear();
         node.waiting.clear();
         node.answers.clear();

@@ -5,7 +5,7 @@ use super::plan::Fault;
 use super::world::{Event, World};
 use serde_bytes::ByteBuf;
 use starling_crdt::mutated;
-use starling_crdt::{Command, Context, Scrubbed};
+use starling_crdt::{Command, Context, Scrubbed, Storage};
 use starling_protocol::ids::{PartitionId, StoreId};
 use starling_protocol::input::Input;
 use starling_protocol::store::{Answer, Question, answer};
@@ -44,16 +44,10 @@ impl World {
     }
 
     fn store(&mut self, index: usize, id: StoreId, question: Question) {
+        if let Question::Scrub { partition, max_bytes, elsewhere } = question {
+            return self.scrub(index, id, partition, max_bytes, elsewhere);
+        }
         let (changed, command, touched) = (changes(&question), command(&question), touched(&question));
-        let rotten = self.rot(index, &question);
-        // All at once, so that nothing damaged is read before.
-        let question = match question {
-            Question::Scrub { partition, elsewhere, .. } if rotten.is_some() => {
-                Question::Scrub { partition, max_bytes: usize::MAX, elsewhere }
-            }
-            question => question,
-        };
-        let changed = changed.or(rotten);
         let node = &mut self.nodes[index];
         let Some(replica) = node.replica.as_mut() else { return };
         let seen = changed.filter(|_| command.is_some()).map(|p| replica.context(p).clone());
@@ -71,10 +65,8 @@ impl World {
         } else {
             told
         };
-        if rotten.is_some() || matches!(told, Answer::GivenUp | Answer::Scrubbed(Scrubbed::Damaged)) {
-            self.scrubbed(index, rotten, &told);
-        }
         if let (Some((partition, gone)), Answer::LetGo { done: true }) = (leaving, &told) {
+            self.nodes[index].kept_damaged.take_if(|kept| *kept == partition);
             let outcome = handoff::check(self, index, partition, &gone);
             self.check(outcome);
             *self.nodes[index].let_go.entry(partition).or_default() += 1;
@@ -87,6 +79,10 @@ impl World {
         if unsynced || matches!(told, Answer::Contexts { .. }) && mutated!(ReportUnsynced) {
             return self.schedule_input(index, Duration::ZERO, Input::Stored { answers: vec![(id, told)] });
         }
+        self.tell_synced(index, id, told);
+    }
+
+    fn tell_synced(&mut self, index: usize, id: StoreId, told: Answer) {
         let node = &mut self.nodes[index];
         node.waiting.push((id, told));
         if node.waiting.len() == 1 && !node.is_syncing {
@@ -95,40 +91,70 @@ impl World {
         }
     }
 
-    /// Damages what is to be looked at, if that is due: the partition that is given up then. As with any disk that
-    /// is lost, all that is on it must be elsewhere; and what was told before must have been synced.
-    fn rot(&mut self, index: usize, question: &Question) -> Option<PartitionId> {
-        let Question::Scrub { partition, elsewhere: Some(held), .. } = question else { return None };
+    /// What is damaged is found, and nothing else is.
+    fn scrub(
+        &mut self,
+        index: usize,
+        id: StoreId,
+        partition: PartitionId,
+        max_bytes: usize,
+        elsewhere: Option<Context>,
+    ) {
         let node = &self.nodes[index];
-        if !node.rots || node.is_syncing || !node.waiting.is_empty() || !self.can_lose(index) {
+        // What was told before must have been synced.
+        let elsewhere = elsewhere.filter(|_| !node.is_syncing && node.waiting.is_empty());
+        let before = elsewhere.is_some().then(|| self.rot(index, partition)).flatten();
+        // All at once, so that nothing damaged is read before.
+        let max_bytes = if before.is_some() { usize::MAX } else { max_bytes };
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_mut() else { return };
+        let is_damaged = before.is_some() || node.kept_damaged == Some(partition);
+        let goes = is_damaged
+            && elsewhere.as_ref().is_some_and(|held| held.contains_all(replica.context(partition)));
+        let question = Question::Scrub { partition, max_bytes, elsewhere };
+        let told = answer(replica, &mut node.disk, self.now, &question).expect("memory does not fail");
+        let is_right = match told {
+            Answer::GivenUp => goes,
+            Answer::Scrubbed(found) => !goes && is_damaged == (found == Scrubbed::Damaged),
+            _ => false,
+        };
+        if told == Answer::GivenUp {
+            (node.kept_damaged, self.disk_lost) = (None, self.now);
+            *node.let_go.entry(partition).or_default() += 1;
+            node.dirty.insert(partition);
+            self.compare_with_model(index, partition, Touched::All);
+        } else if let Some((row, value)) = before {
+            // Nobody but the scrub sees it, so that whatever else is read is right.
+            node.disk.put(&row, &value);
+            node.kept_damaged = Some(partition);
+        }
+        if !is_right {
+            self.check(Err(format!(
+                "partition {partition}: damaged {is_damaged}, to go {goes}, told {told:?}"
+            )));
+        }
+        self.tell_synced(index, id, told);
+    }
+
+    /// Damages what is to be looked at, if that is due, and tells the row that was damaged. As with any disk that is lost,
+    /// all that is on it must be elsewhere.
+    fn rot(&mut self, index: usize, partition: PartitionId) -> Option<(Vec<u8>, Vec<u8>)> {
+        if !self.nodes[index].rots || !self.can_lose(index) || !self.is_whole(index) {
             return None;
         }
         let node = &mut self.nodes[index];
         let replica = node.replica.as_mut()?;
-        if !held.contains_all(replica.context(*partition)) {
-            return None;
-        }
         // What the scrub has passed already would be seen in the next round only.
-        let before = replica.scrub(&node.disk, *partition, usize::MAX).expect("memory does not fail");
-        let rotten = node.disk.flip(*partition, &mut self.disks);
-        if before == Scrubbed::Damaged {
+        let found = replica.scrub(&node.disk, partition, usize::MAX).expect("memory does not fail");
+        let before = node.disk.flip(partition, &mut self.disks);
+        if found == Scrubbed::Damaged {
             self.check(Err(format!("partition {partition} is damaged, and nothing has damaged it")));
         }
-        if !rotten {
-            return None;
-        }
+        before.as_ref()?;
         self.tell(Some(index), || format!("a bit of partition {partition} is not what was written"));
         (self.nodes[index].rots, self.disk_lost) = (false, self.now);
         self.befell(Fault::BitRot);
-        Some(*partition)
-    }
-
-    /// What is damaged is found, and nothing else is.
-    fn scrubbed(&mut self, index: usize, rotten: Option<PartitionId>, told: &Answer) {
-        let Some(partition) = rotten.filter(|_| *told == Answer::GivenUp) else {
-            return self.check(Err(format!("{rotten:?} was damaged, and the scrub says {told:?}")));
-        };
-        *self.nodes[index].let_go.entry(partition).or_default() += 1;
+        before
     }
 
     fn executed(

@@ -78,6 +78,8 @@ pub struct Node {
     pub disk_fails: bool,
     /// A bit of what it looks at next, to see whether it is damaged, will be.
     pub rots: bool,
+    /// This partition was found damaged and kept.
+    pub kept_damaged: Option<PartitionId>,
     /// It stays away for ever, and has not left.
     pub is_frozen: bool,
     /// It was told to leave, and may not have heard it yet.

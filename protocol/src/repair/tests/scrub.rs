@@ -2,6 +2,7 @@ use super::*;
 use starling_crdt::Scrubbed;
 
 const ALONE: Fixed = Fixed { alone: true, ..TWO };
+const KEPT: Answer = Answer::Scrubbed(Scrubbed::Damaged);
 
 /// One that holds an event, as the other owner has told to do too, or not.
 pub(super) fn held(map: &Fixed, elsewhere: bool) -> Repair {
@@ -14,29 +15,30 @@ pub(super) fn held(map: &Fixed, elsewhere: bool) -> Repair {
     repair
 }
 
-/// What follows when the next stretch is looked at, and is damaged.
-pub(super) fn found_damaged(repair: &mut Repair, map: &Fixed) -> Vec<Out> {
+/// What storage is asked when the next stretch is looked at.
+fn looks(repair: &mut Repair, map: &Fixed) -> (u64, Option<Context>) {
     repair.scrub.next = Time(0);
     repair.scrub_next(&scene(map));
-    let asked = repair.drain().into_iter().find_map(|out| match out {
+    asked_to_look(repair).expect("what is held is looked at")
+}
+
+fn asked_to_look(repair: &mut Repair) -> Option<(u64, Option<Context>)> {
+    repair.drain().into_iter().find_map(|out| match out {
         Out::Store { ticket, question: Question::Scrub { elsewhere, .. } } => Some((ticket, elsewhere)),
         _ => None,
-    });
-    let (ticket, elsewhere) = asked.expect("what is held is looked at");
-    let kept = Answer::Scrubbed(Scrubbed::Damaged);
-    repair.stored(&scene(map), ticket, if elsewhere.is_some() { Answer::GivenUp } else { kept });
+    })
+}
+
+/// What follows when the next stretch is looked at, and is damaged.
+pub(super) fn found_damaged(repair: &mut Repair, map: &Fixed) -> Vec<Out> {
+    let (ticket, elsewhere) = looks(repair, map);
+    repair.stored(&scene(map), ticket, if elsewhere.is_some() { Answer::GivenUp } else { KEPT });
     repair.drain()
 }
 
 /// What is said to be elsewhere when the next stretch is looked at.
 fn elsewhere(repair: &mut Repair, map: &Fixed) -> Option<Context> {
-    repair.scrub.next = Time(0);
-    repair.scrub_next(&scene(map));
-    let asked = repair.drain().into_iter().find_map(|out| match out {
-        Out::Store { question: Question::Scrub { elsewhere, .. }, .. } => Some(elsewhere),
-        _ => None,
-    });
-    asked.expect("what is held is looked at")
+    looks(repair, map).1
 }
 
 #[test]
@@ -58,6 +60,40 @@ fn the_only_copy_stays_and_is_said_to_be_damaged_once() {
     assert_eq!(found_damaged(&mut repair, &ALONE), [Out::OnlyCopyDamaged { partition: 0 }]);
     assert_eq!(found_damaged(&mut repair, &ALONE), []);
     assert!(repair.holding.contains(&0) && repair.refilling.is_empty() && repair.session(0) == session);
+}
+
+/// What another has told is behind soon: the moment to give the copy up is when it tells anew.
+#[test]
+fn while_writes_go_on_what_is_damaged_is_given_up_when_another_tells_that_it_has_all() {
+    let mut repair = held(&TWO, true);
+    let (ticket, elsewhere) = looks(&mut repair, &TWO);
+    assert_eq!(elsewhere, Some(seen(1)));
+    repair.stored(&scene(&TWO), ticket, KEPT);
+    let (to, message) = (PeerId::numbered(OTHER), Message::Ask { partitions: vec![0] });
+    assert_eq!(repair.drain(), [Out::Send { to, message }], "it is not the only copy");
+
+    for (theirs, ours) in [(1, 2), (3, 3)] {
+        repair.received(&scene(&TWO), to, report(&TWO, seen(theirs)));
+        answered(&mut repair, &TWO, &seen(ours));
+        let asked = asked_to_look(&mut repair);
+        assert_eq!(asked.as_ref().and_then(|(_, held)| held.clone()), (theirs == ours).then(|| seen(3)));
+        if let Some((ticket, _)) = asked {
+            repair.stored(&scene(&TWO), ticket, Answer::GivenUp);
+        }
+    }
+    assert!(repair.drain().contains(&Out::Damaged { partition: 0 }));
+    assert!(repair.is_refilling(0));
+}
+
+#[test]
+fn a_copy_that_is_not_filled_yet_is_none_beside_one_that_is_damaged() {
+    let mut repair = held(&TWO, true);
+    let Message::Report { view, mut held } = report(&TWO, seen(1)) else { panic!() };
+    held[0].filled = false;
+    repair.received(&scene(&TWO), PeerId::numbered(OTHER), Message::Report { view, held });
+    answered(&mut repair, &TWO, &seen(1));
+    repair.drain();
+    assert!(found_damaged(&mut repair, &TWO).contains(&Out::OnlyCopyDamaged { partition: 0 }));
 }
 
 #[test]
