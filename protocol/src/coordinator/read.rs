@@ -157,7 +157,7 @@ impl Read {
         }
         let mut asked = false;
         // Where the cells of others are enough, nobody is waited for who was asked before.
-        let is_short = self.slices.len() < self.need;
+        let is_short = self.is_short();
         for peer in lacking {
             if self.ballot.with(AnswerKind::Ok).contains(&peer) {
                 marked!(DigestDiffers);
@@ -180,8 +180,18 @@ impl Read {
 
     /// Answers of those that own the partition, or at least hold something of it.
     pub fn heard(&self) -> usize {
-        let empty = |peer| self.slices.get(peer).is_some_and(|slice| slice.context.is_empty());
-        self.digests.keys().filter(|peer| self.is_owner(**peer) || !empty(peer)).count()
+        self.digests.keys().filter(|peer| self.counts(**peer)).count()
+    }
+
+    /// Whether the cells that have come are of fewer than are needed. A stand-in that holds nothing is none beside an owner
+    /// whose copy differs.
+    fn is_short(&self) -> bool {
+        self.slices.keys().filter(|peer| self.counts(**peer)).count() < self.need
+    }
+
+    fn counts(&self, peer: PeerId) -> bool {
+        let is_empty = self.slices.get(&peer).is_some_and(|slice| slice.context.is_empty());
+        self.is_owner(peer) || !is_empty
     }
 
     fn is_owner(&self, peer: PeerId) -> bool {
@@ -267,14 +277,21 @@ impl Read {
 
     pub fn alarm(&mut self, scene: &mut Scene<'_>) -> Next {
         if scene.now.time >= self.deadline(scene) {
-            return self.fail(scene);
+            return self.conclude(scene);
         }
         // Whoever is asked now gets the same patience, until nobody is left to ask.
         self.patience = self.ballot.has_spares().then(|| scene.now.time + scene.config.patience);
         for peer in self.ballot.awaited() {
             self.cover(scene, peer);
         }
-        if self.slices.len() < self.need { self.wait_in(scene) } else { self.judge(scene) }
+        if self.is_short() { self.wait_in(scene) } else { self.judge(scene) }
+    }
+
+    /// Nobody is waited for any more: what has come is enough, or it is not.
+    fn conclude(&mut self, scene: &mut Scene<'_>) -> Next {
+        self.digests.retain(|peer, _| self.slices.contains_key(peer));
+        let is_enough = self.digests.len() >= self.need && !self.knows_nothing();
+        if is_enough { self.finish(scene) } else { self.fail(scene) }
     }
 
     fn deadline(&self, scene: &Scene<'_>) -> Time {

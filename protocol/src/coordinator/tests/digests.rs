@@ -72,23 +72,53 @@ fn where_all_digests_agree_nobody_is_asked_for_cells() {
     assert_eq!(reply(&mut coordinator), Some(Reply::Bytes(ByteBuf::from("v"))));
 }
 
-/// It had a digest that differs, was asked for its cells, and fell silent.
-#[test]
-fn one_that_does_not_send_its_cells_is_not_waited_for_once_others_have_sent_enough() {
-    let (own, second) = (copy(&[1], Some(1)), copy(&[], None));
+/// A read of this peer's copy and another's, whose digest differed, which was asked for its cells, and fell silent; a
+/// third one is asked in its place.
+fn read_with_a_silent_one(seats: Seats, own: &Slice, second: &Slice) -> Coordinator {
     let mut coordinator = Coordinator::new(PeerId::numbered(ME), Config::default(), 0);
-    let begin = Begin { r: 2, ..begin(Command::Get, owned_with(&[OTHER, THIRD], 1)) };
-    coordinator.read(Now::default(), begin);
+    coordinator.read(Now::default(), begin(Command::Get, seats));
     let op = OpId(coordinator.last);
     assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(OTHER), false)]);
     coordinator.stored(Now::default(), op, Answer::Read { slice: Arc::new(own.clone()), digest: None });
     let call = Call::ReadDigest { op, under: 1, digest: second.digest() };
     coordinator.answered(Now::default(), PeerId::numbered(OTHER), call);
     assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(OTHER), true)]);
-
-    let time = coordinator.next_timeout().expect("it has some patience");
-    coordinator.timeout(Now { time, ..Now::default() });
+    next_alarm(&mut coordinator);
     assert_eq!(wanted(&mut coordinator), [(PeerId::numbered(THIRD), true)]);
+    coordinator
+}
+
+fn next_alarm(coordinator: &mut Coordinator) -> Time {
+    let time = coordinator.next_timeout().expect("it waits for something");
+    coordinator.timeout(Now { time, ..Now::default() });
+    time
+}
+
+#[test]
+fn one_that_does_not_send_its_cells_is_not_waited_for_once_others_have_sent_enough() {
+    let (own, second) = (copy(&[1], Some(1)), copy(&[], None));
+    let mut coordinator = read_with_a_silent_one(owned_with(&[OTHER, THIRD], 1), &own, &second);
     answer(&mut coordinator, THIRD, &own);
+    assert_eq!(reply(&mut coordinator), Some(Reply::Bytes(ByteBuf::from("v"))));
+}
+
+/// It is slow, and has what this peer lacks.
+#[test]
+fn an_owner_that_differs_is_waited_for_where_a_stand_in_holds_nothing() {
+    let (own, second, empty) = (copy(&[1], Some(1)), copy(&[1, 2], None), copy(&[], None));
+    let preference = owned_with(&[OTHER, THIRD], 1).preference;
+    let seats = Seats { preference, ..owned_with(&[OTHER], 1) };
+    let mut coordinator = read_with_a_silent_one(seats.clone(), &own, &second);
+    answer(&mut coordinator, THIRD, &empty);
+    assert_eq!(reply(&mut coordinator), None);
+    answer(&mut coordinator, OTHER, &second);
+    assert_eq!(reply(&mut coordinator), Some(Reply::Nil));
+
+    // Until the deadline, where nobody is left to ask: then what there is is told.
+    let mut coordinator = read_with_a_silent_one(seats, &own, &second);
+    answer(&mut coordinator, THIRD, &empty);
+    next_alarm(&mut coordinator);
+    assert_eq!(reply(&mut coordinator), None);
+    assert_eq!(next_alarm(&mut coordinator), Time(0) + Config::default().deadline);
     assert_eq!(reply(&mut coordinator), Some(Reply::Bytes(ByteBuf::from("v"))));
 }
