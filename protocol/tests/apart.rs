@@ -235,3 +235,13 @@ fn one_that_was_forgotten_goes_on_though_another_comes_which_waits_for_that() {
     assert_eq!(step_after(&mut comes, 9), Some(Step::Joining));
     assert_ne!(step_after(&mut comes, 10), Some(Step::Joining), "nobody has gone on");
 }
+
+/// The lowest may have lost what it held: then the next goes on, which has waited for it.
+#[test]
+fn one_that_comes_waits_for_each_that_may_go_on() {
+    let may_go_on = [1, 2].map(|number| standing(number, 5, Step::Left));
+    let records = may_go_on.into_iter().chain([standing(3, 1, Step::Joining)]);
+    let mut comes = One::of(3, records.collect());
+    assert_eq!(step_after(&mut comes, 19), Some(Step::Joining));
+    assert_ne!(step_after(&mut comes, 20), Some(Step::Joining), "nobody has gone on");
+}

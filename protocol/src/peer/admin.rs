@@ -310,10 +310,11 @@ impl Peer {
         }
     }
 
-    /// Nobody is there to fill a peer that comes, but one of those that wait may go on, and has what was written.
+    /// Nobody is there to fill a peer that comes, but one of those that wait may go on, and has what was written. The
+    /// last of them does so after waiting for each before it, and is heard to within one wait more.
     fn may_yet_be_filled(&self, now: Now) -> bool {
-        let out_since = self.out_since.filter(|_| !self.may_go_on().is_empty());
-        out_since.is_some_and(|since| now.time.since(since) < GO_ON_WAIT)
+        let wait = self.may_go_on().len().try_into().ok().and_then(|all| GO_ON_WAIT.checked_mul(all));
+        self.out_since.is_some_and(|since| wait.is_none_or(|wait| now.time.since(since) < wait))
     }
 
     /// Changes of owners are made one at a time in the whole network: begins ours when it is our turn,
