@@ -15,7 +15,7 @@ pub(crate) struct Needs<'a> {
     pub entries: Wanted<'a>,
     pub members: Wanted<'a>,
     /// Most bytes of the string, the counter, and elements of which all are needed, as `Slice::weight` counts: of more,
-    /// nothing is told but that it is too large. Heads and pages have limits of their own.
+    /// nothing is told but that it is too large. Heads, pages and `First` have limits of their own.
     pub most: usize,
     /// The same with the elements that are named. What a command names to write it is not sent, and may be more.
     pub most_named: usize,
@@ -51,8 +51,8 @@ impl Loaded {
 impl Partition {
     /// The slice comes without its context, which only those need that merge it with others.
     ///
-    /// One short scan and a lookup for each named element, or a scan of a page, however many elements the key
-    /// has; only commands that need all of them read all.
+    /// One short scan and a lookup for each named element, or a scan of a page or of the `First`, however many elements
+    /// the key has; only commands that need all of them read all.
     pub fn read(
         &self,
         s: &(impl Storage + ?Sized),
