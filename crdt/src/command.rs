@@ -118,8 +118,9 @@ pub enum Reply {
     },
     /// The concurrent values of a string, the one that `Get` shows first.
     Siblings(Vec<Sibling>),
-    /// Of a hash or a set with more than [`REMOVED_AT_ONCE`] elements so many were removed. This is left to be done.
-    Partly(Box<Command>),
+    /// Of a hash or a set with more elements than are removed at once the first were removed: the same command is to be
+    /// given again.
+    Partly,
     Error(CommandError),
 }
 

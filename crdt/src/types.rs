@@ -112,7 +112,7 @@ impl Command {
             return CommandError::WrongType.into();
         }
         match self {
-            Set { .. } | Del if slice.until.is_some() => key::remove_first(self, slice),
+            Set { .. } | Del if slice.until.is_some() => key::remove_first(slice),
             Set { value } => register::set(slice, issuer, value),
             IncrBy { by } => counter::increment(slice, issuer, *by),
             Del => key::delete(slice, issuer),

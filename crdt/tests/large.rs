@@ -36,14 +36,13 @@ fn add(peer: &mut Peer, key: &str, names: impl Iterator<Item = String>) {
 }
 
 /// Until nothing is left to do: the events, and the last reply.
-fn to_the_end(peer: &mut Peer, key: &str, command: Command) -> (Vec<Event>, Reply) {
-    let (mut command, mut events) = (command, Vec::new());
+fn to_the_end(peer: &mut Peer, key: &str, command: &Command) -> (Vec<Event>, Reply) {
+    let mut events = Vec::new();
     loop {
-        let done = peer.execute(key, &command, 2);
+        let done = peer.execute(key, command, 2);
         events.extend(done.event);
-        match done.reply {
-            Reply::Partly(rest) => command = *rest,
-            reply => return (events, reply),
+        if done.reply != Reply::Partly {
+            return (events, done.reply);
         }
     }
 }
@@ -59,7 +58,7 @@ fn a_key_with_many_elements_is_removed_in_parts() {
         pull(&mut other, &mut one, usize::MAX);
         add(&mut other, "key", ["late".to_owned()].into_iter());
 
-        let (events, last) = to_the_end(&mut one, "key", command.clone());
+        let (events, last) = to_the_end(&mut one, "key", &command);
         assert_eq!(last, reply);
         let removed: Vec<_> = events.iter().map(|event| event.drops.len()).collect();
         assert_eq!(removed, [REMOVED_AT_ONCE, REMOVED_AT_ONCE, 1], "by name, and the rest with the key");
@@ -81,7 +80,7 @@ fn of_long_names_fewer_are_removed_at_once() {
     for part in 0..4 {
         add(&mut peer, &key, (0..64).map(|n| format!("{part}{n:02}{}", "n".repeat(FIELD_MAX - 3))));
     }
-    let (events, reply) = to_the_end(&mut peer, &key, Command::Del);
+    let (events, reply) = to_the_end(&mut peer, &key, &Command::Del);
     assert_eq!(reply, Reply::Int(1));
     assert!(events.len() > 2 && events.iter().all(|event| event.check().is_ok()));
     assert_eq!(peer.cells().len(), 0);

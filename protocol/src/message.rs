@@ -15,7 +15,7 @@ use starling_crdt::{Context, Event, Piece};
 use std::convert::Infallible;
 
 /// The first byte of every frame.
-pub const WIRE_VERSION: u8 = 4;
+pub const WIRE_VERSION: u8 = 5;
 /// Longest frame in bytes: the longest value twice over, with room for its event.
 pub const FRAME_MAX: usize = 20 * 1024 * 1024;
 /// Deepest nesting of CBOR that is read.

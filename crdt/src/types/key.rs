@@ -56,10 +56,10 @@ pub(super) fn delete(slice: &Slice, issuer: &Issuer) -> Change {
 }
 
 /// Removes the elements that were read. All that the issuer has seen of the key is removed with the last ones.
-pub(super) fn remove_first(command: &Command, slice: &Slice) -> Change {
+pub(super) fn remove_first(slice: &Slice) -> Change {
     let elements = slice.cells.keys().filter(|field| matches!(field, Field::Entry(_) | Field::Member(_)));
     let drops = elements.map(|field| (Some(field.clone()), live(slice, field))).collect();
-    Change { reply: Reply::Partly(Box::new(command.clone())), puts: Vec::new(), drops }
+    Change { reply: Reply::Partly, puts: Vec::new(), drops }
 }
 
 /// All that the issuer has seen of the key (rule `reach`), but for the totals of others, which are

@@ -179,19 +179,18 @@ pub async fn counted(session: &Session, of: Of, key: ByteBuf, explain: bool) -> 
 pub async fn removed(
     session: &Session,
     key: ByteBuf,
-    mut rest: Command,
+    command: Command,
     explain: bool,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    while rest.ends() {
-        if began.elapsed() > REMOVAL_TIME {
-            return Err(removed_in_part(too_slow()));
+    while began.elapsed() <= REMOVAL_TIME {
+        let outcome = session.ask_once(key.clone(), command.clone(), explain).await;
+        let outcome = outcome.map_err(removed_in_part)?;
+        if outcome.reply != Reply::Partly {
+            return Ok(outcome);
         }
-        let outcome = session.ask_once(key.clone(), rest, explain).await.map_err(removed_in_part)?;
-        let Reply::Partly(more) = outcome.reply else { return Ok(outcome) };
-        rest = *more;
     }
-    Err(mismatch())
+    Err(removed_in_part(too_slow()))
 }
 
 fn too_slow() -> Failure {

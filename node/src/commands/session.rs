@@ -284,10 +284,10 @@ impl Session {
         let Some(of) = elements::counts(&command) else {
             // What a write answers is small; and done is done.
             let counted = (!command.writes()).then(|| self.answers.clone());
-            let again = command.ends().then(|| key.clone());
+            let again = command.ends().then(|| (key.clone(), command.clone()));
             let outcome = self.ask_counted(key, command, explain, counted).await?;
             return match (outcome.reply, again) {
-                (Reply::Partly(rest), Some(key)) => elements::removed(self, key, *rest, explain).await,
+                (Reply::Partly, Some((key, command))) => elements::removed(self, key, command, explain).await,
                 (reply, _) => Ok(Outcome { reply, ..outcome }),
             };
         };
@@ -393,7 +393,7 @@ pub fn frame_of(reply: Reply) -> Frame {
         Reply::Siblings(siblings) => Frame::Array(siblings.into_iter().map(|s| bulk(s.value)).collect()),
         Reply::Error(error) => Frame::error(error.to_string()),
         // Whoever asks goes on until nothing is left to do.
-        Reply::Partly(_) => failure_frame(&mismatch()),
+        Reply::Partly => failure_frame(&mismatch()),
     }
 }
 

@@ -134,7 +134,7 @@ pub fn size_of_reply(reply: &Reply) -> usize {
         Reply::Map(entries) => entries.iter().map(|(field, value)| ELEMENT + field.len() + value.len()).sum(),
         Reply::Page { elements, .. } => elements.iter().map(|element| ELEMENT + element.len()).sum(),
         Reply::Siblings(siblings) => siblings.iter().map(|sibling| ELEMENT + sibling.value.len()).sum(),
-        Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) | Reply::Partly(_) => 16,
+        Reply::Nil | Reply::Ok | Reply::Int(_) | Reply::Word(_) | Reply::Error(_) | Reply::Partly => 16,
     }
 }
 
