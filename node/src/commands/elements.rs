@@ -10,7 +10,7 @@ use crate::glob::Pattern;
 use crate::resp::frame::Frame;
 use serde_bytes::ByteBuf;
 use starling_crdt::command::PAGE_MAX;
-use starling_crdt::{Command, Reply};
+use starling_crdt::{Command, CommandError, Reply};
 use starling_protocol::request::{Failure, FailureKind, Outcome};
 use std::time::{Duration, Instant};
 
@@ -187,10 +187,31 @@ pub async fn removed(
         let outcome = session.ask_once(key.clone(), command.clone(), explain).await;
         let outcome = outcome.map_err(removed_in_part)?;
         if outcome.reply != Reply::Partly {
-            return Ok(outcome);
+            return after_parts(outcome);
         }
     }
     Err(removed_in_part(too_slow()))
+}
+
+/// What is told at the end of a removal of which parts were done before.
+fn after_parts(outcome: Outcome) -> Result<Outcome, Failure> {
+    match outcome.reply {
+        // Others have removed the rest.
+        Reply::Int(0) => Ok(Outcome { reply: Reply::Int(1), ..outcome }),
+        Reply::Error(error) => Err(removed_in_part(refused(&error))),
+        _ => Ok(outcome),
+    }
+}
+
+fn refused(error: &CommandError) -> Failure {
+    let error = error.to_string();
+    Failure {
+        kind: FailureKind::Invalid,
+        why: error.strip_prefix("ERR ").unwrap_or(&error).into(),
+        state: "nothing was done".into(),
+        hint: String::new(),
+        trace: None,
+    }
 }
 
 fn too_slow() -> Failure {
@@ -225,6 +246,7 @@ fn takes_long(count: usize) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::failure_line;
     use super::*;
 
     #[test]
@@ -236,6 +258,18 @@ mod tests {
                 && !goes_back(&name("b"), &None)
                 && !goes_back(&None, &name(""))
         );
+    }
+
+    #[test]
+    fn a_removal_in_parts_has_removed_something_however_its_last_part_ends() {
+        let ended =
+            |reply| after_parts(Outcome { reply, hidden: 0, trace: None }).map(|outcome| outcome.reply);
+        let replies = [Reply::Int(0), Reply::Int(1), Reply::Ok].map(ended);
+        assert_eq!(replies, [Ok(Reply::Int(1)), Ok(Reply::Int(1)), Ok(Reply::Ok)]);
+        let error = Reply::Error(CommandError::TooLarge { limit: 7 });
+        let line = failure_line(&ended(error).unwrap_err());
+        assert!(line.starts_with("ERR the answer is larger than 7 bytes; "), "{line}");
+        assert!(line.contains("a part of its elements is removed already"), "{line}");
     }
 
     fn parsed(of: Of, line: &str) -> Result<Options, String> {
