@@ -15,8 +15,10 @@ const FORMAT: &str = "starling data 1";
 pub const RUNNING: &str = "peer.json";
 /// Longest `format` or `lock` file that is looked at, in bytes.
 const SMALL: usize = 128;
+/// Holds the peer's secret.
+pub const KEY: &str = "identity.key";
 /// A directory with one of these was meant for a peer, whatever else is in it.
-const MARKS: [&str; 2] = ["starling.toml", "identity.key"];
+const MARKS: [&str; 2] = ["starling.toml", KEY];
 /// What may be in one that no peer has used: what `open` and the doctor make before `format`, what a file system has at
 /// its top, and the log of a peer that is only being started.
 const NOBODYS: [&str; 5] = ["lock", "format.tmp", "doctor.tmp", "lost+found", "log"];
@@ -127,7 +129,7 @@ impl Directory {
         directory.hold(path.to_path_buf())?;
         directory.check_format()?;
         directory.forget_last()?;
-        directory.close_store();
+        directory.close_secrets();
         Ok(directory)
     }
 
@@ -206,14 +208,16 @@ impl Directory {
         has_format(path).map(drop)
     }
 
-    /// What is in it was made as the umask of the user says: nobody else may come to it.
-    fn close_store(&self) {
-        let path = self.store();
-        if path.exists()
-            && !is_private(&path)
-            && let Err(error) = make_private(&path)
-        {
-            tracing::warn!(path = %path.display(), %error, "other users of this machine can read the data; chmod 700 ends that");
+    /// What is in the store was made as the umask of the user says, and a directory that was copied back is as open as
+    /// the copy: nobody else may come to either.
+    fn close_secrets(&self) {
+        for path in [self.store(), self.path.join(KEY)] {
+            if path.exists()
+                && !is_private(&path)
+                && let Err(error) = make_private(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "other users of this machine can read what is secret; chmod go= ends that");
+            }
         }
     }
 

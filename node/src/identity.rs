@@ -1,18 +1,17 @@
 //! The peer's key, kept in its data directory.
 
-use crate::directory::{Directory, read_at_most, write_atomically};
+use crate::directory::{Directory, KEY, read_at_most, write_atomically};
 use crate::error::Error;
 use crate::transport::Keys;
 use std::io;
 use std::path::Path;
 
-/// Holds the 32 secret bytes of an Ed25519 key, readable for its user alone.
-const FILE: &str = "identity.key";
+/// Of an Ed25519 key, in bytes. The file of it is readable for its user alone.
 const SECRET_LEN: usize = 32;
 
 /// Reads the directory's key; the first time, makes one. Errors: the file is damaged or cannot be used.
 pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
-    let path = directory.path().join(FILE);
+    let path = directory.path().join(KEY);
     let read = read_at_most(&path, SECRET_LEN + 1);
     if read.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         create(&path)?;
@@ -22,7 +21,7 @@ pub fn load_or_create(directory: &Directory) -> Result<Keys, Error> {
 
 /// Reads the directory's key. Errors: the file is missing or damaged, or cannot be used.
 pub fn load(directory: &Path) -> Result<Keys, Error> {
-    let path = directory.join(FILE);
+    let path = directory.join(KEY);
     let secret = read_at_most(&path, SECRET_LEN + 1).map_err(|error| unusable(&path, "read", &error))?;
     let Ok(secret) = secret.try_into() else {
         let hint = "restore the file from a backup; without it this directory belongs to no peer";
@@ -67,7 +66,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
         load_or_create(&Directory::open(home.path()).unwrap()).unwrap();
-        let mode = home.path().join(FILE).metadata().unwrap().permissions().mode();
+        let mode = home.path().join(KEY).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -76,10 +75,10 @@ mod tests {
         for damage in [&b"short"[..], &[7; 33]] {
             let home = tempfile::tempdir().unwrap();
             let directory = Directory::open(home.path()).unwrap();
-            std::fs::write(home.path().join(FILE), damage).unwrap();
+            std::fs::write(home.path().join(KEY), damage).unwrap();
             let error = load_or_create(&directory).err().unwrap();
             assert!(error.to_string().contains("damaged"), "{error}");
-            assert_eq!(std::fs::read(home.path().join(FILE)).unwrap(), damage);
+            assert_eq!(std::fs::read(home.path().join(KEY)).unwrap(), damage);
         }
     }
 }

@@ -189,8 +189,12 @@ fn data_is_for_this_user_alone_though_the_directory_is_open_to_others() {
     fs::create_dir(&store).unwrap();
     open_to_all(&store);
     assert!(!is_private(&store));
+    // As a backup may come back.
+    let key = place.path().join(KEY);
+    fs::write(&key, "secret").unwrap();
+    open_to_all(&key);
     drop(Directory::open(place.path()).unwrap());
-    assert_eq!((mode(place.path()), mode(&store)), (0o755, 0o700));
+    assert_eq!((mode(place.path()), mode(&store), mode(&key)), (0o755, 0o700, 0o600));
 }
 
 #[cfg(unix)]
