@@ -64,6 +64,15 @@ pub fn found(directory: &Directory, founder: &dyn Signer, wishes: Wishes) -> Res
     Ok(genesis)
 }
 
+/// Takes back what `found` has made, where nobody has come to know of it: the next start makes another, as it is wished
+/// then, or joins one. What cannot be removed stays, and is started with.
+pub fn give_up(directory: &Path) {
+    let removed = [FILE, FOUNDING].map(|file| fs::remove_file(directory.join(file)));
+    removed.into_iter().filter_map(Result::err).for_each(|error| {
+        tracing::warn!(directory = %directory.display(), %error, "the network that was made for nothing is kept");
+    });
+}
+
 /// Makes the directory one of this network, which another has founded.
 pub fn join(directory: &Directory, genesis: &SignedGenesis) -> Result<(), Error> {
     // A first start that failed may have left it, and here this peer owns nothing until it is let in.

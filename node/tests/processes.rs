@@ -396,6 +396,9 @@ fn a_taken_peer_port_is_named() {
     let (code, words) = refused(command);
     assert_eq!(code, Some(1));
     assert!(words.contains(&at) && words.contains("--listen"), "{words}");
+    // Whatever network is wished for next can be made there, or joined.
+    let line = said_at_start(&home.dir("p1"), &["--name", "bob", "--network", "attic"]);
+    assert!(line.starts_with("bob is up and made a new network, attic ("), "{line}");
 }
 
 #[test]

@@ -112,7 +112,12 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     let founded = is_new && network::is_founding(&directory, genesis.genesis(), keys.peer());
     // The inviter is the first that a newcomer meets.
     options.join.extend(ticket.as_ref().map(addresses_of));
-    let running = Running::start(options, Parts { directory, keys, genesis, resp }).await?;
+    let started = Running::start(options, Parts { directory, keys, genesis, resp }).await;
+    let running = started.inspect_err(|_| {
+        if founded {
+            network::give_up(&options.dir);
+        }
+    })?;
     let ready = Ready::of(running.handle.facts(), options, founded);
     ready.save()?;
     ready.print(json);
