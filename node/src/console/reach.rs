@@ -116,7 +116,10 @@ impl Reach {
         address.ok_or_else(|| {
             Error::new(format!("no peer runs in {}", dir.display()))
                 .why("a peer that runs says in peer.json there how it is reached")
-                .hint("start it: starling up --dir DIR; or name another: --connect HOST:PORT")
+                .hint(format!(
+                    "start it: starling up --dir {}; or name another: --connect HOST:PORT",
+                    in_shell(&dir)
+                ))
                 .named("UNREACHABLE")
                 .with_code(FAILURE)
         })
@@ -179,7 +182,8 @@ mod tests {
         let mut reach = Reach::default();
         reach.set("--dir", &place.path().display().to_string());
         let error = reach.link().err().unwrap().to_string();
-        assert!(error.contains("no peer runs in") && error.contains("starling up"), "{error}");
+        let start = format!("starling up --dir {};", in_shell(place.path()));
+        assert!(error.contains("no peer runs in") && error.contains(&start), "{error}");
         let _runs = crate::directory::Directory::open(place.path()).unwrap();
         std::fs::write(place.path().join("peer.json"), r#"{"resp":"127.0.0.1:5"}"#).unwrap();
         assert_eq!(reach.address().unwrap(), "127.0.0.1:5");
