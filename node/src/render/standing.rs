@@ -132,7 +132,8 @@ impl StatusPage {
 
     /// Lines about who is lost and what that means.
     pub(super) fn standing_text(&self) -> String {
-        let revoked = self.owners().filter(|member| member.revoked);
+        // One that is out cannot forget itself.
+        let revoked = self.owners().filter(|member| member.revoked && member.peer_id != self.peer_id);
         let revoked = revoked.map(|member| {
             let command = self.forget_command(member);
             format!("\n{} is revoked, and keeps its share of the data until: {command}", self.called(member))
@@ -217,6 +218,8 @@ mod tests {
         assert_eq!(two.revoked_text(&id), expected);
         assert!(two.text().contains("alive, revoked"), "{}", two.text());
         assert!(two.text().contains("p2 is revoked, and keeps its share of the data until: forget p2"));
+        two.peer_id = id.clone();
+        assert!(!two.text().contains("until: forget"), "{}", two.text());
         let mut three = page(&[HERE, HERE, HERE]);
         three.members[1].revoked = true;
         assert!(three.revoked_text(&id).ends_with("until: forget p2"));
