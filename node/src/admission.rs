@@ -74,6 +74,8 @@ struct Inner {
     met: BTreeMap<PeerId, Met>,
     /// Who does not let this peer in, and why.
     refusals: BTreeMap<PeerId, Refusal>,
+    /// Those that were news: they come again at each try to connect.
+    told: BTreeMap<PeerId, Refusal>,
     /// Those of the member table.
     members: BTreeSet<PeerId>,
     clocks: Clocks,
@@ -117,6 +119,7 @@ impl Admission {
             revocations,
             met: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            told: BTreeMap::new(),
             members: BTreeSet::new(),
             clocks: Clocks::default(),
         };
@@ -227,7 +230,9 @@ impl Admission {
         if state.refusals.len() >= REFUSALS_MAX && !state.refusals.contains_key(&peer) {
             return false;
         }
-        state.refusals.insert(peer, refusal) != Some(refusal)
+        state.refusals.insert(peer, refusal);
+        let has_room = state.told.len() < REFUSALS_MAX || state.told.contains_key(&peer);
+        has_room && state.told.insert(peer, refusal) != Some(refusal)
     }
 
     /// Who does not let this peer in, and why.

@@ -351,6 +351,11 @@ fn what_a_stranger_says_of_this_peer_is_not_kept() {
     admission.check(newcomer.me(), &theirs.own_chain()).unwrap();
     assert!(admission.refused_by(newcomer.me(), Refusal::Revoked), "it has shown a certificate");
     assert_eq!(admission.refusals().len(), 2);
+    // It shows it at each try, and says no each time.
+    admission.check(newcomer.me(), &theirs.own_chain()).unwrap();
+    assert_eq!(admission.refusals().len(), 1, "it may have thought better of it");
+    assert!(!admission.refused_by(newcomer.me(), Refusal::Revoked), "that is no news");
+    assert!(admission.refused_by(newcomer.me(), Refusal::Expired));
     // One whose own certificate is no good hears it from anybody.
     assert!(!theirs.refused_by(other, Refusal::Revoked));
     theirs.revoke(newcomer.me()).unwrap();
