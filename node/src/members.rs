@@ -2,6 +2,7 @@
 
 use crate::directory::{Directory, read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
+use starling_protocol::canonical;
 use starling_protocol::ids::PeerId;
 use starling_protocol::member::{Record, Step};
 use std::fs;
@@ -53,7 +54,8 @@ pub fn load(directory: &Directory) -> Saved {
 fn read(path: &Path) -> io::Result<Saved> {
     let bytes = read_at_most(path, LONGEST)?;
     let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let table: Table = ciborium::from_reader(&bytes[..]).map_err(|error| damaged(error.to_string()))?;
+    let table: Table =
+        ciborium::from_reader(&bytes[..]).map_err(|error| damaged(canonical::in_words(error)))?;
     if table.format != FORMAT {
         return Err(damaged(format!("it has format {}; this version reads {FORMAT}", table.format)));
     }

@@ -29,8 +29,19 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], longest: usize) -> 
         return Err(CanonicalError::TooLong(bytes.len()));
     }
     let value: T = ciborium::de::from_reader_with_recursion_limit(bytes, DEPTH_MAX)
-        .map_err(|error| CanonicalError::Malformed(error.to_string()))?;
+        .map_err(|error| CanonicalError::Malformed(in_words(error)))?;
     if encode(&value) == bytes { Ok(value) } else { Err(CanonicalError::Form) }
+}
+
+/// The library shows its errors as code; people read this.
+pub fn in_words<T>(error: ciborium::de::Error<T>) -> String {
+    use ciborium::de::Error;
+    match error {
+        Error::Io(_) => "it ends too soon".into(),
+        Error::Syntax(at) => format!("it is no CBOR from byte {at} on"),
+        Error::Semantic(_, what) => what,
+        Error::RecursionLimitExceeded => "it is nested too deeply".into(),
+    }
 }
 
 #[cfg(test)]
@@ -46,6 +57,14 @@ mod tests {
         }
         assert_eq!(decode::<Vec<u32>>(&[0; 17], 16), Err(CanonicalError::TooLong(17)));
         assert!(matches!(decode::<Vec<u32>>(&[0xff], 16), Err(CanonicalError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_malformed_is_said_in_words() {
+        let why = |bytes: &[u8]| decode::<Vec<u32>>(bytes, 16).unwrap_err().to_string();
+        assert_eq!(why(b""), "it ends too soon");
+        assert_eq!(why(&[0x1c]), "it is no CBOR from byte 0 on");
+        assert_eq!(why(b"a"), "invalid type: string, expected array");
     }
 
     #[test]
