@@ -98,7 +98,8 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
 }
 
 /// Runs one command and shows its reply: typed for a person, raw for a program. Returns the exit code: that of one
-/// whose key is not there is its own, and a program gets no line then, since an empty one is an empty value.
+/// whose key is not there is its own, and a program gets no line then, since an empty one is an empty value; nor does
+/// it of a set or a hash that has nothing in it.
 pub fn show(link: &mut Link, call: &Call, person: bool) -> Result<u8, Error> {
     let reached = link.run(&call.words)?;
     if reached.frame == Frame::Null {
@@ -107,7 +108,14 @@ pub fn show(link: &mut Link, call: &Call, person: bool) -> Result<u8, Error> {
         }
         return Ok(NOT_FOUND);
     }
-    output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json)?;
+    let has_nothing = match &reached.frame {
+        Frame::Array(frames) | Frame::Set(frames) => frames.is_empty(),
+        Frame::Map(entries) => entries.is_empty(),
+        _ => false,
+    };
+    if person || call.json || !has_nothing {
+        output::show(&reached, call, if person { Style::Typed } else { Style::Raw }, call.json)?;
+    }
     Ok(exit_code(&reached.frame))
 }
 

@@ -107,6 +107,10 @@ fn every_data_command_is_a_command_of_its_own() {
     once(&peer, &["set", "empty", ""]);
     let empty = once(&peer, &["get", "empty"]);
     assert_eq!((empty.out.as_str(), empty.code), ("\n", 0));
+    for words in [["smembers", "nothing"], ["hgetall", "nothing"], ["hkeys", "nothing"]] {
+        let nothing = once(&peer, &words);
+        assert_eq!((nothing.out.as_str(), nothing.code), ("", 0), "{words:?}: a line would be a member");
+    }
     assert_eq!(once(&peer, &["set", "k", "--", "--json"]).out, "OK\n");
     assert_eq!(once(&peer, &["get", "k", "--json"]).out, "\"--json\"\n");
     let address = peer.address.to_string();
