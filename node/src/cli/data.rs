@@ -132,10 +132,14 @@ pub fn wants_json(words: &[OsString]) -> bool {
 fn unknown(name: &[u8]) -> Error {
     let own = super::names();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let line = commands::unknown_beside(name, &own);
     // Without the code that stands before it for programs.
-    Error::of_line(&commands::unknown_beside(name, &own))
-        .with_code(USAGE)
-        .hint("starling --help lists the commands of this program, starling help those of the store")
+    let error = Error::of_line(&line).with_code(USAGE);
+    // What is refused says itself what to do instead.
+    if line.starts_with("NOTSUPPORTED ") {
+        return error;
+    }
+    error.hint("starling --help lists the commands of this program, starling help those of the store")
 }
 
 /// Before anything is read or anybody asked: a flag with one dash that is no flag here would else be data. `more` words
