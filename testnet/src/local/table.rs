@@ -5,7 +5,9 @@ use serde_json::Value;
 /// Renders the object of `status --json`, or of `up --json`.
 pub fn render(status: &Value) -> String {
     let peers: Vec<&Value> = status["peers"].as_array().into_iter().flatten().collect();
-    let mut rows = vec![["name", "peer id", "RESP", "state", "sees"].map(str::to_owned)];
+    // At the start nobody has been asked.
+    let sees = if peers.iter().any(|peer| peer["seen"].is_object()) { "sees" } else { "" };
+    let mut rows = vec![["name", "peer id", "RESP", "state", sees].map(str::to_owned)];
     rows.extend(peers.iter().map(|peer| row(peer)));
     let widths: Vec<usize> = (0..5).map(|c| rows.iter().map(|row| row[c].len()).max().unwrap_or(0)).collect();
     let line = |row: &[String; 5]| {
@@ -55,5 +57,8 @@ mod tests {
         assert_eq!(lines[0], "name  peer id  RESP         state  sees");
         assert_eq!(lines[1], "p1    12D3     127.0.0.1:1  alive  1/2, p2 dead");
         assert_eq!(lines[2], "cut p1 | p2; undo with heal");
+        let unasked = json!({"name": "p1", "peer_id": "12D3", "pid": 7, "resp": "127.0.0.1:1"});
+        let text = render(&json!({"peers": [unasked]}));
+        assert_eq!(text, "name  peer id  RESP         state\np1    12D3     127.0.0.1:1  alive");
     }
 }
