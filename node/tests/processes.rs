@@ -742,6 +742,20 @@ fn a_ticket_is_taken_from_a_variable_a_file_or_standard_input() {
 }
 
 #[test]
+fn who_waits_for_an_inviter_that_is_silent_is_told_so_soon() {
+    let home = Home::new();
+    let first = Peer::up(&home.dir("p1"));
+    let ticket = first.ticket();
+    first.signal("STOP");
+    let mut joining = peer_command(&["join", &ticket], &home.dir("p2"), &[]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(joining.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    joining.kill().unwrap();
+    joining.wait().unwrap();
+    assert!(line.contains("has not answered yet"), "{line}");
+}
+
+#[test]
 fn a_spent_ticket_and_one_of_another_network_are_refused_with_what_to_do() {
     let home = Home::new();
     let first = Peer::up(&home.dir("p1"));

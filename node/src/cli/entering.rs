@@ -17,14 +17,17 @@ use starling_protocol::config::Genesis;
 use starling_protocol::genesis::SignedGenesis;
 use starling_protocol::ids::PeerId;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a newcomer tries to reach its inviter.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+/// How long a person waits without a word.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How often a person is told that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -129,7 +132,17 @@ async fn until_joined(
     let addresses = [addresses_of(ticket), options.join.concat()].concat();
     let mut told = None;
     loop {
-        let why = match show_ticket(keys, ticket, addresses.clone(), options.mdns, ONE_TRY).await {
+        let mut attempt = pin!(show_ticket(keys, ticket, addresses.clone(), options.mdns, ONE_TRY));
+        let answer = match timeout(SILENCE, &mut attempt).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                if told.is_none() {
+                    stdio::say("the inviter is asked to let this machine in, and has not answered yet");
+                }
+                attempt.await
+            }
+        };
+        let why = match answer {
             Ok(joined) => return Ok(joined),
             Err(JoinError::Refused(refusal)) => return Err(refused(refusal)),
             Err(error @ (JoinError::Damaged(_) | JoinError::NotTaken(_))) => return Err(not_taken(error)),
@@ -139,10 +152,10 @@ async fn until_joined(
         if left.is_zero() {
             return Err(not_reached(ticket, &addresses, &why, patience));
         }
-        if told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
+        let seconds = left.as_secs();
+        if seconds > 0 && told.is_none_or(|told: Instant| told.elapsed() >= PROGRESS) {
             told = Some(Instant::now());
-            let left = left.as_secs();
-            stdio::say(format_args!("the inviter is not reached yet: {why}; trying for {left} s more"));
+            stdio::say(format_args!("the inviter is not reached yet: {why}; trying for {seconds} s more"));
         }
         sleep(BETWEEN_TRIES.min(left)).await;
     }
