@@ -41,7 +41,7 @@ fn several_leave_one_after_the_other_and_no_more_than_may() {
     let left = answers.iter().filter(|answer| **answer == Response::Done).count();
     assert_eq!(left, 2, "{answers:?}");
     let refused = answers.into_iter().find(|answer| *answer != Response::Done).expect("one is refused");
-    assert_eq!(why(refused), "1 members that keep copies would remain, and a write needs 2 copies");
+    assert_eq!(why(refused), "only 1 of the 2 members that a write needs would remain");
     let members = (0..4).filter(|index| world.own_step(*index) == Some(Step::Member));
     assert_eq!(members.count(), 2, "two go on keeping copies");
     assert!(world.owners_agree() && world.only_owners_hold());
@@ -66,7 +66,7 @@ fn the_last_two_that_are_told_at_once_do_not_go_both() {
 #[test]
 fn one_that_keeps_nothing_does_not_count_and_may_always_leave() {
     let mut world = network(2, 1);
-    let said = "1 members that keep copies would remain, and a write needs 2 copies";
+    let said = "only 1 of the 2 members that a write needs would remain";
     assert_eq!(why(world.ask(0, Request::Leave)), said);
     assert_eq!(world.ask(2, Request::Leave), Response::Done);
 

@@ -286,7 +286,7 @@ impl Peer {
         let keeps = |r: &&Record| r.id != self.me && keeps_copies(r);
         let remain = self.membership.records().filter(keeps).count();
         let w = usize::from(self.genesis.w);
-        let why = || format!("{remain} members that keep copies would remain, and a write needs {w} copies");
+        let why = || format!("only {remain} of the {w} members that a write needs would remain");
         let few = remain < w && self.holds_any() && !mutated!(LeaveTooFew);
         few.then(|| invalid(why(), "let others join first"))
     }
@@ -457,6 +457,6 @@ fn not_ready(forgotten: bool) -> Failure {
 }
 
 fn too_few_members(asked: u8, members: usize) -> Failure {
-    let why = format!("W={asked}, but only {members} members keep copies now");
+    let why = format!("W={asked} is more than the members that keep copies now: {members}");
     invalid(why, "let more peers join, or accept fewer copies")
 }
