@@ -66,11 +66,12 @@ pub fn found(directory: &Directory, founder: &dyn Signer, wishes: Wishes) -> Res
 
 /// Takes back what `found` has made, where nobody has come to know of it: the next start makes another, as it is wished
 /// then, or joins one. What cannot be removed stays, and is started with.
-pub fn give_up(directory: &Path) {
-    let removed = [FILE, FOUNDING].map(|file| fs::remove_file(directory.join(file)));
-    removed.into_iter().filter_map(Result::err).for_each(|error| {
-        tracing::warn!(directory = %directory.display(), %error, "the network that was made for nothing is kept");
-    });
+pub fn give_up(directory: &Directory) {
+    // The mark goes last: with the record alone this peer would wait for somebody to let it in.
+    let removed = fs::remove_file(directory.path().join(FILE));
+    if let Err(error) = removed.and_then(|()| fs::remove_file(founding_mark(directory))) {
+        tracing::warn!(directory = %directory.path().display(), %error, "the network that was made for nothing is kept");
+    }
 }
 
 /// Makes the directory one of this network, which another has founded.
@@ -155,6 +156,21 @@ mod tests {
         join(&directory, &theirs).unwrap();
         assert!(!founding_mark(&directory).exists());
         assert_eq!(load(&directory).unwrap(), Some(theirs));
+    }
+
+    #[test]
+    fn a_network_is_given_up_whole_or_stays_one_to_start_with() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::open(home.path()).unwrap();
+        found(&directory, &NumberedKey::new(1), wishes()).unwrap();
+        give_up(&directory);
+        assert!(load(&directory).unwrap().is_none() && !founding_mark(&directory).exists());
+        found(&directory, &NumberedKey::new(1), wishes()).unwrap();
+        // As little to be removed as a file that is kept from it.
+        fs::remove_file(home.path().join(FILE)).unwrap();
+        fs::create_dir(home.path().join(FILE)).unwrap();
+        give_up(&directory);
+        assert!(founding_mark(&directory).exists());
     }
 
     #[test]

@@ -114,8 +114,9 @@ async fn up(options: &mut Options, json: bool, ticket: Option<Ticket>) -> Result
     options.join.extend(ticket.as_ref().map(addresses_of));
     let started = Running::start(options, Parts { directory, keys, genesis, resp }).await;
     let running = started.inspect_err(|_| {
-        if founded {
-            network::give_up(&options.dir);
+        // Who has the directory since may have begun with it.
+        if founded && let Ok(directory) = Directory::open(&options.dir) {
+            network::give_up(&directory);
         }
     })?;
     let ready = Ready::of(running.handle.facts(), options, founded);
