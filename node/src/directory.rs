@@ -17,6 +17,8 @@ pub const RUNNING: &str = "peer.json";
 const SMALL: usize = 128;
 /// Holds the peer's secret.
 pub const KEY: &str = "identity.key";
+/// Holds the keys of invites: who has one can come in by it.
+pub const INVITES: &str = "invites.cbor";
 /// A directory with one of these was meant for a peer, whatever else is in it.
 const MARKS: [&str; 2] = ["starling.toml", KEY];
 /// What may be in one that no peer has used: what `open` and the doctor make before `format`, what a file system has at
@@ -209,9 +211,9 @@ impl Directory {
     }
 
     /// What is in the store was made as the umask of the user says, and a directory that was copied back is as open as
-    /// the copy: nobody else may come to either.
+    /// the copy: nobody else may come to any.
     fn close_secrets(&self) {
-        for path in [self.store(), self.path.join(KEY)] {
+        for path in [self.store(), self.path.join(KEY), self.path.join(INVITES)] {
             if path.exists()
                 && !is_private(&path)
                 && let Err(error) = make_private(&path)

@@ -1,7 +1,7 @@
 //! The certificate, the revocations, the invites and the tokens on disk.
 
 use super::TokenRecord;
-use crate::directory::{read_at_most, write_atomically};
+use crate::directory::{INVITES, read_at_most, write_atomically};
 use crate::error::Error;
 use serde_bytes::ByteBuf;
 use starling_protocol::admission::certificate::{CHAIN_BYTES_MAX, Chain};
@@ -13,7 +13,6 @@ use std::path::Path;
 
 pub const CERTIFICATE: &str = "certificate.cbor";
 pub const REVOCATIONS: &str = "revocations.cbor";
-const INVITES: &str = "invites.cbor";
 const TOKENS: &str = "tokens.cbor";
 const FORMAT: u16 = 1;
 const REVOCATIONS_BYTES_MAX: usize = REVOCATIONS_MAX * (REVOCATION_BYTES_MAX + 16);

@@ -190,11 +190,14 @@ fn data_is_for_this_user_alone_though_the_directory_is_open_to_others() {
     open_to_all(&store);
     assert!(!is_private(&store));
     // As a backup may come back.
-    let key = place.path().join(KEY);
-    fs::write(&key, "secret").unwrap();
-    open_to_all(&key);
+    let secrets = [KEY, INVITES].map(|file| place.path().join(file));
+    for path in &secrets {
+        fs::write(path, "secret").unwrap();
+        open_to_all(path);
+    }
     drop(Directory::open(place.path()).unwrap());
-    assert_eq!((mode(place.path()), mode(&store), mode(&key)), (0o755, 0o700, 0o600));
+    assert_eq!((mode(place.path()), mode(&store)), (0o755, 0o700));
+    assert_eq!(secrets.map(|path| mode(&path)), [0o600; 2]);
 }
 
 #[cfg(unix)]
