@@ -14,6 +14,7 @@ use crate::transport;
 use starling_protocol::genesis::SignedGenesis;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,10 @@ pub fn ports(options: &Options, answers_at: Option<&str>) -> Vec<Finding> {
     let clients = up::can_bind(options.resp);
     let peers = transport::can_listen(&options.listen).map_err(Error::from);
     let port = format!(":{}", options.resp.port());
-    let verdict =
-        if answers_at.is_some_and(|at| at.ends_with(&port)) { Verdict::Warn } else { Verdict::Fail };
+    // At an address that this machine has not, no peer of it answers.
+    let is_here = || up::can_bind(SocketAddr::new(options.resp.ip(), 0)).is_ok();
+    let answers = answers_at.is_some_and(|at| at.ends_with(&port)) && is_here();
+    let verdict = if answers { Verdict::Warn } else { Verdict::Fail };
     let taken: Vec<_> = [clients, peers]
         .iter()
         .filter_map(|found| found.as_ref().err())
@@ -218,12 +221,15 @@ mod tests {
         for (key, text) in [("dir", &*dir), ("resp", &at), ("listen", "127.0.0.1:0")] {
             flags.add(key, [text.to_owned()]);
         }
-        let options = Options::new(&Values::resolve(&flags, &|_| None).unwrap()).unwrap();
+        let mut options = Options::new(&Values::resolve(&flags, &|_| None).unwrap()).unwrap();
         let verdict = |answers_at| ports(&options, answers_at)[0].verdict;
         assert_eq!(verdict(Some(&at)), Verdict::Warn);
         assert_eq!((verdict(Some("127.0.0.1:1")), verdict(None)), (Verdict::Fail, Verdict::Fail));
         drop(taken);
         assert_eq!(verdict(None), Verdict::Ok);
+        options.resp.set_ip([192, 0, 2, 1].into());
+        let nowhere = &ports(&options, Some(&at))[0];
+        assert_eq!(nowhere.verdict, Verdict::Fail, "no peer has the port of a foreign address: {nowhere:?}");
     }
 
     #[test]
