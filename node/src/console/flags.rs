@@ -26,7 +26,8 @@ pub type Flag = (&'static str, String);
 /// comes after `--`: one that is misspelt would else be data, and what follows it a key to remove. Flags stand before
 /// the arguments or behind them; among these one is never followed: it may be data that somebody else has written, and
 /// would tell where the token goes. With one dash there is `-x`, and only before the arguments. `leave --help` and
-/// `leave -h` become `help leave`; with more words that is refused, since nothing of what these ask for is done.
+/// `leave -h` become `help leave`. With more words `--help` is refused, since nothing of what these ask for is done, and
+/// `-h` is data.
 pub fn take(words: Vec<Word>, known: &Known) -> Result<(Vec<Vec<u8>>, Vec<Flag>), String> {
     if let [name, Word { bytes, quoted: false }] = words.as_slice()
         && matches!(bytes.as_slice(), b"--help" | b"-h")
