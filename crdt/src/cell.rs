@@ -1,8 +1,8 @@
 //! Cells: what a partition holds, and the storage that it lies in.
 
-use crate::rows;
+use crate::rows::{self, Kind};
 use crate::wire::{Malformed, array_shaped, bytes_shaped, require};
-use crate::{Actor, Dot, Stamp};
+use crate::{Actor, Dot, PartitionId, Stamp};
 use serde_bytes::ByteBuf;
 use std::ops::ControlFlow;
 
@@ -135,6 +135,11 @@ pub trait Storage {
 /// of a key begins there. `None`: the row is of another kind.
 pub fn key_of_row(row: &[u8]) -> Option<&[u8]> {
     rows::key_of(row)
+}
+
+/// The rows that an event at one cell writes: that of the cell, that of the event in the log, and that of the partition.
+pub fn rows_of_event(p: PartitionId, key: &[u8], field: &Field, dot: Dot) -> [Vec<u8>; 3] {
+    [rows::cell_row(p, key, field), rows::log_row(p, dot), rows::row(p, Kind::Meta).to_vec()]
 }
 
 /// Behind this row no cell lies before the row that is returned. `None`: one may lie right behind it, or none at all.

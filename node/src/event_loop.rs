@@ -287,6 +287,7 @@ impl EventLoop {
     fn ask_storage(&mut self) {
         while !self.questions.is_empty() {
             let mut early = Answers::default();
+            self.storage.prefetch(&self.questions);
             for (id, question) in std::mem::take(&mut self.questions) {
                 if !self.storage.carry_out_now(id, &question, &mut early) {
                     self.storage.ask(id, question);

@@ -29,6 +29,7 @@ mod engine;
 /// Public for its fuzz target.
 pub mod journal;
 mod keys;
+mod prefetch;
 mod reads;
 mod recent;
 mod store;
@@ -204,6 +205,15 @@ impl StorageHandle {
         };
         self.wakes |= store.tell();
         done
+    }
+
+    /// Reads ahead what these questions will look up.
+    pub fn prefetch(&self, questions: &[(StoreId, Question)]) {
+        if questions.len() > 1
+            && let Ok(store) = self.shared.store.lock()
+        {
+            store.prefetch(questions);
+        }
     }
 
     /// Puts a question, which is asked by the next `flush`. Every one is then answered unless storage fails.

@@ -263,6 +263,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::rows_of_event;
     use crate::{Actor, Dot, Event, Field, Fingerprint, Memory, Stamp};
     use serde_bytes::ByteBuf;
 
@@ -302,6 +303,16 @@ mod tests {
         let works = || edits.keys.values().flat_map(|work| work.cells.values());
         assert_eq!(works().map(|work| work.versions.len()).sum::<usize>(), 0);
         assert_eq!(works().map(Work::has).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn an_event_at_one_cell_writes_the_rows_that_are_foretold() {
+        let (mut partition, mut disk) = (Partition::new(P), Memory::default());
+        let event = put(1, "a");
+        partition.apply(&mut disk, &event, None).unwrap();
+        let mut foretold = rows_of_event(P, b"k", &event.puts[0].0.field, event.dot);
+        foretold.sort();
+        assert!(disk.rows().map(|(row, _)| row).eq(foretold.iter()));
     }
 
     #[test]

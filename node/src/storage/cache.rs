@@ -39,9 +39,23 @@ struct Generation {
 }
 
 impl Cache {
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Reads ahead the rows of the key with this hash.
+    pub fn prefetch(&self, hash: u64) -> u8 {
+        let mut read = 0;
+        self.young.keys.find(hash, |rows| {
+            read = rows.prefetch();
+            true
+        });
+        read
+    }
+
     /// The rows of a key, if they are kept. `key`: what they begin with.
     pub fn find(&mut self, key: &[u8]) -> Option<Rows> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         if let Some(rows) = self.young.keys.find(hash, |rows| rows.key() == key) {
             return Some(rows.clone());
         }
@@ -53,7 +67,7 @@ impl Cache {
     /// Keeps all the rows of a key, unless they are many.
     pub fn keep(&mut self, rows: Rows) {
         if is_short(&rows) {
-            let hash = self.hasher.hash_one(rows.key());
+            let hash = self.hash(rows.key());
             self.old.remove(hash, rows.key());
             self.young.remove(hash, rows.key());
             self.insert(hash, rows);
@@ -63,7 +77,7 @@ impl Cache {
     /// A row has changed. `None`: it is deleted.
     pub fn changed(&mut self, row: &[u8], value: Option<&[u8]>) {
         if let Some(key) = key_of_row(row) {
-            let hash = self.hasher.hash_one(key);
+            let hash = self.hash(key);
             let _ = self.young.changed(hash, key, row, value) || self.old.changed(hash, key, row, value);
         }
     }

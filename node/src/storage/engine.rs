@@ -14,6 +14,7 @@ use starling_crdt::cell::{Begin, Visit, key_of_row};
 use starling_crdt::{Storage, StorageError};
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -44,6 +45,8 @@ pub trait Commit: Storage {
     fn uncommitted(&self) -> usize;
     /// Hands over all changes since the last time. `sealed` must have been written since then.
     fn seal(&mut self, sealed: &mut Self::Sealed);
+    /// Reads ahead, for all of these rows at once, what is looked up for each.
+    fn prefetch(&self, rows: &[Vec<u8>]);
     /// Does this if nothing is read for it but what is in memory, and not much of that. `None`: it was not enough,
     /// which stopped it where it was.
     fn in_memory<T>(
@@ -415,6 +418,15 @@ impl Commit for Engine {
             self.leaving = Some(Arc::new(Generation { rows, arrived }));
             sealed.generation.clone_from(&self.leaving);
         }
+    }
+
+    fn prefetch(&self, rows: &[Vec<u8>]) {
+        let cache = self.cache.borrow();
+        let keys: Vec<_> = rows.iter().filter_map(|row| key_of_row(row)).map(|key| cache.hash(key)).collect();
+        let hashes: Vec<_> = rows.iter().map(|row| self.recent.hash(row)).collect();
+        let read = keys.into_iter().fold(0, |read, key| read ^ cache.prefetch(key));
+        let read = hashes.into_iter().fold(read, |read, row| read ^ self.recent.prefetch(row));
+        black_box(read ^ self.recent.prefetch_ends(rows));
     }
 
     fn in_memory<T>(

@@ -8,6 +8,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use super::prefetch::touch;
 use hashbrown::HashTable;
 use line::Lines;
 use smallvec::SmallVec;
@@ -71,6 +72,23 @@ impl Recent {
             None => self.bytes += row_size(row),
             Some(before) => self.bytes -= before,
         }
+    }
+
+    pub fn hash(&self, row: &[u8]) -> u64 {
+        self.hasher.hash_one(row)
+    }
+
+    /// Reads ahead the row with this hash, if it is in no line.
+    pub fn prefetch(&self, hash: u64) -> u8 {
+        self.places.find(hash, |place| place.hash == hash).map_or(0, |place| touch(&place.bytes))
+    }
+
+    /// Reads ahead the ends of the lines that these rows belong into.
+    pub fn prefetch_ends(&self, rows: &[Vec<u8>]) -> u8 {
+        let lines = rows.iter().filter(|row| is_of_log(row)).filter_map(|row| self.line_of.get(&stem(row)));
+        let lines: Vec<_> = lines.map(|line| &self.lines[*line]).collect();
+        let read = lines.iter().fold(0, |read, line| read ^ line.prefetch());
+        lines.iter().fold(read, |read, line| read ^ line.prefetch_end())
     }
 
     /// Deletes all rows that begin so, those that are here and those that are not.
@@ -147,7 +165,7 @@ impl Recent {
     fn forget_places(&mut self, stem: Stem, begin: Begin, rows: BTreeSet<Row>) {
         let (gone, stay): (BTreeSet<_>, _) = rows.into_iter().partition(|row| row.starts_with(&begin));
         for row in gone {
-            let hash = self.hasher.hash_one(&row[..]);
+            let hash = self.hash(&row);
             if let Ok(place) = self.places.find_entry(hash, |place| place.row() == &row[..]) {
                 self.bytes -= size((&row, place.remove().0.value()));
             }
@@ -189,7 +207,7 @@ impl Recent {
         self.line_of.remove(&stem);
         self.places.reserve(line.len(), |place| place.hash);
         for (row, value) in line.range(&[], None) {
-            let hash = self.hasher.hash_one(row);
+            let hash = self.hash(row);
             self.places.insert_unique(hash, Place::new(hash, row, value), |place| place.hash);
         }
         let rows = line.range(&[], None).map(|(row, _)| Row::from_slice(row)).collect();
@@ -198,7 +216,7 @@ impl Recent {
 
     /// As `change_in_line`.
     fn change_place(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
-        let hash = self.hasher.hash_one(row);
+        let hash = self.hash(row);
         if let Some(place) = self.places.find_mut(hash, |place| place.row() == row) {
             return Some(place.replace(value));
         }
@@ -216,7 +234,7 @@ impl Recent {
     }
 
     fn place(&self, row: &[u8]) -> Option<&Place> {
-        self.places.find(self.hasher.hash_one(row), |place| place.row() == row)
+        self.places.find(self.hash(row), |place| place.row() == row)
     }
 
     /// The changes from `from` up to, not including, `to`, or to the end.

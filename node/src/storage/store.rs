@@ -9,9 +9,11 @@ use super::engine::Commit;
 use super::{Answers, StorageFailure, reads::Reads};
 use crate::clock::Clock;
 use crate::lock;
-use starling_crdt::{Replica, StorageError};
+use starling_crdt::cell::rows_of_event;
+use starling_crdt::{Dot, Field, Replica, StorageError};
 use starling_protocol::ids::StoreId;
 use starling_protocol::store::{Answer, Question, answer};
+use std::hint::black_box;
 use std::sync::Mutex;
 
 /// Most answers that wait for one commit.
@@ -62,6 +64,28 @@ impl<S: Commit> Store<S> {
             is_told: false,
             failure: None,
         }
+    }
+
+    /// Reads ahead what changes will look up: of each the first cell, as more are rare.
+    pub fn prefetch(&self, questions: &[(StoreId, Question)]) {
+        let (mut rows, mut partitions) = (Vec::new(), Vec::new());
+        for (_, question) in questions {
+            let (partition, key, field, dot) = match question {
+                Question::Execute { partition, key, .. } => {
+                    (*partition, key, &Field::Register, Dot::new(self.replica.actor(), 1))
+                }
+                Question::Apply { partition, events, .. } => {
+                    let Some(event) = events.first() else { continue };
+                    let Some((cell, _)) = event.puts.first() else { continue };
+                    (*partition, &cell.key, &cell.field, event.dot)
+                }
+                _ => continue,
+            };
+            rows.extend(rows_of_event(partition, key, field, dot));
+            partitions.push((self.replica.context(partition), dot));
+        }
+        black_box(partitions.iter().filter(|(context, dot)| context.contains(*dot)).count());
+        self.rows.prefetch(&rows);
     }
 
     /// Carries a question out; answers that wait for nothing are added to `early`.

@@ -4,6 +4,7 @@
 //! length of the key (2 bytes)  key  and of each row, in order:  length of the row (2)  of its value (4)  row  value
 //! ```
 
+use crate::storage::prefetch::touch;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,6 +46,10 @@ impl Rows {
 
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.places().map(|(row, value)| (&self.0[row], &self.0[value]))
+    }
+
+    pub fn prefetch(&self) -> u8 {
+        touch(&self.0)
     }
 
     /// Bytes in memory.

@@ -46,6 +46,17 @@ impl Lines {
         ranges.into_iter().flatten()
     }
 
+    /// Reads ahead where the end is.
+    pub fn prefetch(&self) -> u8 {
+        self.0.last().map_or(0, |line| (line.bytes.len() ^ line.ends.len() ^ line.last.len()) as u8)
+    }
+
+    /// And then the end.
+    pub fn prefetch_end(&self) -> u8 {
+        let Some(line) = self.0.last() else { return 0 };
+        line.bytes.last().map_or(0, |byte| *byte) ^ line.ends.last().map_or(0, |end| *end as u8)
+    }
+
     pub fn len(&self) -> usize {
         self.0.iter().map(|line| line.ends.len()).sum()
     }

@@ -56,6 +56,8 @@ impl Commit for Rows {
         self.uncommitted = 0;
     }
 
+    fn prefetch(&self, _: &[Vec<u8>]) {}
+
     fn in_memory<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StorageError>,
