@@ -442,6 +442,13 @@ fn log(notice: Notice) {
                  again by the other owners; until then it answers no reads. See to the disk, and to the memory"
             );
         }
+        Notice::DamageKept { partition } => {
+            tracing::warn!(
+                partition,
+                "what is stored of a partition is not what was written: it is kept as it is until another peer is \
+                 known to have all of it, and then filled again from there. See to the disk, and to the memory"
+            );
+        }
         Notice::OnlyCopyDamaged { partition } => {
             tracing::error!(
                 partition,

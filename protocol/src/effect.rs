@@ -59,6 +59,11 @@ pub enum Notice {
     Damaged {
         partition: u16,
     },
+    /// What is stored of a partition is not what was written. It was kept as it is, and is given up as soon as another
+    /// owner is known to have all of it. Said once.
+    DamageKept {
+        partition: u16,
+    },
     /// What is stored of a partition is not what was written, and no other owner that can be reached has a whole copy: it
     /// was kept as it is. Said once; it is given up as soon as another is known to have all of it.
     OnlyCopyDamaged {

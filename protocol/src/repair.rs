@@ -57,6 +57,10 @@ pub enum Out {
     Damaged {
         partition: PartitionId,
     },
+    /// A partition is damaged, and stays as it is until another owner is known to have all of it.
+    DamageKept {
+        partition: PartitionId,
+    },
     /// A partition is damaged, and no other owner that can be reached has a whole copy: it stays as it is.
     OnlyCopyDamaged {
         partition: PartitionId,

@@ -315,6 +315,7 @@ impl Peer {
                 repair::Out::Step(step) => self.come_further(now, step),
                 repair::Out::LetGo { partition } => self.notify(Notice::LetGo { partition }),
                 repair::Out::Damaged { partition } => self.notify(Notice::Damaged { partition }),
+                repair::Out::DamageKept { partition } => self.notify(Notice::DamageKept { partition }),
                 repair::Out::OnlyCopyDamaged { partition } => {
                     self.notify(Notice::OnlyCopyDamaged { partition })
                 }

@@ -97,6 +97,9 @@ impl Repair {
             if let Entry::Vacant(entry) = self.scrub.kept.entry(partition) {
                 entry.insert(false);
                 self.seek_copies(scene);
+                if self.scrub.kept.get(&partition) == Some(&false) {
+                    self.out.push(Out::DamageKept { partition });
+                }
             }
             return;
         }
