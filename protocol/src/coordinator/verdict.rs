@@ -117,7 +117,8 @@ pub(super) fn written(write: &Write, scene: &Scene<'_>) -> Box<Trace> {
 
 pub(super) fn not_written(write: &Write, scene: &Scene<'_>) -> Failure {
     let (have, need) = write.tally();
-    let why = format!("write not acknowledged: {have} of the {need} copies needed were synced in time");
+    let late = late(write.began, scene);
+    let why = format!("write not acknowledged: {have} of the {need} copies needed were synced{late}");
     let state = if write.is_issued() {
         "it is kept where it was synced, and may still reach the others".into()
     } else {
@@ -145,11 +146,16 @@ pub(super) fn read(read: &Read, scene: &Scene<'_>) -> Box<Trace> {
 }
 
 pub(super) fn not_read(read: &Read, scene: &Scene<'_>) -> Failure {
-    let why =
-        format!("read not answered: {} of the {} copies needed answered in time", read.heard(), read.need);
+    let (heard, need, late) = (read.heard(), read.need, late(read.began, scene));
+    let why = format!("read not answered: {heard} of the {need} copies needed answered{late}");
     let hint = what_to_do(&read.ballot, &read.seats, "--r");
     let trace = Some(of_read(read).trace(Some(&read.ballot), why.clone(), scene));
     Failure { kind: FailureKind::Quorum, why, state: "nothing was changed".into(), hint, trace }
+}
+
+/// Nothing of one that has failed before its deadline: there is nobody left to wait for.
+fn late(began: Time, scene: &Scene<'_>) -> &'static str {
+    if scene.now.time < began + scene.config.deadline { "" } else { " in time" }
 }
 
 /// Of one that too few copies have answered. `flag`: by which fewer are accepted.

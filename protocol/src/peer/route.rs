@@ -6,7 +6,7 @@ use crate::effect::{Effect, Notice};
 use crate::ids::{OpId, PartitionId, PeerId, StoreId};
 use crate::member::{Health, Step, View};
 use crate::message::{Call, Refusal};
-use crate::request::{Failure, Outcome, Response, Role};
+use crate::request::{Failure, FailureKind, Outcome, Response, Role};
 use crate::store::{Answer, Question};
 use crate::time::{Moment, Now};
 use starling_crdt::{Event, Stamp};
@@ -273,6 +273,7 @@ impl Peer {
         }
         match client {
             Client::Local(id) => {
+                let result = result.map_err(with_dead_owners);
                 self.effects.push_back(Effect::Reply { id, response: Response::Data(result) })
             }
             Client::Peer { peer, op, .. } => self.send(peer, Message::Call(Call::Forwarded { op, result })),
@@ -354,4 +355,16 @@ impl Peer {
             scan::Out::Reply { id, response } => self.effects.push_back(Effect::Reply { id, response }),
         }
     }
+}
+
+/// Says on which owners it did not count, by their names.
+fn with_dead_owners(mut failure: Failure) -> Failure {
+    let trace = failure.trace.as_ref().filter(|_| failure.kind == FailureKind::Quorum);
+    let owners = trace.into_iter().flat_map(|trace| &trace.asked).filter(|asked| asked.role == Role::Owner);
+    let dead: Vec<_> =
+        owners.filter(|asked| asked.health == Health::Dead).map(|asked| &*asked.peer.name).collect();
+    if !dead.is_empty() {
+        failure.why = format!("{}; believed dead: {}", failure.why, dead.join(", "));
+    }
+    failure
 }
