@@ -470,6 +470,20 @@ fn a_peer_that_is_not_there_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_peer_that_is_silent_is_told_as_such_before_it_is_given_up() {
+    // The system takes connections, as for a process that is stopped.
+    let stopped = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = stopped.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    let mut asking = command.args(["get", "k", "--connect", &at]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(asking.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    assert_eq!(line, format!("the peer at {at} has not answered yet\n"));
+}
+
+#[test]
 fn commands_go_to_other_peers_when_they_are_named() {
     let (here, there) = (FakePeer::start(), FakePeer::start());
     once(&there, &["set", "k", "there"]);

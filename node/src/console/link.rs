@@ -9,17 +9,22 @@ use crate::resp::client::{Client, Login, OPENING, is_silent, is_strange, speaks_
 use crate::resp::frame::Frame;
 use crate::resp::patience::Patience;
 use crate::resp::tls::{self, Trust};
+use crate::stdio;
 use starling_protocol::admission::token::Token;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 /// Where a peer takes commands when nothing else is said.
 pub const DEFAULT_PORT: u16 = 7379;
 /// How long a prompt is waited for, at each of three questions.
 const SOON: Duration = Duration::from_secs(1);
+/// How long a person waits without a word.
+const SILENCE: Duration = Duration::from_secs(2);
 /// As of a program that SIGINT ends.
 const GIVEN_UP: u8 = 130;
 /// `TIMEOUT`: the outcome is unknown.
@@ -92,18 +97,11 @@ impl Link {
     /// peer that restarted, or whose last word was that a token has ended: then it is made again, but a command is
     /// never sent twice by itself.
     pub fn run<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Result<Reached, Error> {
-        let ping =
-            self.client.as_mut().map(|client| self.patience.shortened(OPENING, || client.call(&["PING"])));
-        if !matches!(ping, Some(Ok(Frame::Simple(pong))) if pong == "PONG") {
-            self.client = None;
-        }
-        let client = match &mut self.client {
-            Some(client) => client,
-            None => match self.connect() {
-                Ok(client) => self.client.insert(client),
-                Err(error) if error.is_named("NOAUTH") => return self.log_in(words).unwrap_or(Err(error)),
-                Err(error) => return Err(error),
-            },
+        let (address, patience, before) = (self.address.clone(), self.patience.clone(), self.client.take());
+        let client = match aloud(&address, &patience, || self.alive(before)) {
+            Ok(client) => self.client.insert(client),
+            Err(error) if error.is_named("NOAUTH") => return self.log_in(words).unwrap_or(Err(error)),
+            Err(error) => return Err(error),
         };
         match client.call(words) {
             Ok(Frame::Attributed(notes, frame)) => Ok(Reached { frame: *frame, hidden: hidden(&notes) }),
@@ -116,6 +114,17 @@ impl Link {
                 Err(self.broken(&error))
             }
         }
+    }
+
+    /// This connection, if it answers, or another.
+    fn alive(&self, before: Option<Client>) -> Result<Client, Error> {
+        if let Some(mut client) = before {
+            let ping = self.patience.shortened(OPENING, || client.call(&["PING"]));
+            if matches!(ping, Ok(Frame::Simple(pong)) if pong == "PONG") {
+                return Ok(client);
+            }
+        }
+        self.connect()
     }
 
     /// AUTH is what opens a connection that else is refused. `None`: that is not what was typed.
@@ -281,6 +290,24 @@ impl Link {
             .with_code(code)
             .named(name)
     }
+}
+
+/// Says that the peer is silent where that lasts; not where one waits but for a moment, and is told what came of it.
+fn aloud<T>(address: &str, patience: &Patience, wait: impl FnOnce() -> T) -> T {
+    if patience.longest() <= SILENCE {
+        return wait();
+    }
+    let (waiting, over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if over.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+                stdio::say(format_args!("the peer at {address} has not answered yet"));
+            }
+        });
+        let result = wait();
+        drop(waiting);
+        result
+    })
 }
 
 /// It may be a password, and is not shown.

@@ -59,16 +59,19 @@ impl Patience {
 
     /// Runs what shall wait for less than it may now, if that is more than this.
     pub fn shortened<T>(&self, longest: Duration, run: impl FnOnce() -> T) -> T {
-        let now = Duration::from_millis(self.0.longest_ms.load(Ordering::SeqCst));
-        self.at_most(longest.min(now), run)
+        self.at_most(longest.min(self.longest()), run)
+    }
+
+    /// How long a reply is waited for now.
+    pub fn longest(&self) -> Duration {
+        Duration::from_millis(self.0.longest_ms.load(Ordering::SeqCst))
     }
 
     fn check(&self, since: Instant) -> io::Result<()> {
         if self.0.given_up.load(Ordering::SeqCst) {
             return Err(io::Error::other(GivenUp));
         }
-        let longest = Duration::from_millis(self.0.longest_ms.load(Ordering::SeqCst));
-        if since.elapsed() >= longest { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if since.elapsed() >= self.longest() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
@@ -157,7 +160,7 @@ mod tests {
         assert!(!Patience::was_lost(&error));
         let mut shortened = || patience.shortened(Duration::from_millis(1), || stream.read(&mut [0; 8]));
         assert_eq!(shortened().unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let longer = || patience.shortened(REPLY, || patience.0.longest_ms.load(Ordering::SeqCst));
+        let longer = || patience.shortened(REPLY, || patience.longest().as_millis());
         assert_eq!(patience.at_most(Duration::from_millis(1), longer), 1, "what is shorter already stays so");
     }
 }
