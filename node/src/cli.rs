@@ -23,7 +23,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "starling", version, about = "A peer-to-peer store in which every peer is equal")]
 // `help` is a command of the store: `starling help set`.
-#[command(disable_help_subcommand = true, after_help = DATA_HELP)]
+#[command(disable_help_subcommand = true, propagate_version = true, after_help = DATA_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -185,5 +185,15 @@ mod tests {
     #[test]
     fn the_command_tree_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_is_told_behind_each_command_too() {
+        for words in
+            [&["starling", "--version"][..], &["starling", "up", "-V"], &["starling", "invite", "--version"]]
+        {
+            let said = Cli::try_parse_from(words).err().map(|error| error.kind());
+            assert_eq!(said, Some(ErrorKind::DisplayVersion), "{words:?}");
+        }
     }
 }
