@@ -190,9 +190,10 @@ fn reaches(status: &StatusPage) -> Finding {
     let tried: Vec<_> = others.iter().map(|member| (*member, Reached::begin(status, member))).collect();
     let silent = tried.into_iter().filter_map(|(member, reached)| {
         let why = reached.end()?;
-        Some(format!("{}{why}", status.called(member)))
+        Some((format!("{}{why}", status.called(member)), why))
     });
-    let silent: Vec<_> = silent.collect();
+    let (silent, whys): (Vec<_>, Vec<_>) = silent.unzip();
+    let is_cut = status.out.is_none() && whys.iter().any(|why| ["", DEAD].contains(why));
     match (others.len(), silent.is_empty(), relayed.is_empty()) {
         (0, ..) => Finding::ok(CHECK, "there are none"),
         (count, true, true) => Finding::ok(CHECK, format!("all {count} are reached")),
@@ -201,13 +202,17 @@ fn reaches(status: &StatusPage) -> Finding {
             format!("all {count} are reached; through a relay, which is slower: {}", relayed.join(", ")),
             "`starling status` says why; one of two needs a port that is open, or a NAT that keeps ports",
         ),
-        (count, false, _) => Finding::warn(
-            CHECK,
-            format!("of {count}, not reached: {}", silent.join(", ")),
-            "see that they run, that their addresses are right and that no firewall is between",
-        ),
+        (count, false, _) => Finding {
+            // Of who does not let another in there is word in "network".
+            fix: is_cut.then(|| {
+                "see that they run, that their addresses are right and that no firewall is between".into()
+            }),
+            ..Finding::warn(CHECK, format!("of {count}, not reached: {}", silent.join(", ")), "")
+        },
     }
 }
+
+const DEAD: &str = " (dead)";
 
 /// What is known of the way to a peer.
 enum Reached {
@@ -221,8 +226,8 @@ impl Reached {
         let refuses = status.refusals.iter().any(|refusal| refusal.peer_id == member.peer_id);
         match () {
             () if member.revoked => Self::No(" (revoked)"),
-            () if member.is_dead() => Self::No(" (dead)"),
             () if refuses => Self::No(" (does not let this peer in)"),
+            () if member.is_dead() => Self::No(DEAD),
             () if member.path.is_some() => Self::Yes,
             () => Self::Trying(start_trying(member)),
         }
@@ -312,6 +317,11 @@ mod tests {
         page.refusals.push(refusal);
         let expected = "of 3, not reached: p2 (dead), p3 (revoked), p4 (does not let this peer in)";
         assert_eq!(reaches(&page).found, expected);
+        assert!(reaches(&page).fix.is_some());
+        let out = StatusPage { out: Some("its certificate was revoked".into()), ..page.clone() };
+        let mut refused = page.clone();
+        refused.members.remove(1);
+        assert_eq!([reaches(&out).fix, reaches(&refused).fix], [None, None], "no firewall is between");
         let all = super::tests::page(&[HERE, HERE]);
         assert_eq!(reaches(&StatusPage { members: page.members[..1].to_vec(), ..all }).verdict, Verdict::Ok);
     }
