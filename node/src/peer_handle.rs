@@ -1,6 +1,6 @@
 //! How the client side reaches the peer that runs in this process.
 
-use crate::admission::Admission;
+use crate::admission::{Admission, to_oneself};
 use crate::password::Password;
 use crate::resp::budget::{Answers, no_room, size_of_reply};
 use crate::transport::Paths;
@@ -132,8 +132,31 @@ impl PeerHandle {
         }
         // Not `NotReady`: whoever reads that may do it again elsewhere, and then it is done twice.
         let in_doubt = |_| Response::Failed(stopping(FailureKind::Timeout, "a write may still take effect"));
-        answer.await.unwrap_or_else(in_doubt)
+        let mut response = answer.await.unwrap_or_else(in_doubt);
+        if let (Response::Data(Err(failure)), Some(admission)) = (&mut response, &self.admission)
+            // Of what else has failed there may be much, and a certificate is not checked for nothing.
+            && matches!(failure.kind, FailureKind::Quorum | FailureKind::Timeout)
+        {
+            say_who_is_out(failure, admission);
+        }
+        response
     }
+}
+
+/// Nobody answers a peer that is out of its network.
+fn say_who_is_out(failure: &mut Failure, admission: &Admission) {
+    let why = if let Err(refusal) = admission.own_grant() {
+        failure.hint =
+            "let it in again: `starling invite` on a machine that is in, and the line that it prints here; \
+                        or ask another peer"
+                .into();
+        format!("this peer is out of its network: {}", to_oneself(refusal))
+    } else if let Some((_, refusal)) = admission.refusals().first() {
+        format!("others do not let this peer in, see STATUS: {}", to_oneself(*refusal))
+    } else {
+        return;
+    };
+    failure.why = format!("{why}; {}", failure.why);
 }
 
 fn stopping(kind: FailureKind, state: &str) -> Failure {

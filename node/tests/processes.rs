@@ -823,6 +823,15 @@ fn a_revoked_peer_reads_that_it_is_out_and_a_new_ticket_lets_it_in_again() {
     first.ask_until(&["STATUS"], "1 of 2 alive");
     first.ask_until(&["STATUS"], "dead, revoked");
     second.ask_until(&["STATUS"], "its certificate was revoked");
+    second.ask_until(&["STATUS"], "1 of 2 alive");
+    for command in [&["GET", "k"][..], &["SET", "k", "v"]] {
+        let reply = second.ask(command);
+        let out = "QUORUM this peer is out of its network: its certificate was revoked";
+        assert!(
+            reply.contains(out) && reply.contains("starling invite") && !reply.contains("accept fewer"),
+            "{reply}"
+        );
+    }
     second.stop();
     // Nor is that forgotten.
     first.stop();
