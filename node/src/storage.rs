@@ -8,6 +8,7 @@ use crate::directory::in_shell;
 use crate::error::{self, Error};
 use crate::lock;
 use engine::Engine;
+use journal::Journal;
 use reads::Reads;
 use starling_crdt::{Actor, Replica, StorageError};
 use starling_protocol::ids::{PartitionId, StoreId};
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Store;
+use tables::Tables;
 use unheard::Unheard;
 use worker::Worker;
 
@@ -302,6 +304,18 @@ pub fn spawn(
     let next = Vec::new();
     let handle = StorageHandle { asks, next, wakes: false, thread, shared, next_merge, listening };
     Ok((handle, actor, opened))
+}
+
+/// Looks for damage where that is soon done and changes nothing: of a store that no peer has open, whether its files are
+/// there and its journal can be played back. Errors: no peer starts with it.
+pub fn examine(store: &Path) -> Result<(), OpenError> {
+    let journal = store.join(JOURNAL);
+    // It is made last.
+    if !journal.exists() {
+        return Ok(());
+    }
+    let examined = Tables::check(store).and_then(|()| Journal::examine(&journal));
+    examined.map_err(|error| OpenError { path: store.to_path_buf(), why: error.0 })
 }
 
 /// Stops at the first failure, be it a fault of the program: the replica in memory and the rows may

@@ -544,6 +544,12 @@ fn the_doctor_fails_what_no_peer_would_start_with() {
         let said = failed("p1", &["--listen", listen]);
         assert!(said.contains("for other peers at") && !said.contains("clients"), "{said}");
     }
+    let [table, aside] = ["store/keyspaces/1/current", "aside"].map(|name| home.dir("p1").join(name));
+    fs::rename(&table, &aside).unwrap();
+    let said = failed("p1", &[]);
+    assert!(said.contains("cannot open the store") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("its files are damaged") && !table.exists(), "{said}");
+    fs::rename(aside, table).unwrap();
     fs::write(home.dir("p1").join("identity.key"), [7; 32]).unwrap();
     let said = failed("p1", &[]);
     assert!(said.contains("may not enter its network") && said.lines().count() == 1, "{said}");

@@ -81,6 +81,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
             // What another peer needs is no matter of these settings.
             let is_at_rest = Directory::is_in_use(&options.dir).is_ok_and(|used| !used);
             if is_at_rest && options.dir.exists() && !args.place.names_peer() {
+                findings.extend(machine::store(&options.dir));
                 findings.extend(machine::ports(&options, answers_at.as_deref()));
             }
         }

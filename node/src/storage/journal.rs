@@ -129,24 +129,18 @@ impl Journal {
             let lost = file_of(directory, *lost);
             return Err(damaged(&format!("{} is missing, or a file after it", lost.display())));
         }
-        let (oldest, number) = match (numbers.first(), numbers.last()) {
-            (Some(first), Some(last)) => (*first, *last),
-            _ => (1, 1),
-        };
-        if numbers.len() as u64 > 1 && number - oldest + 1 != numbers.len() as u64 {
-            return Err(damaged("a file is missing"));
-        }
-        for old in oldest..number {
-            let (good, length) = play_back(&file_of(directory, old), replay)?;
-            // None is left before a record was written to it.
-            if good != length || length == 0 {
-                return Err(damaged("a record is not what was written"));
-            }
-        }
+        let (oldest, number) = play_back_old(directory, &numbers, replay)?;
         let (file, end) = open_last(&file_of(directory, number), numbers.is_empty(), replay)?;
         sync_directory(directory).map_err(refused)?;
         let directory = directory.to_path_buf();
         Ok(Self { directory, file, end, is_synced: true, room: 0, number, oldest })
+    }
+
+    /// Reads what `open` would play back, and changes nothing. Errors: `open` would find the same.
+    pub fn examine(directory: &Path) -> Result<(), StorageError> {
+        let numbers = numbers(directory).map_err(refused)?;
+        let (_, last) = play_back_old(directory, &numbers, &mut |_| {})?;
+        if numbers.is_empty() { Ok(()) } else { play_back(&file_of(directory, last), &mut |_| {}).map(drop) }
     }
 
     /// Writes all changes of the record, or none of them, and empties it. Synced: they, and all that were
@@ -210,6 +204,25 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// All files but the last. Returns the numbers of the first and the last.
+fn play_back_old(directory: &Path, numbers: &[u64], replay: Replay<'_>) -> Result<(u64, u64), StorageError> {
+    let (oldest, number) = match (numbers.first(), numbers.last()) {
+        (Some(first), Some(last)) => (*first, *last),
+        _ => (1, 1),
+    };
+    if numbers.len() as u64 > 1 && number - oldest + 1 != numbers.len() as u64 {
+        return Err(damaged("a file is missing"));
+    }
+    for old in oldest..number {
+        let (good, length) = play_back(&file_of(directory, old), replay)?;
+        // None is left before a record was written to it.
+        if good != length || length == 0 {
+            return Err(damaged("a record is not what was written"));
+        }
+    }
+    Ok((oldest, number))
 }
 
 /// The last file, ready to be written to, and where its last record ends.

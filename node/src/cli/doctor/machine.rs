@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::identity;
 use crate::network::{self, wall_ms};
 use crate::space::Disk;
-use crate::transport;
+use crate::{storage, transport};
 use starling_protocol::genesis::SignedGenesis;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -51,6 +51,16 @@ pub fn ports(options: &Options, answers_at: Option<&str>) -> Vec<Finding> {
         .map(|error| Finding { verdict, ..Finding::of(CHECK, error) })
         .collect();
     if taken.is_empty() { vec![Finding::ok(CHECK, "free for clients and for other peers")] } else { taken }
+}
+
+/// Whether the store of a peer that does not run can be used, as far as that is seen without a change to it.
+pub fn store(dir: &Path) -> Option<Finding> {
+    const CHECK: &str = "store";
+    let store = dir.join("store");
+    store.exists().then(|| match storage::examine(&store) {
+        Ok(()) => Finding::ok(CHECK, "its files are there, and its journal can be played back"),
+        Err(error) => Finding::of(CHECK, &error.into()),
+    })
 }
 
 fn of_directory(dir: &Path, keep_free: u64) -> Vec<Finding> {

@@ -169,6 +169,7 @@ fn what_is_missing_in_the_middle_is_damage() {
     fs::write(&first, &bytes).unwrap();
     fs::remove_file(file_of(place.path(), 2)).unwrap();
     let error = open(place.path()).err().unwrap();
+    assert_eq!(Journal::examine(place.path()), Err(error.clone()));
     assert_eq!(error.0, "its journal is damaged: a file is missing");
 }
 
@@ -194,6 +195,9 @@ fn a_record_that_rotted_is_damage_and_one_that_was_never_synced_is_not() {
         let mut bytes = records(&file);
         bytes[first + HEAD + 9] ^= 1;
         fs::write(&file, &bytes).unwrap();
+        let examined = Journal::examine(place.path()).map_err(|e| e.0);
+        assert_eq!(examined, expected.map(drop).map_err(str::to_owned), "{synced:?}");
+        assert_eq!(fs::read(&file).unwrap(), bytes, "nothing is changed by looking");
         let opened = open(place.path()).map(|(_, rows)| names(&rows)).map_err(|e| e.0);
         assert_eq!(opened, expected.map(str::to_owned).map_err(str::to_owned), "{synced:?}");
         // Refused, nothing of it was changed.
