@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(up) => local::up(up.into()).map(ExitCode::from),
         Command::Ctl(ctl) => ask(&ctl),
-        Command::Sim(options) => Ok(sim::run(&options)),
+        Command::Sim(options) => sim::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

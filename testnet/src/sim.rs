@@ -24,14 +24,19 @@ mod storage;
 mod watch;
 mod world;
 
+use crate::local::Error;
 use marks::Marks;
 use plan::{Profile, Wishes};
 use play::Played;
 use serde::Serialize;
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::{register, register_conditional_shutdown};
 use starling_protocol::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Most peers of a simulated network that holds data.
@@ -49,7 +54,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 )]
 pub struct Options {
     /// How many seeds to play
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     seeds: u64,
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -112,21 +117,22 @@ struct Failed {
     replay: String,
 }
 
-/// Plays the seeds. The exit code tells whether a checker found anything.
-pub fn run(options: &Options) -> ExitCode {
+/// Plays the seeds. The exit code tells whether a checker found anything. Interrupted, it tells what it has played.
+pub fn run(options: &Options) -> Result<ExitCode, Error> {
     #[cfg(feature = "mutants")]
     if options.broken.mutants {
-        return mutants::play_all(options);
+        return Ok(mutants::play_all(options));
     }
     if options.profile == Profile::Scale {
-        return scale::run(options.peers, options.minutes.unwrap_or(10), options.start, options.json);
+        return Ok(scale::run(options.peers, options.minutes.unwrap_or(10), options.start, options.json));
     }
     if let Some(many) = options.peers.filter(|peers| *peers > PEERS_MAX) {
         eprintln!(
             "error: {many} peers are too many but for --profile scale; give --peers {PEERS_MAX} or fewer"
         );
-        return ExitCode::from(2);
+        return Ok(ExitCode::from(2));
     }
+    let interrupt = interrupted()?;
     let seeds = match options.replay {
         Some(seed) => seed..seed.saturating_add(1),
         None => options.start..options.start.saturating_add(options.seeds),
@@ -136,6 +142,10 @@ pub fn run(options: &Options) -> ExitCode {
     let (mut report, mut trace, began) = (Report { faults, ..Report::default() }, 0, Instant::now());
     let (mut simulated, mut told) = (Duration::ZERO, began);
     jobs::play_all(options, seeds, |seed, outcome| {
+        // The process that was to play it again may have been interrupted as well.
+        if interrupt.load(Ordering::SeqCst) {
+            return false;
+        }
         match outcome {
             Ok(played) => {
                 simulated += played.simulated;
@@ -156,7 +166,17 @@ pub fn run(options: &Options) -> ExitCode {
     report.times_real_time = simulated.as_secs_f64() / report.seconds.max(1e-9);
     report.trace = format!("{trace:016x}");
     report.unreached = marks::unreached(&report.marks);
-    report.end(options)
+    let code = report.end(options);
+    if interrupt.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(code) }
+}
+
+/// Becomes true by Ctrl-C; a second one ends this process at once, in the middle of a seed.
+fn interrupted() -> Result<Arc<AtomicBool>, Error> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupt))
+        .and_then(|_| register(SIGINT, Arc::clone(&interrupt)))
+        .map_err(Error::io("cannot watch for", "signals"))?;
+    Ok(interrupt)
 }
 
 /// `Err`: a peer panicked.

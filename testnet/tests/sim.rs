@@ -1,7 +1,7 @@
 //! `testnet sim`: seeds play clean, the same seed plays the same, and a replay tells its story.
 
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const SEEDS: &str = "100";
 
@@ -34,6 +34,28 @@ fn the_same_seeds_play_the_same_in_two_processes_and_over_threads() {
     assert_eq!(one["trace"], two["trace"]);
     let others = report(&["--seeds", "3", "--start", "3", "--json"]);
     assert_ne!(one["trace"], others["trace"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_interrupts_it_is_told_what_was_played() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    command.args(["sim", "--seeds", "1000000", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let playing = command.spawn().expect("the simulator starts");
+    let id = playing.id().to_string();
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let signals = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("signals");
+        u64::from_str_radix(signals.trim(), 16).expect("a mask") & 2 != 0
+    };
+    while !caught() {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+    let output = playing.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(report["seeds"].as_u64() < Some(1_000_000), "{report}");
 }
 
 #[test]
