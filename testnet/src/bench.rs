@@ -82,6 +82,8 @@ impl Setting {
 /// Measures, and prints what was measured also when it was interrupted or failed on the way.
 pub fn run(options: &Options) -> Result<ExitCode, Error> {
     options.check()?;
+    // What was measured would be without its charts.
+    options.plot.as_deref().map_or(Ok(()), plot::prepare)?;
     let interrupt = local::interrupted_by_signals()?;
     if options.table {
         return preset::run(options, &interrupt).map(|()| ExitCode::SUCCESS);

@@ -29,9 +29,13 @@ struct Chart {
     lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-/// Writes both charts into a directory, which is made if need be.
+/// Makes the directory of the charts, if need be.
+pub fn prepare(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(Error::io("cannot create", dir))
+}
+
+/// Writes both charts into a directory that is there.
 pub fn write(dir: &Path, rows: &[Row]) -> Result<(), Error> {
-    fs::create_dir_all(dir).map_err(Error::io("cannot create", dir))?;
     for (name, chart) in [("latency.svg", latencies(rows)), ("throughput.svg", throughput(rows))] {
         let path = dir.join(name);
         fs::write(&path, chart.svg()).map_err(Error::io("cannot write", &path))?;
