@@ -230,9 +230,8 @@ impl Faults {
         let second = network.start_copy(at, &copy)?;
         self.wait(TWO_MS, interrupt)?;
         drop(second);
-        if network.is_running(at) {
-            return self.mended(Ok(()));
-        }
+        // It may be about to stop, though the other has gone by now.
+        network.kill(at);
         self.mended(network.start(at))
     }
 
