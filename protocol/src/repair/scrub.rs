@@ -45,9 +45,10 @@ impl Repair {
     }
 
     /// Another has told what it holds. Where that is all of a copy here that is damaged, this is the moment to give it up:
-    /// while writes go on, what was told is behind soon.
+    /// while writes go on, what was told is behind soon. Owned no longer, it is let go like all that is held for others.
     pub(super) fn scrub_kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
-        if !self.scrub.kept.contains_key(&partition) || self.in_doubt.contains(&partition) {
+        let is_kept = self.scrub.kept.contains_key(&partition) && scene.map.owns(scene.me, partition);
+        if !is_kept || self.in_doubt.contains(&partition) {
             return;
         }
         if let Some(held) = self.elsewhere(scene, partition) {

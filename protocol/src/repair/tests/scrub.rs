@@ -87,6 +87,32 @@ fn while_writes_go_on_what_is_damaged_is_given_up_when_another_tells_that_it_has
     assert!(repair.is_refilling(0));
 }
 
+/// It goes only once every owner has it, like all that is held for others.
+#[test]
+fn what_is_damaged_and_owned_no_more_is_not_given_up_for_one_owner_that_has_it() {
+    let mut repair = held(&TWO, true);
+    let (ticket, _) = looks(&mut repair, &TWO);
+    repair.stored(&scene(&TWO), ticket, KEPT);
+    let idle = Fixed { steps: 2, four: true, idle: true, ..TWO };
+    repair.replanned(&scene(&idle));
+    repair.drain();
+    for (peer, lets_go) in [(OTHER, false), (COMING, false), (4, true)] {
+        repair.received(&scene(&idle), PeerId::numbered(peer), report(&idle, seen(1)));
+        let asked = weighed(&mut repair, &idle);
+        assert!(!asked.iter().any(|question| matches!(question, Question::Scrub { .. })), "{asked:?}");
+        assert_eq!(asked.iter().any(|question| matches!(question, Question::LetGo { .. })), lets_go);
+    }
+}
+
+/// What storage is asked after what was told was held against what is held.
+fn weighed(repair: &mut Repair, map: &Fixed) -> Vec<Question> {
+    answered(repair, map, &seen(1));
+    let asked = repair.drain().into_iter();
+    asked
+        .filter_map(|out| if let Out::Store { question, .. } = out { Some(question) } else { None })
+        .collect()
+}
+
 #[test]
 fn a_copy_that_is_not_filled_yet_is_none_beside_one_that_is_damaged() {
     let mut repair = held(&TWO, true);
