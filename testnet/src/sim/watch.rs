@@ -60,7 +60,8 @@ impl World {
         }
         let node = &self.nodes[index];
         let Some(before_standing) = before.standing else { return };
-        let outcome = views::check(before.known, before_standing.step, &before.asked, effects);
+        let steps = [before_standing.step, self.step_of(index).unwrap_or(before_standing.step)];
+        let outcome = views::check(before.known, steps, &before.asked, effects);
         let outcome = outcome.and_then(|()| match before.made_for {
             Some(made_for) => sessions::check(node, made_for, effects),
             None => Ok(()),

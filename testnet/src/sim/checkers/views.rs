@@ -5,12 +5,13 @@ use starling_protocol::member::{Step, View};
 use starling_protocol::message::{Call, Message};
 use starling_protocol::store::Question;
 
-/// `message` came to one that knew `known` and had come as far as `step`; `effects` came of it.
-pub fn check(known: View, step: Step, message: &Asked, effects: &[Effect]) -> Result<(), String> {
+/// `message` came to one that knew `known` and had come as far as the first of `steps`; `effects` came of it, and maybe the
+/// step to the second, before it answered.
+pub fn check(known: View, steps: [Step; 2], message: &Asked, effects: &[Effect]) -> Result<(), String> {
     let asks = |is: fn(&Question) -> bool| {
         effects.iter().any(|effect| matches!(effect, Effect::Store { question, .. } if is(question)))
     };
-    let is_filled = matches!(step, Step::Arriving | Step::Member | Step::Leaving);
+    let is_filled = steps.iter().any(|step| matches!(step, Step::Arriving | Step::Member | Step::Leaving));
     match message {
         Asked::Apply(view) if view.is_behind(&known) && asks(|q| matches!(q, Question::Apply { .. })) => {
             Err("takes a write of one that knows fewer steps".into())
@@ -19,7 +20,7 @@ pub fn check(known: View, step: Step, message: &Asked, effects: &[Effect]) -> Re
             Err("answers a read of one that knows fewer steps".into())
         }
         Asked::Read(_) if !is_filled && asks(|q| matches!(q, Question::Read { .. })) => {
-            Err(format!("is {step:?}, not filled, and answers a read"))
+            Err(format!("is {:?}, not filled, and answers a read", steps[1]))
         }
         _ => Ok(()),
     }
