@@ -443,10 +443,11 @@ fn log(notice: Notice) {
             );
         }
         Notice::DamageKept { partition } => {
-            tracing::warn!(
+            tracing::error!(
                 partition,
-                "what is stored of a partition is not what was written: it is kept as it is until another peer is \
-                 known to have all of it, and then filled again from there. See to the disk, and to the memory"
+                "what is stored of a partition is not what was written: it is kept as it is, and what it answers may \
+                 be wrong, until another peer is known to have all of it; then it is filled again from there. See to \
+                 the disk, and to the memory"
             );
         }
         Notice::OnlyCopyDamaged { partition } => {
