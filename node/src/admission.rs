@@ -175,6 +175,12 @@ impl Admission {
         state.verdict(&self.genesis, self.me(), &state.chain)
     }
 
+    /// Whether this peer's own certificate was revoked. Its signatures are not checked for it.
+    pub fn is_out(&self) -> bool {
+        let state = self.state();
+        state.revocations.of(&state.chain).is_some()
+    }
+
     /// What this peer shows to others.
     pub fn own_chain(&self) -> ByteBuf {
         ByteBuf::from(self.state().chain.encode())

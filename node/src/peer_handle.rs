@@ -4,6 +4,7 @@ use crate::admission::{Admission, to_oneself};
 use crate::password::Password;
 use crate::resp::budget::{Answers, no_room, size_of_reply};
 use crate::transport::Paths;
+use starling_protocol::admission::certificate::Refusal;
 use starling_protocol::config::Genesis;
 use starling_protocol::ids::PeerId;
 use starling_protocol::request::{Failure, FailureKind, Request, Response};
@@ -134,7 +135,6 @@ impl PeerHandle {
         let in_doubt = |_| Response::Failed(stopping(FailureKind::Timeout, "a write may still take effect"));
         let mut response = answer.await.unwrap_or_else(in_doubt);
         if let (Response::Data(Err(failure)), Some(admission)) = (&mut response, &self.admission)
-            // Of what else has failed there may be much, and a certificate is not checked for nothing.
             && matches!(failure.kind, FailureKind::Quorum | FailureKind::Timeout)
         {
             say_who_is_out(failure, admission);
@@ -145,12 +145,12 @@ impl PeerHandle {
 
 /// Nobody answers a peer that is out of its network.
 fn say_who_is_out(failure: &mut Failure, admission: &Admission) {
-    let why = if let Err(refusal) = admission.own_grant() {
+    let why = if admission.is_out() {
         failure.hint =
             "let it in again: `starling invite` on a machine that is in, and the line that it prints here; \
                         or ask another peer"
                 .into();
-        format!("this peer is out of its network: {}", to_oneself(refusal))
+        format!("this peer is out of its network: {}", to_oneself(Refusal::Revoked))
     } else if let Some((_, refusal)) = admission.refusals().first() {
         format!("others do not let this peer in, see STATUS: {}", to_oneself(*refusal))
     } else {
