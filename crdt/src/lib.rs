@@ -68,6 +68,7 @@ pub mod memory;
 #[cfg(feature = "mutants")]
 pub mod mutant;
 mod partition;
+mod partitions;
 pub mod replica;
 mod rows;
 pub mod slice;

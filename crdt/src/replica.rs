@@ -3,6 +3,7 @@
 use crate::cell::EVENT_MAX;
 use crate::context::{COUNTER_MAX, RANGES_MAX, first_u64};
 use crate::partition::{Loaded, Partition, Snapshot};
+use crate::partitions::Partitions;
 use crate::rows::{self, Kind};
 use crate::types::{self, Change, Issuer};
 use crate::{
@@ -52,7 +53,7 @@ pub struct Replica {
     actor: Actor,
     seed: u64,
     clock: Clock,
-    partitions: BTreeMap<PartitionId, Partition>,
+    partitions: Partitions,
     /// Own counters of partitions that were let go (rule `letgo-actor`).
     floors: BTreeMap<PartitionId, u64>,
     /// Partitions that were damaged, and have not been filled again yet.
@@ -71,7 +72,7 @@ impl Replica {
             actor,
             seed,
             clock: Clock::default(),
-            partitions: BTreeMap::new(),
+            partitions: Partitions::default(),
             floors: BTreeMap::new(),
             given_up: BTreeSet::new(),
             came: BTreeSet::new(),
@@ -102,7 +103,7 @@ impl Replica {
         }
         if let Some(partition) = Partition::load(s, p)? {
             self.clock.witness(partition.stamp);
-            self.partitions.insert(p, partition);
+            *self.partitions.get_or_new(p) = partition;
         }
         Ok(())
     }
@@ -114,13 +115,13 @@ impl Replica {
 
     /// The partitions of which something is held, in order.
     pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
-        let held = self.partitions.values().filter(|held| !held.context.is_empty());
+        let held = self.partitions.iter().filter(|held| !held.context.is_empty());
         held.map(|held| held.id)
     }
 
     /// All dots applied in a partition.
     pub fn context(&self, p: PartitionId) -> &Context {
-        self.partitions.get(&p).map_or(&self.empty, |held| &held.context)
+        self.partitions.get(p).map_or(&self.empty, |held| &held.context)
     }
 
     pub fn summary(&self, p: PartitionId) -> Summary {
@@ -233,7 +234,7 @@ impl Replica {
     /// would then take at most `most` bytes in memory, roughly. Of what has been applied nothing more waits.
     pub fn lets_wait(&self, p: PartitionId, event: &Event, most: usize) -> bool {
         let more = self.with(p, |partition| partition.bytes_to_wait(event));
-        let waiting = || self.partitions.values().map(Partition::waiting_bytes).sum::<usize>();
+        let waiting = || self.partitions.iter().map(Partition::waiting_bytes).sum::<usize>();
         more == 0 || waiting().saturating_add(more) <= most
     }
 
@@ -315,7 +316,7 @@ impl Replica {
         }
         let counter = self.own_counter(p);
         s.delete_all(rows::begin(p))?;
-        self.partitions.remove(&p);
+        self.partitions.remove(p);
         self.given_up.remove(&p);
         self.came.remove(&p);
         if counter > 0 && !mutated!(ForgetCounter) {
@@ -332,7 +333,7 @@ impl Replica {
     pub fn give_up(&mut self, s: &mut (impl Storage + ?Sized), p: PartitionId) -> Result<(), StorageError> {
         marked!(GivenUp);
         s.delete_all(rows::begin(p))?;
-        self.partitions.remove(&p);
+        self.partitions.remove(p);
         s.put(&rows::row(p, Kind::GivenUp), &rows::encode(&()));
         self.given_up.insert(p);
         self.came.remove(&p);
@@ -377,7 +378,7 @@ impl Replica {
         below: &Context,
     ) -> Result<Context, StorageError> {
         self.witness(p, below);
-        match self.partitions.get_mut(&p) {
+        match self.partitions.get_mut(p) {
             Some(partition) => partition.cut_log(s, below),
             None => Ok(Context::new()),
         }
@@ -408,7 +409,7 @@ impl Replica {
         p: PartitionId,
         max_bytes: usize,
     ) -> Result<Scrubbed, StorageError> {
-        self.partitions.get_mut(&p).map_or(Ok(Scrubbed::Sound), |partition| partition.scrub(s, max_bytes))
+        self.partitions.get_mut(p).map_or(Ok(Scrubbed::Sound), |partition| partition.scrub(s, max_bytes))
     }
 
     /// Looks at what another replica has seen. An own dot there that is not known here was issued in
@@ -450,14 +451,14 @@ impl Replica {
 
     /// A partition of which nothing is held is an empty one.
     fn with<T>(&self, p: PartitionId, ask: impl FnOnce(&Partition) -> T) -> T {
-        match self.partitions.get(&p) {
+        match self.partitions.get(p) {
             Some(partition) => ask(partition),
             None => ask(&Partition::new(p)),
         }
     }
 
     fn partition_mut(&mut self, p: PartitionId) -> &mut Partition {
-        self.partitions.entry(p).or_insert_with(|| Partition::new(p))
+        self.partitions.get_or_new(p)
     }
 }
 
