@@ -422,10 +422,11 @@ impl Commit for Engine {
 
     fn prefetch(&self, rows: &[Vec<u8>]) {
         let cache = self.cache.borrow();
-        let keys: Vec<_> = rows.iter().filter_map(|row| key_of_row(row)).map(|key| cache.hash(key)).collect();
-        let hashes: Vec<_> = rows.iter().map(|row| self.recent.hash(row)).collect();
+        let (mut keys, mut places) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        keys.extend(rows.iter().filter_map(|row| key_of_row(row)).map(|key| cache.hash(key)));
+        places.extend(rows.iter().filter_map(|row| self.recent.hash_of_place(row)));
         let read = keys.into_iter().fold(0, |read, key| read ^ cache.prefetch(key));
-        let read = hashes.into_iter().fold(read, |read, row| read ^ self.recent.prefetch(row));
+        let read = places.into_iter().fold(read, |read, place| read ^ self.recent.prefetch(place));
         black_box(read ^ self.recent.prefetch_ends(rows));
     }
 

@@ -74,11 +74,16 @@ impl Recent {
         }
     }
 
-    pub fn hash(&self, row: &[u8]) -> u64 {
+    fn hash(&self, row: &[u8]) -> u64 {
         self.hasher.hash_one(row)
     }
 
-    /// Reads ahead the row with this hash, if it is in no line.
+    /// By what a row is found that lies in no line.
+    pub fn hash_of_place(&self, row: &[u8]) -> Option<u64> {
+        (!is_of_log(row)).then(|| self.hash(row))
+    }
+
+    /// Reads ahead the row with this hash.
     pub fn prefetch(&self, hash: u64) -> u8 {
         self.places.find(hash, |place| place.hash == hash).map_or(0, |place| touch(&place.bytes))
     }

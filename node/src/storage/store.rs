@@ -68,7 +68,8 @@ impl<S: Commit> Store<S> {
 
     /// Reads ahead what changes will look up: of each the first cell, as more are rare.
     pub fn prefetch(&self, questions: &[(StoreId, Question)]) {
-        let (mut rows, mut partitions) = (Vec::new(), Vec::new());
+        let mut rows = Vec::with_capacity(3 * questions.len());
+        let mut partitions = Vec::with_capacity(questions.len());
         for (_, question) in questions {
             let (partition, key, field, dot) = match question {
                 Question::Execute { partition, key, .. } => {
