@@ -15,6 +15,8 @@ const FORMAT: &str = "starling data 1";
 pub const RUNNING: &str = "peer.json";
 /// Longest `format` or `lock` file that is looked at, in bytes.
 const SMALL: usize = 128;
+/// Where the storage engine keeps its files.
+pub const STORE: &str = "store";
 /// Holds the peer's secret.
 pub const KEY: &str = "identity.key";
 /// Holds the keys of invites: who has one can come in by it.
@@ -141,7 +143,7 @@ impl Directory {
 
     /// Where the storage engine keeps its files.
     pub fn store(&self) -> PathBuf {
-        self.path.join("store")
+        self.path.join(STORE)
     }
 
     /// From now on what is at this path is looked at as well, to see whether it is still in its place. Errors: it
@@ -238,7 +240,7 @@ fn has_format(directory: &Path) -> Result<bool, DirectoryError> {
     let path = directory.join("format");
     let found = match read_small(&path) {
         Ok(found) => found,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && directory.join("store").exists() => {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && directory.join(STORE).exists() => {
             return Err(DirectoryError::NoFormat { path: directory.to_path_buf() });
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -284,8 +286,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
         names.push(name);
     }
     // What a store without a format means is said elsewhere.
-    let is_ours =
-        |name: &String| MARKS.contains(&name.as_str()) || matches!(name.as_str(), "format" | "store");
+    let is_ours = |name: &String| MARKS.contains(&name.as_str()) || matches!(name.as_str(), "format" | STORE);
     if names.iter().any(is_ours) {
         return Ok(());
     }

@@ -4,6 +4,10 @@
 use crate::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
+
+/// How long a person waits without a word.
+pub const SILENCE: Duration = Duration::from_secs(2);
 
 /// Bytes as they are, and the end of a line. Errors: nobody takes them, as where the disk is full.
 pub fn bytes(bytes: &[u8]) -> Result<(), Error> {

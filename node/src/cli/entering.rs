@@ -26,8 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
-/// How long a person waits without a word.
-const SILENCE: Duration = Duration::from_secs(2);
 /// How often a person is told that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -133,7 +131,7 @@ async fn until_joined(
     let mut told = None;
     loop {
         let mut attempt = pin!(show_ticket(keys, ticket, addresses.clone(), options.mdns, ONE_TRY));
-        let answer = match timeout(SILENCE, &mut attempt).await {
+        let answer = match timeout(stdio::SILENCE, &mut attempt).await {
             Ok(answer) => answer,
             Err(_) => {
                 if told.is_none() {

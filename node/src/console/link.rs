@@ -23,8 +23,6 @@ use std::time::Duration;
 pub const DEFAULT_PORT: u16 = 7379;
 /// How long a prompt is waited for, at each of three questions.
 const SOON: Duration = Duration::from_secs(1);
-/// How long a person waits without a word.
-const SILENCE: Duration = Duration::from_secs(2);
 /// As of a program that SIGINT ends.
 const GIVEN_UP: u8 = 130;
 /// `TIMEOUT`: the outcome is unknown.
@@ -294,13 +292,13 @@ impl Link {
 
 /// Says that the peer is silent where that lasts; not where one waits but for a moment, and is told what came of it.
 fn aloud<T>(address: &str, patience: &Patience, wait: impl FnOnce() -> T) -> T {
-    if patience.longest() <= SILENCE {
+    if patience.longest() <= stdio::SILENCE {
         return wait();
     }
     let (waiting, over) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            if over.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+            if over.recv_timeout(stdio::SILENCE) == Err(RecvTimeoutError::Timeout) {
                 stdio::say(format_args!("the peer at {address} has not answered yet"));
             }
         });

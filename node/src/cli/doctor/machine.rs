@@ -5,7 +5,7 @@ use super::super::up;
 use super::{Finding, Verdict};
 use crate::admission::{Admission, to_oneself};
 use crate::config::Options;
-use crate::directory::{Directory, in_shell, is_private};
+use crate::directory::{Directory, STORE, in_shell, is_private};
 use crate::error::Error;
 use crate::identity;
 use crate::network::{self, wall_ms};
@@ -56,7 +56,7 @@ pub fn ports(options: &Options, answers_at: Option<&str>) -> Vec<Finding> {
 /// Whether the store of a peer that does not run can be used, as far as that is seen without a change to it.
 pub fn store(dir: &Path) -> Option<Finding> {
     const CHECK: &str = "store";
-    let store = dir.join("store");
+    let store = dir.join(STORE);
     store.exists().then(|| match storage::examine(&store) {
         Ok(()) => Finding::ok(CHECK, "its files are there, and its journal can be played back"),
         Err(error) => Finding::of(CHECK, &error.into()),
@@ -70,7 +70,7 @@ fn of_directory(dir: &Path, keep_free: u64) -> Vec<Finding> {
     }
     let mut findings = vec![disk(dir)];
     findings.extend(Disk::of(dir).map(|disk| space_left(disk, keep_free)));
-    let store = dir.join("store");
+    let store = dir.join(STORE);
     findings.extend(store.exists().then(|| secrecy(&store, "the data")));
     findings.extend(clock_and_certificate(dir));
     findings
