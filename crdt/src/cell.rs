@@ -120,6 +120,7 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 /// reads; all changes between two commits become durable together or not at all.
 pub trait Storage {
     fn get(&self, row: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+    /// A row of the log is put only where there is none.
     fn put(&mut self, row: &[u8], value: &[u8]);
     fn delete(&mut self, row: &[u8]);
     /// Deletes all rows that begin so. Those of a partition are millions: an engine that can say so in one change

@@ -40,6 +40,8 @@ pub(crate) struct Partition {
     /// The highest stamp applied.
     pub stamp: Stamp,
     deferred: Deferred,
+    /// What was seen and has no row in the log. Not written: after a start it is read from the log, once it is needed.
+    unlogged: Option<Context>,
     /// Not written: after a start the scrub begins anew.
     scrub: Option<Scrub>,
 }
@@ -49,7 +51,7 @@ type Meta = (Context, Fingerprint, u64, u64, u64, Stamp);
 
 impl Partition {
     pub fn new(id: PartitionId) -> Self {
-        Self { id, ..Self::default() }
+        Self { id, unlogged: Some(Context::new()), ..Self::default() }
     }
 
     /// What storage holds of the partition, if anything.
@@ -60,7 +62,8 @@ impl Partition {
         };
         let (context, fingerprint, keys, cells, log, stamp): Meta = rows::decode(&row, &value)?;
         let deferred = Deferred::load(s, id, &context)?;
-        Ok(Some(Self { id, context, fingerprint, keys, cells, log, stamp, deferred, scrub: None }))
+        let (unlogged, scrub) = (None, None);
+        Ok(Some(Self { id, context, fingerprint, keys, cells, log, stamp, deferred, unlogged, scrub }))
     }
 
     fn save(&self, s: &mut (impl Storage + ?Sized)) {

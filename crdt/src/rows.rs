@@ -356,33 +356,25 @@ pub(crate) fn each(
 pub(crate) fn delete_each(s: &mut (impl Storage + ?Sized), begin: Begin) -> Result<(), StorageError> {
     const AT_ONCE: usize = 4_096;
     let mut span = whole(PartitionId::from_be_bytes(begin));
-    while let (_, Some(last)) = delete_some(s, &span, AT_ONCE)? {
+    loop {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        s.scan(&span.0, &span.1, &mut |row, _| {
+            found.push(row.to_vec());
+            if found.len() < AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        found.iter().for_each(|row| s.delete(row));
+        let is_full = found.len() == AT_ONCE;
+        let Some(last) = found.pop().filter(|_| is_full) else { return Ok(()) };
         span.0 = last;
     }
-    Ok(())
 }
 
-/// Deletes the first rows of a span, at most so many. Returns how many, and the last of them if there may be more.
-pub(crate) fn delete_some(
-    s: &mut (impl Storage + ?Sized),
-    span: &Span,
-    most: usize,
-) -> Result<(usize, Option<Vec<u8>>), StorageError> {
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    s.scan(&span.0, &span.1, &mut |row, _| {
-        found.push(row.to_vec());
-        if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    for row in &found {
-        s.delete(row);
-    }
-    let count = found.len();
-    Ok((count, found.pop().filter(|_| count >= most)))
-}
-
-/// The counter in a row of the log.
-pub(crate) fn log_counter(row: &[u8]) -> Result<u64, StorageError> {
-    row.last_chunk().map(|counter| u64::from_be_bytes(*counter)).ok_or_else(|| damaged(row))
+/// Whose row of the log it is.
+pub(crate) fn log_dot(row: &[u8]) -> Result<Dot, StorageError> {
+    let dot = row.get(3..).and_then(|dot| dot.split_first_chunk());
+    let dot = dot.and_then(|(actor, counter)| Some((actor, counter.try_into().ok()?)));
+    let (actor, counter) = dot.ok_or_else(|| damaged(row))?;
+    Ok(Dot::new(Actor(u64::from_be_bytes(*actor)), u64::from_be_bytes(counter)))
 }
 
 struct Reader<'a>(&'a [u8]);

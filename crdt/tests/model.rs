@@ -213,7 +213,8 @@ impl Run {
         for i in 0..self.peers.len() {
             let below = self.oracle.context(stable | random);
             let peer = &mut self.peers[i];
-            peer.replica.cut_log(&mut peer.disk, P, &below).unwrap();
+            let left = peer.replica.cut_log(&mut peer.disk, P, &below).unwrap();
+            assert!(left.is_empty() && logged(peer).all(|dot| !below.contains(dot)), "seed {}", self.seed);
             self.check(i);
         }
     }
@@ -265,6 +266,7 @@ impl Run {
         let summary = peer.replica.summary(P);
         let keys = cells.chunk_by(|(one, _), (two, _)| one.key == two.key).count();
         assert_eq!((summary.cells, summary.keys), (cells.len() as u64, keys as u64), "seed {}", self.seed);
+        assert_eq!(peer.replica.log_len(P), logged(peer).count() as u64, "seed {}: log", self.seed);
     }
 
     fn heal(&mut self) {
@@ -282,6 +284,13 @@ impl Run {
             assert!(peer.deferred().is_empty() && peer.scrubs(), "seed {}", self.seed);
         }
     }
+}
+
+/// Whose rows are in the log.
+fn logged(peer: &Peer) -> impl Iterator<Item = Dot> {
+    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
+    let rows = peer.disk.rows().filter(|(row, _)| row[2] == 2);
+    rows.map(move |(row, _)| Dot::new(Actor(number(&row[3..11])), number(&row[11..])))
 }
 
 #[test]

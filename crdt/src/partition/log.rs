@@ -2,7 +2,7 @@
 
 use super::{Partition, versions_of};
 use crate::context::first_u64;
-use crate::rows;
+use crate::rows::{self, Kind};
 use crate::wire::{Malformed, array_shaped};
 use crate::{Cell, Context, Dot, Event, Field, Key, PartitionId, Stamp, Storage, StorageError, Target};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -20,7 +20,7 @@ const CELLS_FEW: u64 = 256;
 const KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// Rows that are cut at once: all that is deleted is in memory until it is committed.
-const CUT_MAX: usize = 4_096;
+const CUT_MAX: u64 = 4_096;
 
 /// What another replica lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,29 +236,58 @@ impl Partition {
     }
 
     /// Forgets a stretch of the log of what is in `below`, and returns what is left of that. Loses nothing: who lacks
-    /// it gets a state transfer.
+    /// it gets a state transfer. Rows are deleted by their names: to walk through them, what was deleted before would be
+    /// passed as well.
     pub fn cut_log(
         &mut self,
         s: &mut (impl Storage + ?Sized),
         below: &Context,
     ) -> Result<Context, StorageError> {
-        let (mut cut, mut left) = (0, below.intersect(&self.context));
-        let mut done = Context::new();
+        let mut left = below.intersect(&self.context);
+        left.subtract(self.unlogged(s)?);
+        let mut cut = Context::new();
         for (actor, start, end) in left.ranges() {
-            let span = rows::log_range(self.id, actor, start, end);
-            let (deleted, last) = rows::delete_some(s, &span, CUT_MAX - cut)?;
-            cut += deleted;
-            done.insert_range(actor, start, last.map_or(Ok(end), |row| rows::log_counter(&row))?);
-            if cut >= CUT_MAX {
+            let room = CUT_MAX - cut.len();
+            if room == 0 {
                 break;
             }
+            let end = end.min(start.saturating_add(room - 1));
+            (start..=end).for_each(|counter| s.delete(&rows::log_row(self.id, Dot::new(actor, counter))));
+            cut.insert_range(actor, start, end);
         }
-        if cut > 0 {
-            self.log = self.log.saturating_sub(cut as u64);
+        if !cut.is_empty() {
+            self.log = self.log.saturating_sub(cut.len());
+            self.unlogged(s)?.union(&cut);
             self.save(s);
         }
-        left.subtract(&done);
+        left.subtract(&cut);
         Ok(left)
+    }
+
+    /// What was seen and has no row in the log.
+    fn unlogged(&mut self, s: &(impl Storage + ?Sized)) -> Result<&mut Context, StorageError> {
+        let unlogged = match self.unlogged.take() {
+            Some(unlogged) => unlogged,
+            None => self.context.difference(&self.logged(s)?),
+        };
+        Ok(self.unlogged.insert(unlogged))
+    }
+
+    fn logged(&self, s: &(impl Storage + ?Sized)) -> Result<Context, StorageError> {
+        let mut logged = Context::new();
+        rows::each(s, &rows::all(self.id, Kind::Log), |row, _| {
+            logged.insert(rows::log_dot(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(logged)
+    }
+
+    /// These are seen from now on, without events that would be in the log.
+    pub(super) fn note_unlogged(&mut self, seen: &Context) {
+        let new = seen.difference(&self.context);
+        if let Some(unlogged) = &mut self.unlogged {
+            unlogged.union(&new);
+        }
     }
 }
 

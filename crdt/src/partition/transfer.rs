@@ -133,6 +133,7 @@ impl Partition {
         }
         let edits = edits.finish(s)?;
         edits.write(s, self);
+        self.note_unlogged(snapshot.context);
         self.context = context;
         self.stamp = self.stamp.max(snapshot.stamp);
         self.deferred.add(s, self.id, waits);
