@@ -136,7 +136,7 @@ impl Engine {
             Tables::check(path)?;
         }
         let tables = Tables::open(path, new_id)?;
-        let (mut recent, mut logged) = (Recent::default(), 0);
+        let (mut recent, mut logged) = (Recent::played(), 0);
         let journal = Journal::open(&journal, &tables.journals()?, &mut |played| match played {
             Played::Row(row, value) => {
                 logged += row.len() + value.map_or(0, <[u8]>::len);

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
-/// What a row takes beside its bytes, roughly: less in a line, more in a place.
+/// What a row in a place takes beside its bytes, roughly.
 const OVERHEAD: usize = 128;
 
 /// The stem of rows: those of one stem follow one another. A number, since those are compared without a call. A
@@ -44,6 +44,7 @@ pub struct Recent {
     /// Of what begins so, all that is not among the changes is deleted.
     cleared: BTreeSet<Begin>,
     bytes: usize,
+    is_played: bool,
 }
 
 /// The rows of one stem, in order.
@@ -62,16 +63,17 @@ struct Place {
 }
 
 impl Recent {
+    /// Those that were played back: some of them may lie in tables as well.
+    pub fn played() -> Self {
+        Self { is_played: true, ..Self::default() }
+    }
+
     pub fn change(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let before = match self.line_for(row) {
+        let grown = match self.line_for(row) {
             Some(line) => self.change_in_line(line, row, value),
             None => self.change_place(row, value),
         };
-        self.bytes += value.map_or(0, <[u8]>::len);
-        match before {
-            None => self.bytes += row_size(row),
-            Some(before) => self.bytes -= before,
-        }
+        self.bytes = self.bytes.saturating_add_signed(grown);
     }
 
     fn hash(&self, row: &[u8]) -> u64 {
@@ -163,7 +165,7 @@ impl Recent {
     fn forget_line(&mut self, stem: Stem, line: usize) {
         self.line_of.remove(&stem);
         let line = std::mem::take(&mut self.lines[line]);
-        self.bytes -= line.range(&[], None).map(size).sum::<usize>();
+        self.bytes -= line.range(&[], None).map(line::size).sum::<usize>();
     }
 
     /// A row that is too short to be of a partition stays.
@@ -197,10 +199,10 @@ impl Recent {
         known
     }
 
-    /// The length of the value that was there before; `None`: the row is new here.
-    fn change_in_line(&mut self, line: usize, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
-        if let Ok(before) = self.lines[line].put(row, value) {
-            return before;
+    /// Returns how much more it takes, roughly.
+    fn change_in_line(&mut self, line: usize, row: &[u8], value: Option<&[u8]>) -> isize {
+        if let Ok(grown) = self.lines[line].put(row, value, !self.is_played) {
+            return grown;
         }
         self.scatter(stem(row), line);
         self.change_place(row, value)
@@ -214,16 +216,18 @@ impl Recent {
         for (row, value) in line.range(&[], None) {
             let hash = self.hash(row);
             self.places.insert_unique(hash, Place::new(hash, row, value), |place| place.hash);
+            self.bytes += size((row, value)) - line::size((row, value));
         }
         let rows = line.range(&[], None).map(|(row, _)| Row::from_slice(row)).collect();
         self.shelves.insert(stem, Shelf::Places(rows));
     }
 
     /// As `change_in_line`.
-    fn change_place(&mut self, row: &[u8], value: Option<&[u8]>) -> Option<usize> {
+    fn change_place(&mut self, row: &[u8], value: Option<&[u8]>) -> isize {
         let hash = self.hash(row);
         if let Some(place) = self.places.find_mut(hash, |place| place.row() == row) {
-            return Some(place.replace(value));
+            let before = place.replace(value);
+            return value.map_or(0, <[u8]>::len) as isize - before as isize;
         }
         self.places.insert_unique(hash, Place::new(hash, row, value), |place| place.hash);
         let stem = stem(row);
@@ -235,7 +239,7 @@ impl Recent {
         if let Shelf::Places(rows) = shelf {
             rows.insert(Row::from_slice(row));
         }
-        None
+        size((row, value)) as isize
     }
 
     fn place(&self, row: &[u8]) -> Option<&Place> {
@@ -295,7 +299,8 @@ impl Place {
     }
 }
 
-/// What a row takes in memory, roughly; a long one twice, since it does not lie in the place where it is ordered.
+/// What a row in a place takes in memory, roughly; a long one twice, since it does not lie in the place where it is
+/// ordered.
 fn row_size(row: &[u8]) -> usize {
     OVERHEAD + row.len() * if row.len() > ROW_USUAL { 2 } else { 1 }
 }

@@ -7,6 +7,10 @@ enum Step {
     Delete(Vec<u8>),
     /// All that begins so.
     DeleteAll(Begin),
+    /// This row of a log, once.
+    Log(u8),
+    /// The rows of the log up to this one.
+    Cut(u8),
     Commit(bool),
     Get(Vec<u8>),
     /// Stop after so many rows.
@@ -55,12 +59,19 @@ fn step() -> impl Strategy<Value = Step> {
         4 => cell().prop_map(|row| Step::Scan(row[..6].to_vec(), [&row[..6], &[255]].concat(), usize::MAX)),
         4 => (cell(), any::<u8>()).prop_map(|(row, value)| Step::Put(row, vec![value])),
         2 => cell().prop_map(Step::Delete),
+        6 => (0..8u8).prop_map(Step::Log),
+        2 => (0..8u8).prop_map(Step::Cut),
     ]
 }
 
 /// A field of a key of one byte, in the first partition.
 fn cell() -> impl Strategy<Value = Vec<u8>> {
     (0..2u8, 0..3u8).prop_map(|(key, field)| vec![0, 0, 1, 0, 1, key, field])
+}
+
+/// A row of the log of the first partition.
+fn log(counter: u8) -> Vec<u8> {
+    [&[0, 0, 2][..], &[7; 8], &[0; 7], &[counter]].concat()
 }
 
 /// At most `most` rows; at least one if there is one, since the visitor is asked before it can stop.
@@ -90,6 +101,20 @@ fn play(disk: &mut Disk, step: Step, model: &mut starling_crdt::Memory) {
             engine.delete_all(begin).unwrap();
             let rows: Vec<_> = model.rows().map(|(row, _)| row.to_vec()).collect();
             rows.iter().filter(|row| row.starts_with(&begin)).for_each(|row| model.delete(row));
+        }
+        Step::Log(counter) => {
+            let row = log(counter);
+            if model.get(&row).unwrap().is_none() {
+                engine.put(&row, &[counter]);
+                model.put(&row, &[counter]);
+            }
+        }
+        Step::Cut(last) => {
+            let (from, to) = (log(0), [&log(last)[..], &[0]].concat());
+            for (row, _) in scan(engine, &from, &to, usize::MAX) {
+                engine.delete(&row);
+                model.delete(&row);
+            }
         }
         Step::Commit(synced) => disk.commit(synced),
         Step::Get(row) => {
@@ -502,6 +527,27 @@ fn a_journal_that_has_lost_its_newest_file_is_refused_while_the_one_before_it_is
     let error = Disk::open(place.path()).err().unwrap().0;
     let lost = format!("its journal is damaged: {} is missing, or a file after it", newest.display());
     assert_eq!(error, lost);
+}
+
+/// Killed before the journal forgets what is in tables, a peer plays it back.
+#[test]
+fn a_row_of_the_log_that_comes_back_from_the_journal_is_deleted_in_tables_too() {
+    let place = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    disk.engine.put(&log(1), b"1");
+    disk.commit(true);
+    let journal = place.path().join(crate::storage::JOURNAL);
+    let old = std::fs::read_dir(&journal).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+    let kept = std::fs::read(&old).unwrap();
+    drop(disk);
+    assert!(!old.exists());
+    std::fs::write(&old, kept).unwrap();
+    let mut disk = Disk::open_with(place.path(), 1).unwrap();
+    assert_eq!(disk.engine.recent.get(&log(1)), Some(Some(&b"1"[..])));
+    disk.engine.delete(&log(1));
+    disk.commit(true);
+    drop(disk);
+    assert!(Disk::open(place.path()).unwrap().engine.is_empty().unwrap());
 }
 
 /// Taken for absent, what was there would count as removed.

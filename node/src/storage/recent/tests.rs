@@ -21,8 +21,10 @@ proptest! {
     fn the_rows_are_those_of_a_plain_ordered_map(
         changes in prop::collection::vec((row(), value(), prop::bool::weighted(0.05)), 0..80),
         mut bounds in [row(), row()],
+        is_played in any::<bool>(),
     ) {
-        let (mut recent, mut model, mut cleared) = (Recent::default(), BTreeMap::new(), BTreeSet::new());
+        let mut recent = if is_played { Recent::played() } else { Recent::default() };
+        let (mut model, mut new, mut cleared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (row, value, clears) in changes {
             match row.first_chunk().filter(|_| clears) {
                 Some(begin) => {
@@ -31,8 +33,17 @@ proptest! {
                     cleared.insert(*begin);
                 }
                 None => {
+                    let is_new = value.is_some() && is_of_log(&row) && !model.contains_key(&row);
+                    if is_new && !is_played {
+                        new.insert(row.clone());
+                    }
                     recent.change(&row, value.as_deref());
-                    model.insert(row, value);
+                    let is_gone = value.is_none() && recent.change_of(&row).is_none();
+                    if is_gone && new.remove(&row) {
+                        model.remove(&row);
+                    } else {
+                        model.insert(row, value);
+                    }
                 }
             }
         }
@@ -53,7 +64,8 @@ proptest! {
             let expected: Vec<_> = model.range(from..to).map(|(row, value)| (row.clone(), value.clone())).collect();
             prop_assert_eq!(found, expected);
         }
-        let bytes = model.iter().map(|(row, value)| row_size(row) + value.as_ref().map_or(0, Vec::len));
+        let size = |change: Change<'_>| if recent.place(change.0).is_some() { size(change) } else { line::size(change) };
+        let bytes = model.iter().map(|(row, value)| size((row, value.as_deref())));
         prop_assert_eq!(recent.bytes(), bytes.sum::<usize>() + OVERHEAD * cleared.len());
     }
 }
@@ -70,7 +82,7 @@ fn in_lines(recent: &Recent) -> usize {
 #[test]
 fn rows_of_the_log_are_in_lines_for_as_long_as_they_come_in_order_and_keep_their_length() {
     let lines = || {
-        let mut recent = Recent::default();
+        let mut recent = Recent::played();
         [11, 12, 12, 11, 15].into_iter().for_each(|counter| recent.change(&log(counter), Some(b"one")));
         recent.change(&log(12), None);
         recent
@@ -85,20 +97,41 @@ fn rows_of_the_log_are_in_lines_for_as_long_as_they_come_in_order_and_keep_their
     }
 }
 
-#[test]
-fn a_log_that_is_cut_stays_in_lines_and_frees_what_was_deleted() {
-    let (mut recent, value) = (Recent::default(), [1; 100]);
-    (1000..2000).for_each(|counter| recent.change(&log(counter), Some(&value)));
-    // From before these rows came, and on into them.
+/// Rows of the log, most of which are cut: from before these came, and on into them.
+fn cut(mut recent: Recent, value: &[u8]) -> Recent {
+    (1000..2000).for_each(|counter| recent.change(&log(counter), Some(value)));
     (500..1900).for_each(|counter| recent.change(&log(counter), None));
-    (2000..2100).for_each(|counter| recent.change(&log(counter), Some(&value)));
-    assert_eq!(in_lines(&recent), 1600);
-    let rows: Vec<_> = recent.iter().map(|(row, value)| (row.to_vec(), value.is_some())).collect();
-    let expected: Vec<_> = (500..2100).map(|counter| (log(counter), counter >= 1900)).collect();
-    assert_eq!(rows, expected);
-    let held: usize = recent.lines.iter().map(Lines::bytes).sum();
-    let needed = 1600 * (3 + log(0).len()) + 200 * value.len();
-    assert!(held <= 2 * needed && held < 1100 * value.len(), "{held} bytes, {needed} needed");
+    (2000..2100).for_each(|counter| recent.change(&log(counter), Some(value)));
+    recent
+}
+
+#[test]
+fn of_a_log_that_is_cut_nothing_is_left_but_deletions_of_what_tables_may_have() {
+    let value = [1; 100];
+    for (recent, deleted) in [(Recent::default(), 500..1000), (Recent::played(), 500..1900)] {
+        let recent = cut(recent, &value);
+        let rows = recent.iter().map(|(row, value)| (row.to_vec(), value.is_some()));
+        let expected = deleted.clone().map(|counter| (log(counter), false));
+        let expected = expected.chain((1900..2100).map(|counter| (log(counter), true)));
+        assert!(rows.eq(expected));
+        assert_eq!(recent.get(&log(1500)), deleted.contains(&1500).then_some(None));
+        // They stay in lines, and free what they took.
+        assert!(recent.places.is_empty());
+        let needed = deleted.len() * (3 + log(0).len()) + 200 * (3 + log(0).len() + value.len());
+        let held: usize = recent.lines.iter().map(Lines::bytes).sum();
+        assert!((needed..2 * needed + 4096).contains(&held), "{held} bytes, {needed} needed");
+    }
+}
+
+#[test]
+fn a_log_that_is_cut_to_its_end_leaves_no_line_that_rows_from_before_it_would_come_into() {
+    let mut recent = Recent::default();
+    (100..120).for_each(|counter| recent.change(&log(counter), None));
+    [1000, 1001].into_iter().for_each(|counter| recent.change(&log(counter), Some(&[1; 5000])));
+    [1000, 1001].into_iter().for_each(|counter| recent.change(&log(counter), None));
+    (110..130).for_each(|counter| recent.change(&log(counter), None));
+    assert!(recent.iter().map(|(row, _)| row.to_vec()).eq((100..130).map(log)));
+    assert_eq!(in_lines(&recent), 30);
 }
 
 #[test]
