@@ -136,7 +136,7 @@ pub struct Config {
     pub clock_ahead_ms: u64,
     /// Most operations under way; one more is refused.
     pub operations_max: usize,
-    /// How often the contexts of shared partitions are compared with one other owner.
+    /// How often the contexts of shared partitions are compared with one other owner; more often while much is written.
     pub repair_period: Duration,
     /// Most bytes of events in one repair message.
     pub repair_batch: usize,
@@ -181,7 +181,7 @@ impl Default for Config {
             repair_batch: 256 * 1024,
             staged_max: 1024 * 1024 * 1024,
             repairs_max: 16,
-            log_step: 4096,
+            log_step: 128,
             log_max: 65_536,
             scrub_pause: Duration::from_secs(5),
             scrub_batch: 256 * 1024,

@@ -226,7 +226,7 @@ pub struct Repair {
     compared: Option<PeerId>,
     /// Whose contexts were found to be ours, under which view, what hash they had, and when.
     same: BTreeMap<PeerId, (View, u64, Time)>,
-    next_compare: Time,
+    turn: exchange::Turn,
     /// From here on with whatever else is done; by itself at `next_tick`.
     tick_from: Time,
     next_tick: Time,
@@ -237,7 +237,7 @@ impl Repair {
     /// `life`: another number at every start of this peer.
     pub fn new(config: Config, life: u64, now: Time) -> Self {
         let mut repair = Self {
-            next_compare: now + config.repair_period,
+            turn: exchange::Turn::after(now, &config),
             config,
             life,
             releases: BTreeMap::new(),
@@ -283,7 +283,7 @@ impl Repair {
     }
 
     pub fn next_timeout(&self) -> Option<Time> {
-        Some(self.next_tick.min(self.next_compare))
+        Some(self.next_tick.min(self.next_compare()))
     }
 
     /// What is done now and then may be done now, if the peer is awake anyway.
@@ -426,21 +426,6 @@ impl Repair {
         self.next_tick = scene.now.time;
     }
 
-    /// A copy of an event was kept here.
-    pub fn kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
-        if mutated!(IgnoreHeld) {
-            return;
-        }
-        // Of what was held before, it is known whether others own it.
-        let is_new = self.holding.insert(partition);
-        if is_new && !scene.map.owns(scene.me, partition) {
-            self.foreign.insert(partition);
-        }
-        if self.foreign.contains(&partition) {
-            self.mine.remove(&partition);
-        }
-    }
-
     pub fn timeout(&mut self, scene: &Scene<'_>) {
         if self.may_tick(scene.now.time) {
             self.forget_stalled(scene.now.time);
@@ -456,8 +441,8 @@ impl Repair {
             let (from, to) = if settling { (TICK_SETTLING, TICK_SETTLING) } else { (TICK_FROM, TICK) };
             (self.tick_from, self.next_tick) = (scene.now.time + from, scene.now.time + to);
         }
-        if scene.now.time >= self.next_compare {
-            self.next_compare = scene.now.time + self.config.repair_period;
+        if scene.now.time >= self.next_compare() {
+            self.turn = exchange::Turn::after(scene.now.time, &self.config);
             self.compare_next(scene);
         }
         self.pump(scene);

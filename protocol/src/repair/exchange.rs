@@ -1,6 +1,7 @@
 //! Telling one another what is held.
 
 use super::{Out, Pending, Repair, Scene, Told};
+use crate::config::Config;
 use crate::ids::{PartitionId, PeerId};
 use crate::member::View;
 use crate::message::{Held, Repair as Message};
@@ -22,7 +23,34 @@ const DIFFER_PERIOD: Duration = Duration::from_secs(1);
 /// about; what neither has noticed, this finds.
 const SAME_PERIOD: Duration = Duration::from_secs(300);
 
+/// While much is written, the next comparison comes up to so many times sooner: until it is known what all owners hold,
+/// the log grows, and what is cut soon need not go from memory to tables.
+const SOONER: u32 = 10;
+/// Much: since the last one, logs have grown by a quarter of `log_step`, on average.
+const MUCH: u64 = 4;
+
+/// When the next other owner is compared with.
+pub(super) struct Turn {
+    /// At the latest.
+    due: Time,
+    /// At the earliest.
+    from: Time,
+    /// Events kept since the last one.
+    pub(super) kept: u64,
+}
+
+impl Turn {
+    pub fn after(last: Time, config: &Config) -> Self {
+        Self { due: last + config.repair_period, from: last + config.repair_period / SOONER, kept: 0 }
+    }
+}
+
 impl Repair {
+    pub(super) fn next_compare(&self) -> Time {
+        let is_much = MUCH * self.turn.kept > self.config.log_step * self.holding.len() as u64;
+        if is_much { self.turn.from } else { self.turn.due }
+    }
+
     /// Compares with the next co-owner in turn.
     pub(super) fn compare_next(&mut self, scene: &Scene<'_>) {
         let others: Vec<_> = scene.map.others().into_iter().filter(|p| self.reachable(scene, *p)).collect();

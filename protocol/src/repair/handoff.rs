@@ -21,6 +21,22 @@ impl Repair {
         self.replanned(scene);
     }
 
+    /// A copy of an event was kept here.
+    pub fn kept(&mut self, scene: &Scene<'_>, partition: PartitionId) {
+        self.turn.kept += 1;
+        if mutated!(IgnoreHeld) {
+            return;
+        }
+        // Of what was held before, it is known whether others own it.
+        let is_new = self.holding.insert(partition);
+        if is_new && !scene.map.owns(scene.me, partition) {
+            self.foreign.insert(partition);
+        }
+        if self.foreign.contains(&partition) {
+            self.mine.remove(&partition);
+        }
+    }
+
     /// Asks the owners of what we hold and don't own what they have of it. Their reports do the rest.
     pub(super) fn hand_over(&mut self, scene: &Scene<'_>) {
         let mut ask: BTreeMap<PeerId, Vec<PartitionId>> = BTreeMap::new();

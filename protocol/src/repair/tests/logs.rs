@@ -76,6 +76,22 @@ fn a_start_cuts_no_log_that_is_short() {
 }
 
 #[test]
+fn others_are_compared_with_sooner_while_much_is_written() {
+    let mut repair = begun(&TWO);
+    let Config { log_step, repair_period, .. } = Config::default();
+    let (sooner, usual) = (Time(0) + repair_period / 10, Time(0) + repair_period);
+    for _ in 0..log_step / 4 {
+        repair.kept(&scene(&TWO), 0);
+    }
+    assert_eq!(repair.next_compare(), usual);
+    repair.kept(&scene(&TWO), 0);
+    assert_eq!(repair.next_compare(), sooner);
+    repair.timeout(&scene_at(&TWO, sooner));
+    assert_eq!(repair.compared, Some(PeerId::numbered(OTHER)));
+    assert_eq!(repair.next_compare(), sooner + repair_period);
+}
+
+#[test]
 fn what_is_left_of_a_long_log_is_cut_too() {
     let mut repair = started(0, 0);
     repair.ask_cut(0, seen(30));
